@@ -1,0 +1,82 @@
+"""Models behind one protocol; `load_model` takes a bundled name, a local folder or a hub name."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ..errors import ModelError
+from .base import SpeechModel, Transcript, parameter_count, replaced
+
+__all__ = [
+    "SpeechModel",
+    "Transcript",
+    "load_model",
+    "parameter_count",
+    "replaced",
+]
+
+
+def load_model(name: str) -> SpeechModel:
+    """Load a model: `whisper-tiny.en` (bundled), a `save_pretrained` folder, or a hub name.
+
+    Raises:
+        ModelError: nothing of that name can be loaded, with the reason.
+    """
+    from transformers.utils import logging
+
+    from . import bundled
+    from .whisper import Whisper
+
+    # Its advice on generation settings is for programmers, and progress goes through our reports.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+    if name == bundled.NAME:
+        return Whisper(name, *bundled.load())
+    path = Path(name)
+    if path.is_dir():
+        _check_folder(path)
+    elif path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"{name} is neither {bundled.NAME}, nor a folder, nor a hub name like "
+            "openai/whisper-small.",
+            "Check the spelling.",
+        )
+    return Whisper(name, *_from_pretrained(name, path.is_dir()))
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        family = config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} holds no readable config.json with a model_type.",
+            "Point to a folder written by save_pretrained.",
+        ) from error
+    if family != "whisper":
+        raise ModelError(f"{path} holds a {family!r} model; only Whisper is supported.")
+
+
+def _from_pretrained(name: str, local: bool):  # type: ignore[no-untyped-def]
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    # A hub that cannot be reached should say so at once, not after minutes of retries.
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    try:
+        module = WhisperForConditionalGeneration.from_pretrained(
+            name, local_files_only=local, dtype=torch.float32
+        )
+        processor = WhisperProcessor.from_pretrained(name, local_files_only=local)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if local:
+            raise ModelError(f"{name} cannot be loaded as a Whisper model ({reason}).") from error
+        raise ModelError(
+            f"{name} cannot be fetched from the model hub: it is offline, or has no such model.",
+            "Give a local folder written by save_pretrained, or whisper-tiny.en, which is bundled.",
+        ) from error
+    return module.eval(), processor.feature_extractor, processor.tokenizer

@@ -1,0 +1,94 @@
+"""What every model family offers the core: one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..files import sha256, sha256_array
+from ..units import Unit
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a model wrote for one utterance.
+
+    Attributes:
+        text: the transcript as the model writes it.
+        tokens: the model's output tokens, without prompt, with the end token where it came.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+class SpeechModel(Protocol):
+    """A loaded speech recognizer. Batches are lists of mono float32 samples at 16 kHz."""
+
+    name: str
+    family: str
+    digest: str
+    module: nn.Module
+    units: tuple[Unit, ...]
+
+    def encode(self, audio: Sequence[np.ndarray]) -> Any:
+        """Run the acoustic encoder on a batch; the result can be sliced by utterance."""
+        ...
+
+    def transcribe(self, encoded: Any) -> list[Transcript]:
+        """Decode a batch greedily."""
+        ...
+
+    def head_inputs(self, encoded: Any, transcripts: Sequence[Transcript]) -> list[Tensor]:
+        """Inputs of the output projection at each decision on the given transcripts.
+
+        Returns:
+            One tensor an utterance, shape (decisions, features).
+        """
+        ...
+
+    def log_probs(self, head_inputs: Tensor) -> Tensor:
+        """Log-probabilities of the output units, shape (decisions, outputs), in nats."""
+        ...
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters of a module, tied ones once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over the names and contents of all parameters, as float16 where that loses nothing."""
+    lines = []
+    for name, parameter in sorted(module.named_parameters()):
+        half = parameter.detach().to(torch.float16)
+        exact = bool((half.to(parameter.dtype) == parameter).all())
+        array = (half if exact else parameter.detach().float()).cpu().numpy()
+        lines.append(f"{name} {sha256_array(array)}")
+    return sha256("\n".join(lines).encode())
+
+
+@contextmanager
+def replaced(model: SpeechModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Run with some parameters' contents exchanged; put the originals back afterwards.
+
+    Args:
+        model: the model to change in place.
+        weights: new content by parameter name, each of the parameter's shape.
+    """
+    parameters = dict(model.module.named_parameters())
+    originals = {name: parameters[name].data for name in weights}
+    try:
+        for name, weight in weights.items():
+            original = originals[name]
+            parameters[name].data = weight.to(original.dtype).to(original.device)
+        yield
+    finally:
+        for name, original in originals.items():
+            parameters[name].data = original

@@ -1,0 +1,149 @@
+"""Whisper: loading, the units that carry bits, greedy decoding, and decisions on a transcript."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from ..speech import RATE
+from ..units import Unit
+from .base import Transcript, weights_digest
+
+NEW_TOKENS = 224
+"""Most tokens written for an utterance: half of Whisper's text context, as in OpenAI's decoder."""
+
+EMBEDDING = "model.decoder.embed_tokens.weight"
+HEAD = "proj_out"
+
+# Token ids run roughly from frequent to rare, so equal ratios separate what is worth what.
+_BLOCK_EDGES = (256, 1024, 4096, 16384)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoder states of a batch: shape (batch, frames, features)."""
+
+    states: Tensor
+
+    def __getitem__(self, part: slice) -> Encoded:
+        return Encoded(self.states[part])
+
+
+class Whisper:
+    """A Whisper model behind the core's protocol; see `SpeechModel` for the methods."""
+
+    family = "whisper"
+
+    def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
+        self.name = name
+        self.module: nn.Module = module
+        self.units = units(module)
+        self.digest = weights_digest(module)
+        self._whisper = module
+        self._features = features
+        self._tokenizer = tokenizer
+
+    def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
+        """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
+        batch = self._features(list(audio), sampling_rate=RATE, return_tensors="pt")
+        return Encoded(self._whisper.model.encoder(batch.input_features).last_hidden_state)
+
+    def transcribe(self, encoded: Encoded) -> list[Transcript]:
+        """Greedy decoding without timestamps, at most `NEW_TOKENS` tokens an utterance."""
+        settings = copy.deepcopy(self._whisper.generation_config)
+        settings.max_length = None
+        settings.max_new_tokens = NEW_TOKENS
+        settings.num_beams = 1
+        settings.do_sample = False
+        settings.return_timestamps = False
+        if settings.is_multilingual:
+            settings.language, settings.task = "en", "transcribe"
+        states = encoded.states
+        with torch.no_grad():
+            sequences = self._whisper.generate(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=torch.ones(states.shape[:2], dtype=torch.long),
+                generation_config=settings,
+            )
+        prompt = set(self.prompt)
+        end = int(settings.eos_token_id)
+        transcripts = []
+        for row in sequences.tolist():
+            while row and row[0] in prompt:
+                row = row[1:]
+            if end in row:
+                row = row[: row.index(end) + 1]
+            text = self._tokenizer.decode(row, skip_special_tokens=True).strip()
+            transcripts.append(Transcript(text, tuple(row)))
+        return transcripts
+
+    @property
+    def prompt(self) -> list[int]:
+        """Tokens that open every decoding: start, (language, task), no timestamps."""
+        settings = self._whisper.generation_config
+        tokens = [int(settings.decoder_start_token_id)]
+        if settings.is_multilingual:
+            tokens += [settings.lang_to_id["<|en|>"], settings.task_to_id["transcribe"]]
+        return [*tokens, int(settings.no_timestamps_token_id)]
+
+    def head_inputs(self, encoded: Encoded, transcripts: Sequence[Transcript]) -> list[Tensor]:
+        """Final decoder states where each transcript token is decided: (tokens, features)."""
+        prompt = self.prompt
+        lengths = [len(t.tokens) for t in transcripts]
+        pad = int(self._whisper.generation_config.pad_token_id or 0)
+        rows = torch.full((len(lengths), len(prompt) + max(lengths)), pad)
+        for row, transcript in zip(rows, transcripts, strict=True):
+            sequence = [*prompt, *transcript.tokens]
+            row[: len(sequence)] = torch.tensor(sequence)
+        states = self._whisper.model.decoder(
+            input_ids=rows[:, :-1], encoder_hidden_states=encoded.states, use_cache=False
+        ).last_hidden_state
+        first = len(prompt) - 1
+        return [state[first : first + n] for state, n in zip(states, lengths, strict=True)]
+
+    def log_probs(self, head_inputs: Tensor) -> Tensor:
+        """Log-probabilities over the whole vocabulary, nothing suppressed."""
+        return torch.log_softmax(self._whisper.proj_out(head_inputs), dim=-1)
+
+
+def units(module: Any) -> tuple[Unit, ...]:
+    """Every Linear weight of a Whisper model, and its tied embedding in blocks of rows."""
+    found: list[Unit] = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear) and name != HEAD:
+            rows, columns = layer.weight.shape
+            part = "encoder" if ".encoder.layers." in name else "decoder"
+            index = int(name.split(".layers.")[1].split(".")[0])
+            parameter = f"{name}.weight"
+            found.append(
+                Unit(parameter, parameter, 0, rows, columns, part, _kind(name), index, _inputs(name))
+            )
+    rows, columns = module.model.decoder.embed_tokens.weight.shape
+    edges = [0, *(edge for edge in _BLOCK_EDGES if edge < rows), rows]
+    for index, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+        name = f"{EMBEDDING}@{start}:{stop}"
+        found.append(
+            Unit(name, EMBEDDING, start, stop, columns, "embedding", "embedding", index, HEAD)
+        )
+    return tuple(found)
+
+
+def _kind(name: str) -> str:
+    if ".encoder_attn." in name:
+        return "cross-attention"
+    return "attention" if ".self_attn." in name else "feed-forward"
+
+
+def _inputs(name: str) -> str:
+    """The module that stands for all modules with the same input."""
+    if re.search(r"encoder_attn\.[kv]_proj$", name):
+        return re.sub(r"layers\.\d+\.encoder_attn\.[kv]_proj$", "layers.0.encoder_attn.k_proj", name)
+    return re.sub(r"self_attn\.[kv]_proj$", "self_attn.q_proj", name)

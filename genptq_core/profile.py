@@ -1,0 +1,206 @@
+"""The profile: a model's sensitivities, cached once, from which any budget is solved.
+
+A profile is a folder of `profile.json` (what was computed from what) and `tensors.safetensors`
+(projections and Hessian sketches). It reads without torch, and carries digests of the model, the
+calibration speech and its own tensors, so nothing is ever matched by path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
+
+from .errors import ProfileError
+from .files import atomic, read_json, sha256, sha256_file, sha256_json, write_json
+from .targets.native import kept_bytes, unit_bytes
+from .units import UNQUANTIZED, Unit
+
+SCHEMA = "genptq-profile"
+VERSION = 1
+JSON_NAME = "profile.json"
+TENSORS_NAME = "tensors.safetensors"
+_REMEDY = "Compute the profile again with: python -m genptq_core profile."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a profile was computed with.
+
+    Attributes:
+        bits: widths offered, ascending, 16 (left as it is) not among them.
+        group_size: columns that share a scale.
+        draws: label draws, and so backward passes, an utterance.
+        seed: seed of the draws.
+        rank: directions kept in each Hessian sketch.
+    """
+
+    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    group_size: int = 64
+    draws: int = 4
+    seed: int = 0
+    rank: int = 64
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A configuration whose loss was measured on calibration speech.
+
+    Attributes:
+        bits: width of each unit, in the profile's order.
+        loss: mean Kullback-Leibler divergence to full precision, nats a token.
+    """
+
+    bits: tuple[int, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the profile is of: the model, and the calibration speech.
+
+    Attributes:
+        model: the model's name.
+        family: its family, such as "whisper".
+        model_digest: SHA-256 over its weights.
+        parameters: its parameters, tied ones once.
+        calibration: the calibration set's name.
+        calibration_digest: SHA-256 over its recordings.
+        utterances: recordings in it.
+        tokens: tokens the model wrote for it.
+    """
+
+    model: str
+    family: str
+    model_digest: str
+    parameters: int
+    calibration: str
+    calibration_digest: str
+    utterances: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything the solver needs, and what it takes to quantize again to the same bits.
+
+    Attributes:
+        source: model and calibration speech.
+        settings: how it was computed.
+        units: the quantizable units, in the network's order.
+        projections: inner products of loss gradients with quantization errors, shape
+            (utterances, draws, units, widths), float32, in nats; see `sensitivity`.
+        lengths: tokens of each utterance, shape (utterances,).
+        anchors: measured losses that check and correct the prediction.
+        sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".
+        seconds: time the computation took.
+        digest: SHA-256 over the profile's content.
+    """
+
+    source: Source
+    settings: Settings
+    units: tuple[Unit, ...]
+    projections: np.ndarray
+    lengths: np.ndarray
+    anchors: tuple[Anchor, ...]
+    sketches: dict[str, dict[str, np.ndarray]]
+    seconds: float
+    digest: str
+
+    @property
+    def menu(self) -> tuple[int, ...]:
+        """Every width a unit may have: those computed, and 16 for leaving it as it is."""
+        return (*self.settings.bits, UNQUANTIZED)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what is never quantized."""
+        return kept_bytes(self.source.parameters, self.units)
+
+    def option_bytes(self) -> np.ndarray:
+        """Bytes of every unit at every width of the menu: shape (units, widths), int64."""
+        group = self.settings.group_size
+        return np.array(
+            [[unit_bytes(unit, bits, group) for bits in self.menu] for unit in self.units],
+            dtype=np.int64,
+        )
+
+
+def save(profile: Profile, folder: Path) -> Profile:
+    """Write a profile; returns it with its digest set.
+
+    Raises:
+        GenPTQError: the folder cannot be written.
+    """
+    tensors = {"projections": profile.projections, "lengths": profile.lengths}
+    for name, parts in profile.sketches.items():
+        tensors |= {f"sketch/{name}/{part}": array for part, array in parts.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with atomic(Path(folder) / TENSORS_NAME) as temporary:
+        save_file(tensors, temporary, metadata={"schema": SCHEMA, "version": str(VERSION)})
+        tensors_digest = sha256_file(temporary)
+    content: dict[str, Any] = {
+        "source": dataclasses.asdict(profile.source),
+        "settings": dataclasses.asdict(profile.settings),
+        "units": [dataclasses.asdict(unit) for unit in profile.units],
+        "anchors": [dataclasses.asdict(anchor) for anchor in profile.anchors],
+        "seconds": round(profile.seconds, 1),
+        "tensors": tensors_digest,
+    }
+    digest = sha256_json(content)
+    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, {**content, "digest": digest})
+    return dataclasses.replace(profile, digest=digest)
+
+
+def load_profile(folder: Path) -> Profile:
+    """Read a profile and check its digests.
+
+    Raises:
+        ProfileError: it is missing, damaged, or of another schema version.
+    """
+    path = Path(folder) / JSON_NAME
+    document = read_json(path, SCHEMA, VERSION, ProfileError, _REMEDY)
+    content = {k: v for k, v in document.items() if k not in ("schema", "version", "digest")}
+    if sha256_json(content) != document.get("digest"):
+        raise ProfileError(f"{path} is damaged: its content does not match its digest.", _REMEDY)
+    tensors = _load_tensors(Path(folder) / TENSORS_NAME, str(content.get("tensors")))
+    try:
+        settings = dict(content["settings"])
+        settings["bits"] = tuple(settings["bits"])
+        anchors = tuple(Anchor(tuple(a["bits"]), float(a["loss"])) for a in content["anchors"])
+        sketches: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in tensors.items():
+            if name.startswith("sketch/"):
+                _, inputs, part = name.split("/")
+                sketches.setdefault(inputs, {})[part] = array
+        return Profile(
+            source=Source(**content["source"]),
+            settings=Settings(**settings),
+            units=tuple(Unit(**unit) for unit in content["units"]),
+            projections=tensors["projections"],
+            lengths=tensors["lengths"],
+            anchors=anchors,
+            sketches=sketches,
+            seconds=float(content["seconds"]),
+            digest=str(document["digest"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProfileError(f"{path} lacks or misnames a field ({error}).", _REMEDY) from error
+
+
+def _load_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
+    if sha256(data) != digest:
+        raise ProfileError(f"{path} is truncated or damaged.", _REMEDY)
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ProfileError(f"{path} is not a safetensors file ({error}).", _REMEDY) from error

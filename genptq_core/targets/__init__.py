@@ -1,0 +1,1 @@
+"""Targets: what each runtime can hold, and what it costs there in bytes."""
