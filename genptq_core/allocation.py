@@ -12,7 +12,6 @@ Pisinger, "Knapsack Problems", 2004, chapter 11), then verified swaps under the 
 
 from __future__ import annotations
 
-import fnmatch
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,26 +19,12 @@ from functools import cached_property
 
 import numpy as np
 
+from .constraints import Constraints, allowed_options
 from .errors import ConstraintError, InfeasibleError
+from .knapsack import SeparableFront, separable_front
 from .prediction import QuadraticLoss, quadratic_loss
 from .profile import Profile
-from .relaxation import Relaxed, relax, relax_separable
-from .units import UNQUANTIZED
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """What a user demands of every allocation.
-
-    Attributes:
-        pins: (glob over unit names, width) pairs, later ones winning.
-        min_bits: no unit goes below this.
-        max_bits: no unit goes above this.
-    """
-
-    pins: tuple[tuple[str, int], ...] = ()
-    min_bits: int | None = None
-    max_bits: int | None = None
+from .relaxation import Relaxed, relax
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,9 @@ class Problem:
     @property
     def smallest(self) -> int:
         """Smallest size that the constraints allow, bytes."""
-        return self.kept + int(np.where(self.allowed, self.cost, np.iinfo(np.int64).max).min(1).sum())
+        return self.kept + int(
+            np.where(self.allowed, self.cost, np.iinfo(np.int64).max).min(1).sum()
+        )
 
     def bytes(self, choices: np.ndarray) -> np.ndarray:
         """Size of integer choices, shape (..., units) -> (...), bytes."""
@@ -158,81 +145,6 @@ def problem(
     )
 
 
-def allowed_options(profile: Profile, constraints: Constraints) -> np.ndarray:
-    """Which options the constraints leave open: shape (units, widths), bool."""
-    menu = np.array(profile.menu)
-    allowed = np.ones((len(profile.units), len(menu)), dtype=bool)
-    if constraints.min_bits is not None:
-        allowed &= menu >= constraints.min_bits
-    if constraints.max_bits is not None:
-        allowed &= menu <= constraints.max_bits
-    for glob, bits in constraints.pins:
-        if bits not in profile.menu:
-            raise ConstraintError(
-                f"Cannot pin {glob!r} to {bits} bits: the profile has no such width.",
-                f"Widths on offer: {', '.join(map(str, profile.menu))}.",
-            )
-        matches = [i for i, unit in enumerate(profile.units) if fnmatch.fnmatchcase(unit.name, glob)]
-        if not matches:
-            raise ConstraintError(
-                f"The pin {glob!r} matches no layer.",
-                f"Names look like {profile.units[0].name}; * matches anything.",
-            )
-        allowed[matches] = menu == bits
-    return allowed
-
-
-@dataclass(frozen=True)
-class SeparableFront:
-    """Every undominated integer choice of a separable loss, by rising cost.
-
-    Attributes:
-        cost: total bytes of the units, shape (points,), int64.
-        loss: total separable loss, shape (points,), strictly falling.
-        parents, options: one array a unit, to trace choices back.
-    """
-
-    cost: np.ndarray
-    loss: np.ndarray
-    parents: tuple[np.ndarray, ...]
-    options: tuple[np.ndarray, ...]
-
-    def choices(self, points: np.ndarray) -> np.ndarray:
-        """Options of some points: shape (points, units)."""
-        points = np.asarray(points)
-        out = np.empty((len(points), len(self.parents)), dtype=np.int64)
-        for unit in range(len(self.parents) - 1, -1, -1):
-            out[:, unit] = self.options[unit][points]
-            points = self.parents[unit][points]
-        return out
-
-
-def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
-    """Exact front of the multiple-choice knapsack, by merging undominated states unit by unit.
-
-    Args:
-        cost: bytes, shape (units, widths), int64.
-        loss: loss, shape (units, widths); infinite or NaN where an option is closed.
-    """
-    total, value = np.zeros(1, dtype=np.int64), np.zeros(1)
-    parents: list[np.ndarray] = []
-    options: list[np.ndarray] = []
-    for unit_cost, unit_loss in zip(cost, loss, strict=True):
-        open_ = np.flatnonzero(np.isfinite(unit_loss))
-        costs = (total[None] + unit_cost[open_, None]).ravel()
-        values = (value[None] + unit_loss[open_, None]).ravel()
-        order = np.lexsort((values, costs))
-        falling = values[order]
-        best = np.minimum.accumulate(falling)
-        keep = np.ones(len(order), dtype=bool)
-        keep[1:] = falling[1:] < best[:-1]
-        kept = order[keep]
-        parents.append(kept % len(total))
-        options.append(open_[kept // len(total)])
-        total, value = costs[kept], values[kept]
-    return SeparableFront(total, value, tuple(parents), tuple(options))
-
-
 def solve(task: Problem, budget: int) -> Allocation:
     """Best map found within a budget of bytes, with the proof of how good it can be at most.
 
@@ -253,7 +165,9 @@ def solve(task: Problem, budget: int) -> Allocation:
         _separable_choice(task, room),
         _round_down(task, relaxed, room),
     ]
-    choice = min((improve(task, start, room) for start in starts), key=lambda c: float(task.loss(c)))
+    choice = min(
+        (improve(task, start, room) for start in starts), key=lambda c: float(task.loss(c))
+    )
     return describe(task, choice, relaxed, started)
 
 
@@ -286,9 +200,7 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
     return describe(task, choice, relaxed, started)
 
 
-def describe(
-    task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float
-) -> Allocation:
+def describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
     """Gather what there is to say of a choice."""
     size, loss = int(task.bytes(choice)), float(task.loss(choice))
     bound = min(relaxed.lower_bound, loss)
@@ -365,7 +277,9 @@ def _round_down(task: Problem, relaxed: Relaxed, room: int) -> np.ndarray:
         saved = task.cost[rows, choice][:, None] - task.cost
         harm = task.separable - task.separable[rows, choice][:, None]
         usable = task.allowed & (saved > 0)
-        rate = np.where(usable, np.maximum(harm, 0) / np.minimum(np.maximum(saved, 1), over), np.inf)
+        rate = np.where(
+            usable, np.maximum(harm, 0) / np.minimum(np.maximum(saved, 1), over), np.inf
+        )
         unit, option = np.unravel_index(rate.argmin(), rate.shape)
         choice[unit] = option
     return choice
@@ -388,17 +302,12 @@ def choices_of(task: Problem, bits: Sequence[int]) -> np.ndarray:
 
 
 __all__ = [
-    "UNQUANTIZED",
     "Allocation",
     "Constraints",
     "Problem",
-    "SeparableFront",
-    "allowed_options",
     "choices_of",
     "improve",
     "problem",
-    "relax_separable",
-    "separable_front",
     "solve",
     "solve_average_bits",
 ]

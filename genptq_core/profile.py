@@ -38,13 +38,15 @@ class Settings:
         draws: label draws, and so backward passes, an utterance.
         seed: seed of the draws.
         rank: directions kept in each Hessian sketch.
+        quantizer: how weights are rounded; another recipe makes another profile.
     """
 
     bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
     group_size: int = 64
     draws: int = 4
     seed: int = 0
-    rank: int = 64
+    rank: int = 128
+    quantizer: str = "gptq, damping 0.2, ordered by diagonal, clipping searched"
 
 
 @dataclass(frozen=True)
@@ -204,3 +206,17 @@ def _load_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
         return load(data)
     except SafetensorError as error:
         raise ProfileError(f"{path} is not a safetensors file ({error}).", _REMEDY) from error
+
+
+def bundled_folder() -> Path:
+    """Folder of the profiles that ship."""
+    return Path(__file__).resolve().parent.parent / "data" / "profiles"
+
+
+def bundled_profile(name: str = "whisper-tiny.en") -> Profile:
+    """A profile that ships, by name.
+
+    Raises:
+        ProfileError: there is none of that name.
+    """
+    return load_profile(bundled_folder() / name)

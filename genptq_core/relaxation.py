@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .knapsack import Knapsack
 from .prediction import QuadraticLoss
 
 _ITERATIONS = 60
@@ -27,98 +28,6 @@ class Relaxed:
     lower_bound: float
 
 
-class Knapsack:
-    """The linear relaxation over a fixed menu of costs: greedy along lower convex hulls.
-
-    Sinha and Zoltners, "The Multiple-Choice Knapsack Problem" (Operations Research, 1979): after
-    dropping options above each unit's lower convex hull, taking hull segments by falling
-    steepness solves the relaxation exactly, and at most one unit ends up split.
-
-    Args:
-        cost: shape (units, widths), not negative.
-        allowed: shape (units, widths), at least one a unit.
-    """
-
-    def __init__(self, cost: np.ndarray, allowed: np.ndarray) -> None:
-        self._order = np.argsort(np.where(allowed, cost, np.inf), axis=1, kind="stable")
-        self._cost = np.take_along_axis(cost.astype(np.float64), self._order, axis=1)
-        self._open = np.take_along_axis(allowed, self._order, axis=1)
-
-    def minimize(self, value: np.ndarray, room: float) -> np.ndarray:
-        """The mixture of least value whose cost is at most `room` (which must be feasible).
-
-        Args:
-            value: value of each option, shape (units, widths).
-            room: budget in the unit of the costs.
-
-        Returns:
-            Mixture, shape (units, widths).
-        """
-        units, widths = self._cost.shape
-        values = np.where(self._open, np.take_along_axis(value, self._order, axis=1), np.inf)
-        hull, steep = self._hull(values)
-        mixture = np.zeros((units, widths))
-        first = hull[:, 0]
-        rows = np.arange(units)
-        mixture[rows, first] = 1.0
-        left = room - self._cost[rows, first].sum()
-        starts, ends = hull[:, :-1], hull[:, 1:]
-        unit_of, step_of = np.nonzero((ends >= 0) & (steep > 0))
-        order = np.argsort(-steep[unit_of, step_of], kind="stable")
-        unit_of, step_of = unit_of[order], step_of[order]
-        from_, to = starts[unit_of, step_of], ends[unit_of, step_of]
-        extra = self._cost[unit_of, to] - self._cost[unit_of, from_]
-        fits = np.cumsum(extra)
-        whole = int(np.searchsorted(fits, left * (1 + 1e-15), side="right"))
-        mixture[unit_of[:whole], from_[:whole]] = 0.0
-        # A unit climbs its hull step by step, so only its last step's end keeps weight.
-        last = np.full(units, -1)
-        last[unit_of[:whole]] = to[:whole]
-        climbed = last >= 0
-        mixture[climbed] = 0.0
-        mixture[rows[climbed], last[climbed]] = 1.0
-        if whole < len(extra):
-            share = (left - (fits[whole - 1] if whole else 0.0)) / extra[whole]
-            if share > 0:
-                mixture[unit_of[whole], from_[whole]] = 1.0 - share
-                mixture[unit_of[whole], to[whole]] = share
-        out = np.zeros_like(mixture)
-        np.put_along_axis(out, self._order, mixture, axis=1)
-        return out
-
-    def _hull(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower convex hull of each unit's (cost, value) points, from its cheapest option on.
-
-        Returns:
-            Columns on the hull, shape (units, widths), -1 past its end; and steepness of the
-            step from each to the next (value saved a cost), shape (units, widths - 1).
-        """
-        units, widths = values.shape
-        rows = np.arange(units)
-        hull = np.full((units, widths), -1)
-        steep = np.zeros((units, max(widths - 1, 0)))
-        # Among options of the cheapest cost, start from the best one.
-        cheapest = self._cost[:, :1]
-        start = np.where(self._open & (self._cost <= cheapest), values, np.inf).argmin(axis=1)
-        hull[:, 0] = start
-        here = start.copy()
-        active = np.ones(units, dtype=bool)
-        for step in range(widths - 1):
-            extra = self._cost - self._cost[rows, here][:, None]
-            saved = values[rows, here][:, None] - values
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rate = np.where((extra > 0) & (saved > 0) & self._open, saved / extra, -np.inf)
-            # On ties the farthest option, so that collinear points make one step.
-            far = widths - 1 - rate[:, ::-1].argmax(axis=1)
-            active &= rate[rows, far] > 0
-            if not active.any():
-                break
-            hull[active, step + 1] = far[active]
-            steep[active, step] = rate[rows, far][active]
-            here = np.where(active, far, here)
-        return hull, steep
-
-
 def relax_separable(
     separable: np.ndarray, cost: np.ndarray, allowed: np.ndarray, room: float
 ) -> Relaxed:
@@ -136,9 +45,7 @@ def relax_separable(
     return Relaxed(mixture, value, value)
 
 
-def relax(
-    loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: float
-) -> Relaxed:
+def relax(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: float) -> Relaxed:
     """Optimum of the convex relaxation with cross-unit terms, to a small proven gap.
 
     Fully corrective Frank-Wolfe (Jaggi, "Revisiting Frank-Wolfe", ICML 2013, algorithm 4 and the

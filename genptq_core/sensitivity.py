@@ -21,7 +21,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,19 +29,18 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import profile as profiles
 from .errors import ModelError, ProfileError
 from .files import atomic, cache_folder, read_json, sha256_json, write_json
+from .instruments import CHUNK, GradientsOf, SecondMoments, divergence, head_states
 from .models import SpeechModel, Transcript, parameter_count, replaced
 from .profile import Anchor, Profile, Settings, Source
-from .quantizers import Sketch, gptq, sketch
+from .progress import Progress, Report, silent
+from .quantizers import Sketch, quantize_gptq, sketch
 from .speech import SpeechSet, load_audio
 from .units import UNQUANTIZED, Unit
-
-CHUNK = 8
-"""Utterances run together where no gradient is needed, and saved together."""
 
 ANCHOR_UTTERANCES = 12
 """Calibration utterances on which anchors are measured."""
@@ -51,15 +50,6 @@ COARSE = 3
 
 _SCHEMA = "genptq-work"
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a long computation is: `done` of `total` steps of a named stage."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -77,15 +67,12 @@ class Outcome:
     backward_passes: int
 
 
-Report = Callable[[Progress], None]
-
-
 def compute(
     model: SpeechModel,
     speech: SpeechSet,
     out: Path,
     settings: Settings | None = None,
-    report: Report = lambda progress: None,
+    report: Report = silent,
 ) -> Outcome:
     """Compute a profile, or take from the cache what is already there, and write it to `out`.
 
@@ -162,6 +149,7 @@ class _Work:
         self.report = report
         self.hits = 0
         self.backward_passes = 0
+        self._errors: dict[str, Path] = {}
         self.parameters = {
             name: p
             for name, p in model.module.named_parameters()
@@ -181,10 +169,10 @@ class _Work:
             batch = self.speech.utterances[len(transcripts) : len(transcripts) + CHUNK]
             audio = [load_audio(u) for u in batch]
             with torch.no_grad():
-                with _second_moments(self.model, tensors):
+                with SecondMoments(self.model, tensors):
                     encoded = self.model.encode(audio)
                 fresh = self.model.transcribe(encoded)
-                with _second_moments(self.model, tensors):
+                with SecondMoments(self.model, tensors):
                     # One by one, so that padding does not count as input.
                     for index, transcript in enumerate(fresh):
                         states = self.model.head_inputs(encoded[index : index + 1], [transcript])
@@ -228,6 +216,8 @@ class _Work:
     # Stage 2: rounding errors of every option, one file a parameter.
 
     def errors(self, sketches: dict[str, Sketch]) -> dict[str, Path]:
+        if self._errors:
+            return self._errors
         paths: dict[str, Path] = {}
         for index, (name, parameter) in enumerate(self.parameters.items()):
             path = self.folder / "errors" / f"{index}.safetensors"
@@ -241,20 +231,20 @@ class _Work:
             weight = parameter.detach()
             found = {
                 str(bits): (
-                    gptq(weight, hessian, bits, self.settings.group_size).dequantize() - weight
+                    quantize_gptq(weight, hessian, bits, self.settings.group_size).dequantize()
+                    - weight
                 ).to(torch.float16)
                 for bits in self.settings.bits
             }
             with atomic(path) as temporary:
                 save_file(found, temporary)
         self.report(Progress("rounding", len(self.parameters), len(self.parameters)))
+        self._errors = paths
         return paths
 
     # Stage 3: gradients along those errors, one file an utterance.
 
-    def project(
-        self, transcripts: Sequence[Transcript], sketches: dict[str, Sketch]
-    ) -> np.ndarray:
+    def project(self, transcripts: Sequence[Transcript], sketches: dict[str, Sketch]) -> np.ndarray:
         rows: list[np.ndarray] = []
         total = len(self.speech)
         errors: dict[str, Path] = {}
@@ -268,7 +258,7 @@ class _Work:
                 self.hits += 1
                 continue
             except (OSError, SafetensorError):
-                errors = errors or self.errors(sketches)
+                errors = self.errors(sketches)
             self.report(Progress("gradients", index, total))
             row = self._project_one(load_audio(recording), transcript, index, errors)
             with atomic(path) as temporary:
@@ -283,7 +273,7 @@ class _Work:
         draws = self.settings.draws
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + index)
         gradients: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
-        with _gradients_of(self.model.module, self.parameters):
+        with GradientsOf(self.model.module, self.parameters):
             encoded = self.model.encode([audio])
             log_probs = self.model.log_probs(self.model.head_inputs(encoded, [transcript])[0])
             labels = torch.multinomial(
@@ -388,71 +378,3 @@ def anchor_maps(units: Sequence[Unit], bits: Sequence[int]) -> list[tuple[int, .
         if width <= COARSE
     ]
     return maps + [tuple(width for _ in units) for width in bits]
-
-
-def head_states(
-    model: SpeechModel, audio: Sequence[np.ndarray], transcripts: Sequence[Transcript]
-) -> list[Tensor]:
-    """Head inputs of many utterances, in chunks, without gradients."""
-    states: list[Tensor] = []
-    with torch.no_grad():
-        for start in range(0, len(audio), CHUNK):
-            encoded = model.encode(audio[start : start + CHUNK])
-            states += model.head_inputs(encoded, transcripts[start : start + CHUNK])
-    return states
-
-
-def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
-    """Mean Kullback-Leibler divergence of `changed` from `reference`, nats a decision.
-
-    Args:
-        reference: log-probabilities an utterance, each (decisions, outputs).
-        changed: the same of the quantized model.
-    """
-    total = sum(
-        float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)
-    )
-    return total / sum(len(p) for p in reference)
-
-
-class _second_moments:  # noqa: N801 - reads as a function where it is used
-    """While active, add the second moment of every unit's inputs to `sums`, by input name."""
-
-    def __init__(self, model: SpeechModel, sums: dict[str, Tensor]) -> None:
-        modules = dict(model.module.named_modules())
-        self._targets = [(name, modules[name]) for name in sorted({u.inputs for u in model.units})]
-        self._sums = sums
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> None:
-        for name, module in self._targets:
-            self._handles.append(module.register_forward_pre_hook(self._hook(name)))
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            flat = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
-            product = flat.T @ flat
-            self._sums[name] = self._sums[name] + product if name in self._sums else product
-
-        return add
-
-
-class _gradients_of:  # noqa: N801 - reads as a function where it is used
-    """While active, only these parameters ask for gradients."""
-
-    def __init__(self, module: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
-        self._all = list(module.parameters())
-        self._wanted = {id(p) for p in parameters.values()}
-
-    def __enter__(self) -> None:
-        self._before = [p.requires_grad for p in self._all]
-        for parameter in self._all:
-            parameter.requires_grad_(id(parameter) in self._wanted)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter, before in zip(self._all, self._before, strict=True):
-            parameter.requires_grad_(before)

@@ -64,7 +64,7 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over the names and contents of all parameters, as float16 where that loses nothing."""
+    """SHA-256 over all parameters' names and contents, as float16 where that loses nothing."""
     lines = []
     for name, parameter in sorted(module.named_parameters()):
         half = parameter.detach().to(torch.float16)

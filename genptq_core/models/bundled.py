@@ -156,7 +156,9 @@ def state_dict(variables: dict[str, np.ndarray], d_model: int) -> dict[str, torc
         base = f"model.{side}"
         put(f"{base}.embed_positions.weight", f"{side}/position_encodings/encodings")
         norm(f"{base}.layer_norm", f"{side}/layer_norm")
-        depth = sum(n.startswith(f"{side}/layer_") and n.endswith("ffn/linear_0/weight") for n in variables)
+        depth = sum(
+            n.startswith(f"{side}/layer_") and n.endswith("ffn/linear_0/weight") for n in variables
+        )
         for index in range(depth):
             layer, source = f"{base}.layers.{index}", f"{side}/layer_{index}"
             norm(f"{layer}.self_attn_layer_norm", f"{source}/self_attention/layer_norm")
@@ -171,7 +173,9 @@ def state_dict(variables: dict[str, np.ndarray], d_model: int) -> dict[str, torc
             if side == "decoder":
                 norm(f"{layer}.encoder_attn_layer_norm", f"{source}/attention/layer_norm")
                 linear(f"{layer}.encoder_attn.q_proj", f"{source}/attention/linear_0")
-                linear(f"{layer}.encoder_attn.k_proj", f"{source}/attention/linear_1", 0, bias=False)
+                linear(
+                    f"{layer}.encoder_attn.k_proj", f"{source}/attention/linear_1", 0, bias=False
+                )
                 linear(f"{layer}.encoder_attn.v_proj", f"{source}/attention/linear_1", 1)
                 linear(f"{layer}.encoder_attn.out_proj", f"{source}/attention/linear_2")
             norm(f"{layer}.final_layer_norm", f"{source}/ffn/layer_norm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,11 +125,13 @@ def units(module: Any) -> tuple[Unit, ...]:
             index = int(name.split(".layers.")[1].split(".")[0])
             parameter = f"{name}.weight"
             found.append(
-                Unit(parameter, parameter, 0, rows, columns, part, _kind(name), index, _inputs(name))
+                Unit(
+                    parameter, parameter, 0, rows, columns, part, _kind(name), index, _inputs(name)
+                )
             )
     rows, columns = module.model.decoder.embed_tokens.weight.shape
     edges = [0, *(edge for edge in _BLOCK_EDGES if edge < rows), rows]
-    for index, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         name = f"{EMBEDDING}@{start}:{stop}"
         found.append(
             Unit(name, EMBEDDING, start, stop, columns, "embedding", "embedding", index, HEAD)
@@ -145,5 +148,7 @@ def _kind(name: str) -> str:
 def _inputs(name: str) -> str:
     """The module that stands for all modules with the same input."""
     if re.search(r"encoder_attn\.[kv]_proj$", name):
-        return re.sub(r"layers\.\d+\.encoder_attn\.[kv]_proj$", "layers.0.encoder_attn.k_proj", name)
+        return re.sub(
+            r"layers\.\d+\.encoder_attn\.[kv]_proj$", "layers.0.encoder_attn.k_proj", name
+        )
     return re.sub(r"self_attn\.[kv]_proj$", "self_attn.q_proj", name)

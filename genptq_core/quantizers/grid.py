@@ -70,9 +70,7 @@ def groups(columns: int, group_size: int) -> int:
     return -(-columns // group_size)
 
 
-def fit_grid(
-    weight: Tensor, bits: int, group_size: int, importance: Tensor | None = None
-) -> Grid:
+def fit_grid(weight: Tensor, bits: int, group_size: int, importance: Tensor | None = None) -> Grid:
     """Choose scales and zero points that minimize the (weighted) squared rounding error.
 
     Args:

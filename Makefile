@@ -1,0 +1,31 @@
+# One command opens the dashboard (make run), one passes the tests (make test).
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# Threads that spin while they wait slow a shared two-core machine several times.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: run test check clean
+
+run: $(VENV)/installed
+	$(BIN)/python -m streamlit run dashboard/app.py
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements.txt requirements-dev.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV)

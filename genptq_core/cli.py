@@ -1,0 +1,368 @@
+"""The command line: one function a command, JSON on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import bitmap, errors
+from .allocation import Allocation, Problem, problem, solve, solve_average_bits
+from .constraints import Constraints
+from .doctor import examine
+from .files import write_text
+from .front import predicted_front, solve_wer_increase, wer_curve
+from .profile import Profile, Settings, load_profile
+from .progress import Progress
+from .speech import load_manifest, speech_set, utterance
+from .store import Measured, load_measured, save_measured
+
+PROGRAM = "python -m genptq_core"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, or 2 with one line on standard error for what the user can mend.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        result, text = options.run(options)
+    except errors.GenPTQError as error:
+        _clear_progress()
+        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        _clear_progress()
+        print(f"{PROGRAM}: stopped; run it again to continue.", file=sys.stderr)
+        return 130
+    _clear_progress()
+    try:
+        print(json.dumps(result, allow_nan=False) if options.json else text, flush=True)
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Mixed-precision quantization of speech recognizers."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("profile", _profile, "Compute and cache a model's sensitivities.")
+    sub.add_argument("--model", required=True, help="whisper-tiny.en, a local folder, a hub name")
+    sub.add_argument("--speech", required=True, type=Path, help="calibration manifest (JSONL)")
+    sub.add_argument("--limit", type=int, help="use only the first N utterances")
+    sub.add_argument("--bits", type=_widths, default=(2, 3, 4, 5, 6, 8), help="widths to offer")
+    sub.add_argument("--group-size", type=int, default=64, help="columns that share a scale")
+    sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
+
+    sub = command("solve", _solve, "Find the best bit map within one budget.")
+    _add_profile(sub)
+    budget = sub.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--size-mb", type=float, help="size of the whole model, 10^6 bytes")
+    budget.add_argument("--avg-bits", type=float, help="mean code width, scales not counted")
+    budget.add_argument(
+        "--max-wer-increase", type=float, help="a fraction: 0.01 is one percentage point"
+    )
+    sub.add_argument("--target", choices=["native"], default="native", help="export target")
+    sub.add_argument(
+        "--pin", action="append", default=[], metavar="GLOB=BITS", help="fix the width of layers"
+    )
+    sub.add_argument("--min-bits", type=int)
+    sub.add_argument("--max-bits", type=int)
+    sub.add_argument("--out", type=Path, help="write the bit map here")
+
+    sub = command("front", _front, "Draw the whole predicted front.")
+    _add_profile(sub)
+    sub.add_argument("--out", type=Path, help="write the front here, as CSV")
+
+    sub = command("measure", _measure, "Decode speech with the quantized model; report its WER.")
+    _add_profile(sub)
+    sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
+    sub.add_argument("--speech", required=True, type=Path, help="manifest with reference texts")
+    sub.add_argument("--limit", type=int, help="use only the first N utterances")
+    sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
+    sub.add_argument("--label", default="", help="a name for tables")
+
+    sub = command("measured", _measured, "List the measured configurations.")
+    _add_profile(sub)
+
+    sub = command("transcribe", _transcribe, "Transcribe audio files.")
+    sub.add_argument("--model", required=True, help="whisper-tiny.en, a local folder, a hub name")
+    sub.add_argument("audio", nargs="+", type=Path)
+
+    sub = command("doctor", _doctor, "Check the cache, profiles and bundled files.")
+    sub.add_argument("path", nargs="?", type=Path, help="check this folder only")
+    return parser
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", required=True, type=Path, help="folder of a profile")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of widths like 2,3,4,8") from None
+    if not widths or widths[0] < 1 or widths[-1] > 8:
+        raise argparse.ArgumentTypeError("widths go from 1 to 8; 16 is always on offer")
+    return tuple(widths)
+
+
+def _show(progress: Progress) -> None:
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(f"{progress.stage} {progress.done}/{progress.total}    ", end=end, file=sys.stderr)
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        print(" " * 60, end="\r", file=sys.stderr)
+
+
+Answer = tuple[dict[str, Any], str]
+
+
+def _profile(options: argparse.Namespace) -> Answer:
+    settings = Settings(
+        bits=options.bits, group_size=options.group_size, draws=options.draws, seed=options.seed
+    )
+    if options.group_size < 8 or options.draws < 1:
+        raise errors.ConstraintError("A profile needs groups of 8 or more, and 1 draw or more.")
+    speech = load_manifest(options.speech, options.limit)
+
+    from .models import load_model
+    from .sensitivity import compute
+
+    outcome = compute(load_model(options.model), speech, options.out, settings, _show)
+    found = outcome.profile
+    result = {
+        "profile": str(options.out),
+        "layers": len(found.units),
+        "options": len(found.units) * len(found.menu),
+        "utterances": found.source.utterances,
+        "seconds": found.seconds,
+        "cache_hits": outcome.cache_hits,
+        "backward_passes": outcome.backward_passes,
+        "digest": found.digest,
+    }
+    text = (
+        f"{options.out}: {len(found.units)} layers at {len(found.menu)} widths from "
+        f"{found.source.utterances} utterances, {outcome.backward_passes} backward passes, "
+        f"{outcome.cache_hits} steps from the cache."
+    )
+    return result, text
+
+
+def _pins(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    pins = []
+    for text in texts:
+        glob, separator, bits = text.rpartition("=")
+        if not separator or not glob or not bits.strip().isdigit():
+            raise errors.ConstraintError(f"The pin {text!r} is not GLOB=BITS.", "Like '*fc2*=4'.")
+        pins.append((glob.strip(), int(bits)))
+    return tuple(pins)
+
+
+def _solve(options: argparse.Namespace) -> Answer:
+    profile = load_profile(options.profile)
+    constraints = Constraints(_pins(options.pin), options.min_bits, options.max_bits)
+    task = problem(profile, constraints)
+    found = _allocate(options, profile, task)
+    chosen = bitmap.bit_map(profile, found.bits)
+    figures = {
+        "bytes": found.bytes,
+        "avg_bits": found.avg_bits,
+        "reduction_vs_fp32": found.reduction_vs_fp32,
+        "predicted_loss": found.predicted_loss,
+    }
+    curve = _best_curve(profile, options.profile)
+    if curve is not None:
+        figures["predicted_wer_increase"] = float(curve.increase(found.predicted_loss))
+    if options.out:
+        bitmap.write(options.out, profile, chosen, **figures)
+    relaxed = zip(profile.units, found.relaxed_bits, strict=True)
+    result = {
+        **figures,
+        "lower_bound": found.lower_bound,
+        "gap": found.gap,
+        "milliseconds": found.milliseconds,
+        "target": options.target,
+        "digest": chosen.digest,
+        "bits": bitmap.names(profile, found.bits),
+        "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
+    }
+    text = (
+        f"{found.bytes / 1e6:.2f} MB, {100 * found.reduction_vs_fp32:.1f} % smaller than float32, "
+        f"{found.avg_bits:.2f} bits on average (codes only), predicted loss "
+        f"{found.predicted_loss:.4f} nats a token, at most {found.gap:.4f} above the optimum."
+    )
+    return result, text
+
+
+def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> Allocation:
+    for value in (options.size_mb, options.avg_bits, options.max_wer_increase):
+        if value is not None and not 0 < value < 1e9:
+            raise errors.ConstraintError(
+                f"A budget of {value} makes no sense.", "Give more than 0."
+            )
+    if options.size_mb is not None:
+        return solve(task, int(options.size_mb * 1e6))
+    if options.avg_bits is not None:
+        return solve_average_bits(task, options.avg_bits)
+    if options.max_wer_increase >= 1:
+        raise errors.ConstraintError(
+            "A WER increase is a fraction here: 0.01 is one percentage point."
+        )
+    curve = _best_curve(profile, options.profile)
+    if curve is None:
+        raise errors.ConstraintError(
+            f"{options.profile} has too few measured configurations to predict WER.",
+            "Measure at least five with: python -m genptq_core measure.",
+        )
+    return solve_wer_increase(task, predicted_front(task), curve, options.max_wer_increase)
+
+
+def _best_curve(profile: Profile, folder: Path) -> Any:
+    """The curve of the speech set with the most measured words."""
+    measured = load_measured(folder, profile.digest)
+    sets = {m.speech_digest: m.words for m in measured}
+    for digest in sorted(sets, key=lambda d: -sets[d]):
+        curve = wer_curve(measured, digest)
+        if curve is not None:
+            return curve
+    return None
+
+
+def _front(options: argparse.Namespace) -> Answer:
+    import time
+
+    profile = load_profile(options.profile)
+    started = time.perf_counter()
+    task = problem(profile)
+    front = predicted_front(task)
+    elapsed = 1000 * (time.perf_counter() - started)
+    average = task.average_bits(front.choices)
+    points = [
+        {
+            "bytes": int(size),
+            "avg_bits": float(bits),
+            "reduction_vs_fp32": task.reduction(int(size)),
+            "predicted_loss": float(loss),
+        }
+        for size, bits, loss in zip(front.bytes, average, front.loss, strict=True)
+    ]
+    if options.out:
+        text_file = io.StringIO()
+        table = csv.DictWriter(text_file, fieldnames=list(points[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(points)
+        write_text(options.out, text_file.getvalue())
+    result = {
+        "points": points,
+        "knee": points[front.knee],
+        "hypervolume": front.hypervolume,
+        "milliseconds": elapsed,
+    }
+    at = points[front.knee]
+    text = (
+        f"{len(points)} points from {points[0]['bytes'] / 1e6:.2f} to "
+        f"{points[-1]['bytes'] / 1e6:.2f} MB; knee at {at['bytes'] / 1e6:.2f} MB "
+        f"({at['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}."
+    )
+    return result, text
+
+
+def _measure(options: argparse.Namespace) -> Answer:
+    profile = load_profile(options.profile)
+    chosen = bitmap.read(options.bitmap, profile)
+    speech = load_manifest(options.speech, options.limit)
+
+    from .measurement import measure
+    from .models import load_model
+
+    model = load_model(options.model or profile.source.model)
+    record = measure(model, profile, chosen, speech, options.label, _show)
+    save_measured(options.profile, profile.digest, record)
+    low, high = record.ci95
+    text = (
+        f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
+        f"precision: {100 * record.wer_increase:+.2f} points, 95 % interval "
+        f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
+        f"{record.bytes / 1e6:.2f} MB."
+    )
+    return _public(profile, record), text
+
+
+def _public(profile: Profile, record: Measured) -> dict[str, Any]:
+    return {
+        "label": record.label,
+        "wer": record.wer,
+        "wer_full_precision": record.wer_full_precision,
+        "wer_increase": record.wer_increase,
+        "ci95": list(record.ci95),
+        "bytes": record.bytes,
+        "reduction_vs_fp32": record.reduction_vs_fp32,
+        "avg_bits": record.avg_bits,
+        "loss": record.loss,
+        "predicted_loss": record.predicted_loss,
+        "speech": record.speech,
+        "utterances": record.utterances,
+        "normalizer": record.normalizer,
+        "method": record.method,
+        "seconds": record.seconds,
+        "when": record.when,
+        "digest": record.map_digest,
+        "bits": bitmap.names(profile, record.bits),
+    }
+
+
+def _measured(options: argparse.Namespace) -> Answer:
+    profile = load_profile(options.profile)
+    records = load_measured(options.profile, profile.digest)
+    lines = [
+        f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
+        f"{'95 % interval':>17} {'loss':>8}  speech, label"
+    ]
+    for m in records:
+        interval = f"[{100 * m.ci95[0]:+.2f}, {100 * m.ci95[1]:+.2f}]"
+        lines.append(
+            f"{m.bytes / 1e6:7.2f} {100 * m.reduction_vs_fp32:7.1f} {m.avg_bits:6.2f} "
+            f"{100 * m.wer:7.2f} {100 * m.wer_increase:+7.2f} {interval:>17} {m.loss:8.4f}  "
+            f"{m.speech} ({m.utterances}), {m.label}"
+        )
+    return {"measured": [_public(profile, m) for m in records]}, "\n".join(lines)
+
+
+def _transcribe(options: argparse.Namespace) -> Answer:
+    speech = speech_set("command line", [utterance(path) for path in options.audio])
+
+    from .measurement import transcribe_files
+    from .models import load_model
+
+    texts = transcribe_files(load_model(options.model), speech)
+    transcripts = {str(p): t for p, t in zip(options.audio, texts, strict=True)}
+    return {"transcripts": transcripts}, "\n".join(f"{p}: {t}" for p, t in transcripts.items())
+
+
+def _doctor(options: argparse.Namespace) -> Answer:
+    checked, problems = examine(options.path)
+    lines = [f"{len(checked)} checked, {len(problems)} with problems.", *problems]
+    return {"checked": checked, "problems": problems}, "\n".join(lines)

@@ -1,0 +1,236 @@
+"""The front: predicted points for every size, its knee and hypervolume, and loss turned to WER."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .allocation import Allocation, Problem, solve
+from .errors import InfeasibleError
+from .store import Measured
+
+
+@dataclass(frozen=True)
+class Front:
+    """Undominated predicted configurations, by rising size and falling loss.
+
+    Attributes:
+        choices: menu indices, shape (points, units).
+        bytes: sizes, shape (points,), int64.
+        loss: predicted loss, shape (points,), nats a token.
+        knee: index of the knee.
+        hypervolume: area dominated, as a share of the box between the front's own ends, with
+            loss on a logarithmic scale; 0.5 is a straight line.
+    """
+
+    choices: np.ndarray
+    bytes: np.ndarray
+    loss: np.ndarray
+    knee: int
+    hypervolume: float
+
+
+def undominated(size: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Indices of the points that no other one beats in both, by rising size."""
+    order = np.lexsort((loss, size))
+    best = np.minimum.accumulate(loss[order])
+    keep = np.ones(len(order), dtype=bool)
+    keep[1:] = loss[order][1:] < best[:-1]
+    return order[keep]
+
+
+def predicted_front(task: Problem, steps: int = 160) -> Front:
+    """The predicted front over all sizes.
+
+    The separable front is exact (every point of it, from one dynamic programme); each of its
+    points is scored with the full loss. To these come the stationary maps of `steps` Lagrange
+    multipliers under the full loss. What is undominated remains.
+    """
+    states = task.states
+    exact = states.choices(np.arange(len(states.cost)))
+    choices = np.concatenate([exact, _lagrangian_maps(task, steps)])
+    size, loss = task.bytes(choices), task.loss(choices)
+    keep = undominated(size, loss)
+    choices, size, loss = choices[keep], size[keep], loss[keep]
+    return Front(choices, size, loss, knee(size, loss), hypervolume(size, loss))
+
+
+def _lagrangian_maps(task: Problem, steps: int) -> np.ndarray:
+    """For each price of a byte, a map that no change of one unit improves; warm started."""
+    units, widths = task.cost.shape
+    rows = np.arange(units)
+    separable = task.separable
+    finite = np.where(np.isfinite(separable), separable, np.nan)
+    saved = np.nanmax(finite, axis=1) - np.nanmin(finite, axis=1)
+    rate = saved / np.maximum(np.ptp(task.cost, axis=1), 1)
+    rate = rate[rate > 0]
+    if not len(rate):
+        return np.empty((0, units), dtype=np.int64)
+    prices = np.geomspace(float(rate.max()) * 100, float(rate.min()) / 100, steps)
+    choice = np.where(task.allowed, task.cost, np.iinfo(np.int64).max).argmin(axis=1)
+    pull = task.gram[:, rows * widths + choice].sum(axis=1).reshape(units, widths)
+    maps = []
+    for price in prices:
+        for _ in range(10):
+            changed = False
+            for unit in rows:
+                score = separable[unit] + pull[unit] + price * task.cost[unit]
+                best = int(score.argmin())
+                if best != choice[unit]:
+                    moved = task.gram[:, unit * widths + best]
+                    moved = moved - task.gram[:, unit * widths + choice[unit]]
+                    pull += moved.reshape(units, widths)
+                    choice[unit] = best
+                    changed = True
+            if not changed:
+                break
+        maps.append(choice.copy())
+    return np.unique(np.array(maps), axis=0)
+
+
+def _unit_square(size: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both axes scaled to [0, 1], loss logarithmic."""
+    floor = max(float(loss.max()) * 1e-6, 1e-300)
+    height = np.log(np.maximum(loss, floor))
+    across, up = np.ptp(size), np.ptp(height)
+    x = (size - size.min()) / across if across else np.zeros(len(size))
+    y = (height - height.min()) / up if up else np.zeros(len(size))
+    return x, y
+
+
+def knee(size: np.ndarray, loss: np.ndarray) -> int:
+    """The point farthest below the line between the front's ends (loss logarithmic).
+
+    Satopaa et al., "Finding a 'Kneedle' in a Haystack" (ICDCS Workshops 2011), section III.
+    """
+    x, y = _unit_square(size, loss)
+    return int((x + y).argmin())
+
+
+def hypervolume(size: np.ndarray, loss: np.ndarray) -> float:
+    """Share of the box between a front's ends that its points dominate (loss logarithmic)."""
+    x, y = _unit_square(size, loss)
+    right = np.append(x[1:], 1.0)
+    return float(((right - x) * (1 - y)).sum())
+
+
+@dataclass(frozen=True)
+class WerCurve:
+    """A monotone map from predicted loss to the increase of WER, with its band.
+
+        increase(loss) = scale * loss^power
+
+    Attributes:
+        scale, power: the fitted curve.
+        band: half width of the band that held out the stated share of measured points, as a
+            fraction of the curve, and not below `floor`.
+        floor: least half width, a WER fraction.
+        held_out: mean absolute error of points left out of the fit, a WER fraction.
+        points: measured points fitted.
+        largest: largest loss fitted; the curve is a guess beyond it.
+    """
+
+    scale: float
+    power: float
+    band: float
+    floor: float
+    held_out: float
+    points: int
+    largest: float
+
+    def increase(self, loss: np.ndarray | float) -> np.ndarray:
+        """Predicted increase of WER, a fraction."""
+        return self.scale * np.asarray(loss, dtype=np.float64) ** self.power
+
+    def interval(self, loss: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end of the band around `increase`."""
+        middle = self.increase(loss)
+        half = np.maximum(self.band * middle, self.floor)
+        return middle - half, middle + half
+
+    def loss_for(self, increase: float) -> float:
+        """Largest loss whose band stays under an increase of WER; 0 if none does."""
+        if increase <= self.floor:
+            return 0.0
+        middle = min(increase / (1 + self.band), increase - self.floor)
+        return float((middle / self.scale) ** (1 / self.power))
+
+
+COVERAGE = 0.9
+"""Share of held-out measured points that the band is made to hold."""
+
+_NOISE = 0.002
+"""Sampling error of a WER increase near zero, a fraction; keeps tiny losses from ruling the fit."""
+
+
+def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve | None:
+    """Fit the curve on measured points, and judge it on points left out one at a time.
+
+    Args:
+        loss: predicted loss of each measured map, nats a token.
+        increase: its measured increase of WER, a fraction.
+
+    Returns:
+        The curve, or None with fewer than five points of positive loss.
+    """
+    x, y = np.asarray(loss, dtype=np.float64), np.asarray(increase, dtype=np.float64)
+    usable = (x > 0) & (y < 0.5)  # past that, decoding loops, and WER says nothing about loss
+    x, y = x[usable], y[usable]
+    if len(x) < 5:
+        return None
+    scale, power = _fit_power(x, y)
+    residual = np.empty(len(x))
+    relative = np.empty(len(x))
+    for index in range(len(x)):
+        rest = np.arange(len(x)) != index
+        a, p = _fit_power(x[rest], y[rest])
+        guess = a * x[index] ** p
+        residual[index] = abs(y[index] - guess)
+        relative[index] = residual[index] / max(guess, 1e-9)
+    small = scale * x**power < 0.02
+    floor = float(np.quantile(residual[small], COVERAGE)) if small.any() else _NOISE
+    large = ~small
+    band = float(np.quantile(relative[large], COVERAGE)) if large.any() else 0.5
+    return WerCurve(scale, power, band, floor, float(residual.mean()), len(x), float(x.max()))
+
+
+def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    from scipy.optimize import least_squares
+
+    def error(parameters: np.ndarray) -> np.ndarray:
+        guess = np.exp(parameters[0]) * x ** np.exp(parameters[1])
+        return np.asarray((guess - y) / (_NOISE + 0.15 * np.abs(y)))
+
+    start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
+    found = least_squares(error, start, loss="soft_l1")
+    return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
+
+
+def wer_curve(measured: Sequence[Measured], speech_digest: str) -> WerCurve | None:
+    """The curve fitted on a profile's measurements on one speech set."""
+    points = [m for m in measured if m.speech_digest == speech_digest]
+    return fit_wer_curve([m.predicted_loss for m in points], [m.wer_increase for m in points])
+
+
+def solve_wer_increase(task: Problem, front: Front, curve: WerCurve, increase: float) -> Allocation:
+    """The smallest map whose predicted WER increase, with its band, stays under `increase`.
+
+    Args:
+        task: the problem that `front` was computed from.
+        front: its predicted front.
+        curve: map from loss to WER.
+        increase: largest increase, a fraction (0.01 is one percentage point).
+
+    Raises:
+        InfeasibleError: no map is predicted to stay under it.
+    """
+    enough = np.flatnonzero(front.loss <= curve.loss_for(increase))
+    if not len(enough):
+        raise InfeasibleError(
+            f"No map is predicted to keep the WER increase under {100 * increase:.2f} points.",
+            f"The least that can be promised is {100 * curve.floor:.2f} points.",
+            smallest=int(front.bytes[-1]),
+        )
+    return solve(task, int(front.bytes[enough[0]]))

@@ -1,0 +1,174 @@
+"""The store of measured configurations: SQLite in write-ahead mode, beside its profile.
+
+What ships with a profile is `measured.json`, plain text that a diff can show; what is measured
+later goes to `measured.sqlite` beside it or, where that folder cannot be written, to the cache
+folder under the profile's digest. Reading joins all three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import StoreError
+from .files import cache_folder, read_json, write_json
+
+SCHEMA = "genptq-measured"
+VERSION = 1
+JSON_NAME = "measured.json"
+SQLITE_NAME = "measured.sqlite"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One configuration measured on one speech set.
+
+    Attributes:
+        label: a short name, such as "uniform 4" or "".
+        map_digest: digest of the bit map.
+        bits: width of each unit, in the profile's order.
+        bytes: size of the model, everything counted.
+        avg_bits: mean code width over quantizable weights, scales not counted.
+        reduction_vs_fp32: 1 - bytes / (4 * parameters).
+        wer: word error rate, a fraction.
+        wer_full_precision: the same of the unquantized model on the same utterances.
+        wer_increase: wer - wer_full_precision.
+        ci95: paired bootstrap interval of the increase.
+        loss: Kullback-Leibler divergence to full precision on this speech, nats a token.
+        predicted_loss: what the profile predicts, nats a token.
+        speech: name of the speech set.
+        speech_digest: digest over its recordings and texts.
+        utterances: utterances measured.
+        words: words in the normalized references.
+        normalizer: text normalizer used on both sides.
+        method: how weights were rounded and text decoded.
+        profile_digest: digest of the profile whose rounding was used.
+        seconds: time the measurement took.
+        when: date, ISO 8601.
+        transcripts: (audio digest, full precision text, quantized text) an utterance; may be
+            left out of what ships.
+    """
+
+    label: str
+    map_digest: str
+    bits: tuple[int, ...]
+    bytes: int
+    avg_bits: float
+    reduction_vs_fp32: float
+    wer: float
+    wer_full_precision: float
+    wer_increase: float
+    ci95: tuple[float, float]
+    loss: float
+    predicted_loss: float
+    speech: str
+    speech_digest: str
+    utterances: int
+    words: int
+    normalizer: str
+    method: str
+    profile_digest: str
+    seconds: float
+    when: str
+    transcripts: tuple[tuple[str, str, str], ...] = ()
+
+
+def _record(fields: dict[str, Any]) -> Measured:
+    fields = dict(fields)
+    fields["bits"] = tuple(int(b) for b in fields["bits"])
+    fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
+    fields["transcripts"] = tuple((a, b, c) for a, b, c in fields.get("transcripts", ()))
+    return Measured(**fields)
+
+
+def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
+    """Everything measured for a profile, by rising size; the latest of equal measurements.
+
+    Raises:
+        StoreError: a store is damaged or of another version.
+    """
+    found: dict[tuple[str, str], Measured] = {}
+    shipped = Path(folder) / JSON_NAME
+    if shipped.exists():
+        document = read_json(
+            shipped, SCHEMA, VERSION, StoreError, "Delete it, or get it again from where it came."
+        )
+        records = _parse([json.dumps(m) for m in document.get("measured", [])], shipped)
+        found |= {(m.map_digest, m.speech_digest): m for m in records}
+    for path in _stores(folder, profile_digest):
+        if path.exists():
+            with _connection(path) as connection:
+                rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
+            records = _parse([row[0] for row in rows], path)
+            found |= {(m.map_digest, m.speech_digest): m for m in records}
+    mine = [m for m in found.values() if m.profile_digest == profile_digest]
+    return sorted(mine, key=lambda m: (m.speech, m.bytes, m.loss))
+
+
+def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
+    """Add one measurement, replacing an earlier one of the same map on the same speech.
+
+    Raises:
+        StoreError: no store can be written.
+    """
+    beside, cached = _stores(folder, profile_digest)
+    path = beside if os.access(folder, os.W_OK) else cached
+    text = json.dumps(dataclasses.asdict(record), allow_nan=False)
+    with _connection(path) as connection, connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
+            (record.map_digest, record.speech_digest, text),
+        )
+
+
+def ship(folder: Path, records: list[Measured]) -> None:
+    """Write records as the profile's `measured.json`."""
+    content = {"measured": [dataclasses.asdict(record) for record in records]}
+    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, content)
+
+
+def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
+    return Path(folder) / SQLITE_NAME, cache_folder() / "measured" / f"{profile_digest}.sqlite"
+
+
+def _parse(texts: list[str], path: Path) -> list[Measured]:
+    try:
+        return [_record(json.loads(text)) for text in texts]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StoreError(
+            f"{path} holds a damaged record ({error}).", "Delete the file and measure again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.execute("PRAGMA journal_mode=WAL")
+                with connection:
+                    connection.execute(
+                        "CREATE TABLE IF NOT EXISTS measured"
+                        " (map TEXT, speech TEXT, record TEXT, PRIMARY KEY (map, speech))"
+                    )
+                    connection.execute(f"PRAGMA user_version={VERSION}")
+            elif version != VERSION:
+                raise StoreError(
+                    f"{path} has store version {version}; this program reads version {VERSION}.",
+                    "Update the program, or move the file away and measure again.",
+                )
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"The store {path} cannot be used ({error}).",
+            "If it is damaged, move it away; measurements are then made again.",
+        ) from error
