@@ -69,6 +69,17 @@ class Problem:
         """The exact front of the separable loss."""
         return separable_front(self.cost, self.separable)
 
+    @cached_property
+    def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Good maps of every size: the separable front's, and stationary ones of the full loss.
+
+        Returns:
+            Choices (maps, units), bytes (maps,), predicted loss (maps,).
+        """
+        exact = self.states.choices(np.arange(len(self.states.cost)))
+        choices = np.concatenate([exact, lagrangian_maps(self)])
+        return choices, self.bytes(choices), self.loss(choices)
+
     @property
     def smallest(self) -> int:
         """Smallest size that the constraints allow, bytes."""
@@ -159,16 +170,7 @@ def solve(task: Problem, budget: int) -> Allocation:
             "Raise the size, or relax a pin or the least width.",
             smallest=task.smallest,
         )
-    room = budget - task.kept
-    relaxed = relax(task.loss, task.cost, task.allowed, room)
-    starts = [
-        _separable_choice(task, room),
-        _round_down(task, relaxed, room),
-    ]
-    choice = min(
-        (improve(task, start, room) for start in starts), key=lambda c: float(task.loss(c))
-    )
-    return describe(task, choice, relaxed, started)
+    return _solve(task, task.cost, budget - task.kept, started)
 
 
 def solve_average_bits(task: Problem, average: float) -> Allocation:
@@ -189,15 +191,35 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
             "Raise the average, or relax a pin or the least width.",
             smallest=task.smallest,
         )
-    by_bits = Problem(
-        task.menu, code_bits, 0, task.weights, task.loss, task.allowed, task.parameters
-    )
-    relaxed = relax(task.loss, code_bits, task.allowed, room)
-    starts = [_separable_choice(by_bits, room), _round_down(by_bits, relaxed, room)]
-    choice = min(
-        (improve(by_bits, start, room) for start in starts), key=lambda c: float(task.loss(c))
-    )
+    return _solve(task, code_bits, room, started)
+
+
+def _solve(task: Problem, cost: np.ndarray, room: int, started: float) -> Allocation:
+    """Solve under any cost table: relax for the bound, then descend from several starts."""
+    relaxed = relax(task.loss, cost, task.allowed, room)
+    starts = [*_best_candidates(task, cost, room), _round_down(task, cost, relaxed, room)]
+    found = [improve(task, cost, start, room) for start in starts]
+    choice = min(found, key=lambda c: float(task.loss(c)))
     return describe(task, choice, relaxed, started)
+
+
+def _best_candidates(task: Problem, cost: np.ndarray, room: int) -> list[np.ndarray]:
+    """The best candidate that fits, and the best with another width of the heaviest unit.
+
+    Trades of one pair cannot pay for a change of the heaviest unit, so that is tried beforehand.
+    """
+    choices, _, loss = task.candidates
+    rows = np.arange(len(cost))
+    fits = cost[rows, choices].sum(axis=1) <= room
+    heaviest = int(task.weights.argmax())
+    starts: list[tuple[float, np.ndarray]] = []
+    for option in range(cost.shape[1]):
+        usable = np.where(fits & (choices[:, heaviest] == option), loss, np.inf)
+        best = int(usable.argmin())
+        if np.isfinite(usable[best]):
+            starts.append((float(usable[best]), choices[best]))
+    starts.sort(key=lambda start: start[0])
+    return [choice for value, choice in starts[:3] if value <= 2 * starts[0][0]]
 
 
 def describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
@@ -218,21 +240,55 @@ def describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float
     )
 
 
-def improve(task: Problem, choice: np.ndarray, room: int) -> np.ndarray:
+def lagrangian_maps(task: Problem, steps: int = 160) -> np.ndarray:
+    """For each price of a byte, a map that no change of one unit improves; warm started."""
+    units, widths = task.cost.shape
+    rows = np.arange(units)
+    separable = task.separable
+    finite = np.where(np.isfinite(separable), separable, np.nan)
+    saved = np.nanmax(finite, axis=1) - np.nanmin(finite, axis=1)
+    rate = saved / np.maximum(np.ptp(task.cost, axis=1), 1)
+    rate = rate[rate > 0]
+    if not len(rate):
+        return np.empty((0, units), dtype=np.int64)
+    prices = np.geomspace(float(rate.max()) * 100, float(rate.min()) / 100, steps)
+    choice = np.where(task.allowed, task.cost, np.iinfo(np.int64).max).argmin(axis=1)
+    pull = task.gram[:, rows * widths + choice].sum(axis=1).reshape(units, widths)
+    maps = []
+    for price in prices:
+        for _ in range(10):
+            changed = False
+            for unit in rows:
+                score = separable[unit] + pull[unit] + price * task.cost[unit]
+                best = int(score.argmin())
+                if best != choice[unit]:
+                    moved = task.gram[:, unit * widths + best]
+                    moved = moved - task.gram[:, unit * widths + choice[unit]]
+                    pull += moved.reshape(units, widths)
+                    choice[unit] = best
+                    changed = True
+            if not changed:
+                break
+        maps.append(choice.copy())
+    return np.unique(np.array(maps), axis=0)
+
+
+def improve(task: Problem, cost: np.ndarray, choice: np.ndarray, room: int) -> np.ndarray:
     """Descend by changing one unit, or trading between two, while the budget holds.
 
     Args:
-        task: the problem; only its cost, loss and allowed options are used.
+        task: the problem.
+        cost: what each option takes of the budget, shape (units, widths).
         choice: a feasible start, shape (units,).
-        room: bytes for the units together.
+        room: budget for the units together.
 
     Returns:
         A choice that no single change and no trade improves, within `room`.
     """
-    units, widths = task.cost.shape
+    units, widths = cost.shape
     rows = np.arange(units)
     choice = choice.copy()
-    flat_cost = task.cost.ravel()
+    flat_cost = cost.ravel()
     linear = task.separable.ravel()
     owner = np.repeat(rows, widths)
     for _ in range(4 * units):
@@ -240,41 +296,39 @@ def improve(task: Problem, choice: np.ndarray, room: int) -> np.ndarray:
         slope = linear + task.gram[:, chosen].sum(axis=1)  # loss of each option, given the rest
         gain = slope - slope[chosen][owner]
         extra = flat_cost - flat_cost[chosen][owner]
-        spare = room - int(task.cost[rows, choice].sum())
-        moves = np.flatnonzero(np.isfinite(gain) & ((gain < 0) | (extra < 0)))
-        if not len(moves):
+        spare = room - int(cost[rows, choice].sum())
+        better = np.flatnonzero(gain < -1e-12)
+        single = np.where(extra[better] <= spare, gain[better], np.inf)
+        moves = []
+        if len(single) and np.isfinite(single.min()):
+            moves = [int(better[single.argmin()])]
+        else:
+            # No single change fits, so one must pay for another: all pairs of the two kinds.
+            cheaper = np.flatnonzero((extra < 0) & np.isfinite(gain))
+            old_b, old_c = chosen[owner[better]], chosen[owner[cheaper]]
+            pair = gain[better][:, None] + gain[cheaper][None]
+            pair += task.gram[np.ix_(better, cheaper)] - task.gram[np.ix_(old_b, cheaper)]
+            pair += task.gram[np.ix_(old_b, old_c)] - task.gram[np.ix_(better, old_c)]
+            fits = extra[better][:, None] + extra[cheaper][None] <= spare
+            fits &= owner[better][:, None] != owner[cheaper][None]
+            pair = np.where(fits, pair, np.inf)
+            if pair.size and pair.min() < -1e-12:
+                first, second = np.unravel_index(pair.argmin(), pair.shape)
+                moves = [int(better[first]), int(cheaper[second])]
+        if not moves:
             return choice
-        own = chosen[owner[moves]]
-        sub = task.gram[np.ix_(moves, moves)]
-        old_new = task.gram[np.ix_(own, moves)]
-        cross = sub - old_new - old_new.T + task.gram[np.ix_(own, own)]
-        pair = gain[moves][:, None] + gain[moves][None] + cross
-        fits = extra[moves][:, None] + extra[moves][None] <= spare
-        fits &= owner[moves][:, None] != owner[moves][None]
-        pair = np.where(fits, pair, np.inf)
-        single = np.where(extra[moves] <= spare, gain[moves], np.inf)
-        best_pair, best_single = np.unravel_index(pair.argmin(), pair.shape), int(single.argmin())
-        if min(float(pair[best_pair]), float(single[best_single])) > -1e-12:
-            return choice
-        picked = [best_single] if single[best_single] <= pair[best_pair] else list(best_pair)
-        for move in picked:
-            choice[owner[moves[move]]] = moves[move] % widths
+        for move in moves:
+            choice[owner[move]] = move % widths
     return choice
 
 
-def _separable_choice(task: Problem, room: int) -> np.ndarray:
-    states = task.states
-    point = int(np.searchsorted(states.cost, room, side="right")) - 1
-    return states.choices(np.array([point]))[0]
-
-
-def _round_down(task: Problem, relaxed: Relaxed, room: int) -> np.ndarray:
+def _round_down(task: Problem, cost: np.ndarray, relaxed: Relaxed, room: int) -> np.ndarray:
     """Take each unit's likeliest option, then shrink the cheapest losses until it fits."""
     score = np.where(task.allowed, relaxed.mixture, -1.0)
     choice = score.argmax(axis=1)
     rows = np.arange(len(choice))
-    while (over := int(task.cost[rows, choice].sum()) - room) > 0:
-        saved = task.cost[rows, choice][:, None] - task.cost
+    while (over := int(cost[rows, choice].sum()) - room) > 0:
+        saved = cost[rows, choice][:, None] - cost
         harm = task.separable - task.separable[rows, choice][:, None]
         usable = task.allowed & (saved > 0)
         rate = np.where(

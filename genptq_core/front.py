@@ -41,53 +41,17 @@ def undominated(size: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return order[keep]
 
 
-def predicted_front(task: Problem, steps: int = 160) -> Front:
+def predicted_front(task: Problem) -> Front:
     """The predicted front over all sizes.
 
     The separable front is exact (every point of it, from one dynamic programme); each of its
-    points is scored with the full loss. To these come the stationary maps of `steps` Lagrange
+    points is scored with the full loss. To these come the stationary maps of many Lagrange
     multipliers under the full loss. What is undominated remains.
     """
-    states = task.states
-    exact = states.choices(np.arange(len(states.cost)))
-    choices = np.concatenate([exact, _lagrangian_maps(task, steps)])
-    size, loss = task.bytes(choices), task.loss(choices)
+    choices, size, loss = task.candidates
     keep = undominated(size, loss)
     choices, size, loss = choices[keep], size[keep], loss[keep]
     return Front(choices, size, loss, knee(size, loss), hypervolume(size, loss))
-
-
-def _lagrangian_maps(task: Problem, steps: int) -> np.ndarray:
-    """For each price of a byte, a map that no change of one unit improves; warm started."""
-    units, widths = task.cost.shape
-    rows = np.arange(units)
-    separable = task.separable
-    finite = np.where(np.isfinite(separable), separable, np.nan)
-    saved = np.nanmax(finite, axis=1) - np.nanmin(finite, axis=1)
-    rate = saved / np.maximum(np.ptp(task.cost, axis=1), 1)
-    rate = rate[rate > 0]
-    if not len(rate):
-        return np.empty((0, units), dtype=np.int64)
-    prices = np.geomspace(float(rate.max()) * 100, float(rate.min()) / 100, steps)
-    choice = np.where(task.allowed, task.cost, np.iinfo(np.int64).max).argmin(axis=1)
-    pull = task.gram[:, rows * widths + choice].sum(axis=1).reshape(units, widths)
-    maps = []
-    for price in prices:
-        for _ in range(10):
-            changed = False
-            for unit in rows:
-                score = separable[unit] + pull[unit] + price * task.cost[unit]
-                best = int(score.argmin())
-                if best != choice[unit]:
-                    moved = task.gram[:, unit * widths + best]
-                    moved = moved - task.gram[:, unit * widths + choice[unit]]
-                    pull += moved.reshape(units, widths)
-                    choice[unit] = best
-                    changed = True
-            if not changed:
-                break
-        maps.append(choice.copy())
-    return np.unique(np.array(maps), axis=0)
 
 
 def _unit_square(size: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from .knapsack import Knapsack
 from .prediction import QuadraticLoss
 
 _ITERATIONS = 60
-_TOLERANCE = 1e-3
+_TOLERANCE = 3e-3
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ NEW_TOKENS = 224
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
 
-# Token ids run roughly from frequent to rare, so equal ratios separate what is worth what.
-_BLOCK_EDGES = (256, 1024, 4096, 16384)
+# Token ids run roughly from frequent to rare, so ratios separate what is worth what; the rare
+# end is cut evenly, for one large block would make sizes jump.
+_BLOCK_EDGES = (512, 2048, 8192, 16384, 24576, 32768, 40960)
 
 
 @dataclass(frozen=True)

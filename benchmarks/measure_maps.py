@@ -1,0 +1,100 @@
+"""Measure a profile's reference configurations: full precision, uniform widths, mixed maps.
+
+    python benchmarks/measure_maps.py --profile data/profiles/whisper-tiny.en \\
+        --speech MANIFEST --uniform 16,8,6,5,4,3 --average 2.75,3,3.5,4 --size-mb 18,22 --ship
+
+Each result is stored as it comes, and a map already measured on that speech is not measured
+again. `--ship` then writes everything measured to the profile's measured.json, with transcripts
+kept only for the demo speech, which ships too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genptq_core import (
+    Measured,
+    Profile,
+    bit_map,
+    load_manifest,
+    load_measured,
+    load_model,
+    load_profile,
+    measure,
+    problem,
+    save_measured,
+    solve,
+    solve_average_bits,
+)
+from genptq_core.store import ship
+
+DEMO = "demo/manifest"
+
+
+def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, tuple[int, ...]]]:
+    """Labels and widths of the configurations to measure."""
+    task = problem(profile)
+    maps: list[tuple[str, tuple[int, ...]]] = []
+    for width in options.uniform:
+        label = "full precision" if width == 16 else f"uniform {int(width)}"
+        maps.append((label, (int(width),) * len(profile.units)))
+    for average in options.average:
+        maps.append((f"mixed {average:g} bits", solve_average_bits(task, average).bits))
+    for size in options.size_mb:
+        maps.append((f"mixed {size:g} MB", solve(task, int(size * 1e6)).bits))
+    return maps
+
+
+def numbers(text: str) -> list[float]:
+    """A comma-separated list."""
+    return [float(part) for part in text.split(",") if part]
+
+
+def shipped(record: Measured) -> Measured:
+    """A record as it ships: transcripts only of speech that ships too."""
+    return record if record.speech == DEMO else dataclasses.replace(record, transcripts=())
+
+
+def main() -> None:
+    """Measure, store, and optionally ship."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--uniform", type=numbers, default=[])
+    parser.add_argument("--average", type=numbers, default=[])
+    parser.add_argument("--size-mb", type=numbers, default=[])
+    parser.add_argument("--ship", action="store_true")
+    options = parser.parse_args()
+    profile = load_profile(options.profile)
+    speech = load_manifest(options.speech, options.limit)
+    model = load_model(profile.source.model)
+    done = {
+        (m.map_digest, m.speech_digest) for m in load_measured(options.profile, profile.digest)
+    }
+    for label, bits in wanted(profile, options):
+        chosen = bit_map(profile, bits)
+        if (chosen.digest, speech.digest) in done:
+            continue
+        record = measure(model, profile, chosen, speech, label)
+        save_measured(options.profile, profile.digest, record)
+        done.add((chosen.digest, speech.digest))
+        print(
+            f"{label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "
+            f"(predicted {record.predicted_loss:.4f})  WER {100 * record.wer:.2f} % "
+            f"({100 * record.wer_increase:+.2f})  {record.seconds:.0f} s",
+            flush=True,
+        )
+    if options.ship:
+        ship(options.profile, [shipped(m) for m in load_measured(options.profile, profile.digest)])
+
+
+if __name__ == "__main__":
+    main()
