@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from ..errors import ModelError
 from .base import SpeechModel, Transcript, parameter_count, replaced
@@ -36,7 +40,7 @@ def load_model(name: str) -> SpeechModel:
     if name == bundled.NAME:
         return Whisper(name, *bundled.load())
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         _check_folder(path)
     elif path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
@@ -60,23 +64,35 @@ def _check_folder(path: Path) -> None:
         raise ModelError(f"{path} holds a {family!r} model; only Whisper is supported.")
 
 
-def _from_pretrained(name: str, local: bool):  # type: ignore[no-untyped-def]
+def _from_pretrained(name: str, local: bool) -> tuple[Any, Any, Any]:
     import torch
+    from safetensors import SafetensorError
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    # A hub that cannot be reached should say so at once, not after minutes of retries.
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    local = local or not _hub_answers()
     try:
         module = WhisperForConditionalGeneration.from_pretrained(
             name, local_files_only=local, dtype=torch.float32
         )
         processor = WhisperProcessor.from_pretrained(name, local_files_only=local)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if local:
+        if Path(name).is_dir():
             raise ModelError(f"{name} cannot be loaded as a Whisper model ({reason}).") from error
         raise ModelError(
             f"{name} cannot be fetched from the model hub: it is offline, or has no such model.",
             "Give a local folder written by save_pretrained, or whisper-tiny.en, which is bundled.",
         ) from error
     return module.eval(), processor.feature_extractor, processor.tokenizer
+
+
+def _hub_answers() -> bool:
+    """Whether the hub's name resolves; its client would retry for half a minute to find out."""
+    if getproxies():
+        return True
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True

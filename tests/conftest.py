@@ -1,0 +1,93 @@
+"""Fixtures shared by all tests: real speech where it is, the embedded model, a tiny random one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a cache folder of its own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GENPTQ_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_speech() -> Path:
+    """The folder of human speech beside the repository, which does not ship."""
+    for parent in (ROOT.parent, *map(Path, os.environ.get("GENPTQ_SPEECH", "").split(os.pathsep))):
+        folder = parent / "shared" / "speech"
+        if folder.is_dir():
+            return folder
+    pytest.skip("no human speech here: put it at ../shared/speech")
+
+
+@pytest.fixture(scope="session")
+def tiny_en():  # type: ignore[no-untyped-def]
+    """The embedded model, loaded once."""
+    from genptq_core.models import load_model
+
+    return load_model("whisper-tiny.en")
+
+
+@pytest.fixture(scope="session")
+def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a very small Whisper of random weights, as `save_pretrained` writes it."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    from genptq_core.models import bundled
+
+    module, features, tokenizer = bundled.load()
+    config = WhisperConfig(
+        vocab_size=module.config.vocab_size,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        bos_token_id=50256,
+        eos_token_id=50256,
+        pad_token_id=50256,
+        decoder_start_token_id=50257,
+        max_target_positions=32,
+    )
+    torch.manual_seed(0)
+    small = WhisperForConditionalGeneration(config)
+    small.generation_config = module.generation_config
+    folder = tmp_path_factory.mktemp("models") / "random-whisper"
+    small.save_pretrained(folder)
+    features.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Iterator[Path]:
+    """A manifest of six short synthetic recordings with made-up texts."""
+    folder = tmp_path / "tones"
+    folder.mkdir()
+    lines = []
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        time = np.arange(16_000) / 16_000
+        wave = 0.3 * np.sin(2 * np.pi * (200 + 90 * index) * time) + 0.02 * rng.normal(size=16_000)
+        soundfile.write(folder / f"{index}.wav", wave, 16_000)
+        lines.append(f'{{"audio": "{index}.wav", "text": "tone number {index}"}}')
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("\n".join(lines) + "\n")
+    yield manifest
