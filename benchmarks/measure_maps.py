@@ -76,9 +76,7 @@ def main() -> None:
     profile = load_profile(options.profile)
     speech = load_manifest(options.speech, options.limit)
     model = load_model(profile.source.model)
-    done = {
-        (m.map_digest, m.speech_digest) for m in load_measured(options.profile, profile.digest)
-    }
+    done = {(m.map_digest, m.speech_digest) for m in load_measured(options.profile, profile.digest)}
     for label, bits in wanted(profile, options):
         chosen = bit_map(profile, bits)
         if (chosen.digest, speech.digest) in done:

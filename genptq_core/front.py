@@ -11,6 +11,9 @@ from .allocation import Allocation, Problem, solve
 from .errors import InfeasibleError
 from .store import Measured
 
+WORST_USABLE = 1.0
+"""Loss at which a model is useless anyhow, nats a token: past it, knee and area tell nothing."""
+
 
 @dataclass(frozen=True)
 class Front:
@@ -21,8 +24,7 @@ class Front:
         bytes: sizes, shape (points,), int64.
         loss: predicted loss, shape (points,), nats a token.
         knee: index of the knee.
-        hypervolume: area dominated, as a share of the box between the front's own ends, with
-            loss on a logarithmic scale; 0.5 is a straight line.
+        hypervolume: share of the box of sizes and usable losses that the front dominates.
     """
 
     choices: np.ndarray
@@ -55,17 +57,16 @@ def predicted_front(task: Problem) -> Front:
 
 
 def _unit_square(size: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both axes scaled to [0, 1], loss logarithmic."""
-    floor = max(float(loss.max()) * 1e-6, 1e-300)
-    height = np.log(np.maximum(loss, floor))
-    across, up = np.ptp(size), np.ptp(height)
+    """Both axes scaled to [0, 1]: size between the front's ends, loss against the worst usable."""
+    across = np.ptp(size)
     x = (size - size.min()) / across if across else np.zeros(len(size))
-    y = (height - height.min()) / up if up else np.zeros(len(size))
+    worst = min(float(loss.max()), WORST_USABLE)
+    y = np.minimum(loss / worst, 1.0) if worst > 0 else np.zeros(len(loss))
     return x, y
 
 
 def knee(size: np.ndarray, loss: np.ndarray) -> int:
-    """The point farthest below the line between the front's ends (loss logarithmic).
+    """The point farthest below the line between the front's ends.
 
     Satopaa et al., "Finding a 'Kneedle' in a Haystack" (ICDCS Workshops 2011), section III.
     """
@@ -74,7 +75,7 @@ def knee(size: np.ndarray, loss: np.ndarray) -> int:
 
 
 def hypervolume(size: np.ndarray, loss: np.ndarray) -> float:
-    """Share of the box between a front's ends that its points dominate (loss logarithmic)."""
+    """Share of the box of sizes and usable losses that a front's points dominate."""
     x, y = _unit_square(size, loss)
     right = np.append(x[1:], 1.0)
     return float(((right - x) * (1 - y)).sum())

@@ -147,4 +147,5 @@ class Knapsack:
             hull[active, step + 1] = far[active]
             steep[active, step] = rate[rows, far][active]
             here = np.where(active, far, here)
-        return hull, steep
+        # Along a hull steepness falls; rounding must not let a step overtake the one before it.
+        return hull, np.minimum.accumulate(steep, axis=1)

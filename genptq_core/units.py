@@ -37,7 +37,7 @@ class Unit:
     @property
     def group(self) -> str:
         """The set of units whose coarse widths are checked together against measured losses."""
-        return f"{self.part}-{self.block}" if self.part == "embedding" else self.part
+        return f"{self.part}-{self.block if self.part == 'embedding' else self.kind}"
 
     @property
     def rows(self) -> int:

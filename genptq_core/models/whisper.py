@@ -131,7 +131,9 @@ def units(module: Any) -> tuple[Unit, ...]:
                 )
             )
     rows, columns = module.model.decoder.embed_tokens.weight.shape
-    edges = [0, *(edge for edge in _BLOCK_EDGES if edge < rows), rows]
+    # Control tokens follow the words; the end token among them is the most frequent of all.
+    control = int(module.config.eos_token_id)
+    edges = sorted({0, *(edge for edge in _BLOCK_EDGES if edge < control), control, rows})
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         name = f"{EMBEDDING}@{start}:{stop}"
         found.append(

@@ -1,0 +1,78 @@
+"""How well the profile predicts: loss against measured divergence, WER against measured WER.
+
+    python benchmarks/prediction.py --profile data/profiles/whisper-tiny.en
+
+Uses the measured configurations that ship with the profile (or were measured since).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genptq_core import Measured, Profile, load_measured, load_profile, quadratic_loss
+from genptq_core.front import wer_curve
+
+
+def report(profile: Profile, records: list[Measured]) -> None:
+    """Print the table and the correlations for one speech set."""
+    records = sorted(records, key=lambda m: m.bytes)
+    menu = {bits: i for i, bits in enumerate(profile.menu)}
+    choices = np.array([[menu[b] for b in m.bits] for m in records])
+    separable = quadratic_loss(profile, shrinkage=1.0)(choices)
+    curve = wer_curve(records, records[0].speech_digest)
+    print(f"\n{records[0].speech}: {len(records)} maps, {records[0].utterances} utterances")
+    print(
+        "    MB  % less  codes  stored   WER %  change  95 % interval     loss  predicted"
+        "  predicted change  label"
+    )
+    for m in records:
+        stored = 8 * m.bytes / profile.source.parameters
+        guess = 100 * float(curve.increase(m.predicted_loss)) if curve else float("nan")
+        low, high = m.ci95
+        print(
+            f"{m.bytes / 1e6:6.2f} {100 * m.reduction_vs_fp32:7.1f} {m.avg_bits:6.2f} {stored:7.2f}"
+            f" {100 * m.wer:7.2f} {100 * m.wer_increase:+7.2f}"
+            f"  [{100 * low:+6.2f}, {100 * high:+6.2f}] {m.loss:8.4f} {m.predicted_loss:9.4f}"
+            f" {guess:+12.2f}        {m.label}"
+        )
+    changed = np.array([m.predicted_loss > 0 for m in records])
+    true = np.array([m.loss for m in records])[changed]
+    predicted = np.array([m.predicted_loss for m in records])[changed]
+    ratio = true / predicted
+    small = true < 0.3
+    print(
+        f"Spearman, predicted loss and measured divergence: {spearmanr(predicted, true)[0]:.4f}"
+        f" (separable part alone: {spearmanr(separable[changed], true)[0]:.4f})"
+    )
+    print(
+        f"measured over predicted, median {np.median(ratio):.2f}, within a factor of 1.5 where "
+        f"measured is below 0.3: {np.mean(np.abs(np.log(ratio[small])) < np.log(1.5)):.2f} "
+        f"of {small.sum()}"
+    )
+    if curve:
+        print(
+            f"WER increase = {curve.scale:.3f} * loss^{curve.power:.3f}; held-out mean error "
+            f"{100 * curve.held_out:.2f} points over {curve.points} maps"
+        )
+
+
+def main() -> None:
+    """Report every speech set of a profile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", type=Path, required=True)
+    options = parser.parse_args()
+    profile = load_profile(options.profile)
+    measured = load_measured(options.profile, profile.digest)
+    for digest in dict.fromkeys(m.speech_digest for m in measured):
+        report(profile, [m for m in measured if m.speech_digest == digest])
+
+
+if __name__ == "__main__":
+    main()

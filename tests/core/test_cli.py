@@ -1,0 +1,197 @@
+"""The command line: every command, its JSON, its one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genptq_core.cli import main
+from genptq_core.profile import bundled_folder
+from tests.conftest import DEMO, ROOT
+
+PROFILE = str(bundled_folder() / "whisper-tiny.en")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return dict(json.loads(out))
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("python -m")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_solve_by_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    found = run(capsys, "solve", "--profile", PROFILE, "--size-mb", "20", "--out", str(path))
+    assert found["bytes"] <= 20_000_000
+    assert found["lower_bound"] <= found["predicted_loss"]
+    assert found["gap"] == pytest.approx(found["predicted_loss"] - found["lower_bound"])
+    assert found["reduction_vs_fp32"] == pytest.approx(1 - found["bytes"] / (4 * 37_760_256))
+    assert set(found["bits"]) == set(found["relaxed_bits"])
+    written = json.loads(path.read_text())
+    assert written["bits"] == found["bits"]
+    assert written["digest"] == found["digest"]
+
+
+def test_solve_by_average_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "solve", "--profile", PROFILE, "--avg-bits", "3.5")["avg_bits"] <= 3.5
+
+
+def test_solve_by_wer_increase(capsys: pytest.CaptureFixture[str]) -> None:
+    small = run(capsys, "solve", "--profile", PROFILE, "--max-wer-increase", "0.05")
+    large = run(capsys, "solve", "--profile", PROFILE, "--max-wer-increase", "0.02")
+    assert small["bytes"] < large["bytes"]
+    assert large["predicted_wer_increase"] < 0.02
+
+
+def test_pins_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(
+        capsys, "solve", "--profile", PROFILE, "--size-mb", "25", "--pin", "*embed_tokens*=4",
+        "--pin", "*fc2*=8", "--min-bits", "3", "--max-bits", "8",
+    )  # fmt: skip
+    for name, bits in found["bits"].items():
+        assert 3 <= bits <= 8
+        assert bits == 4 or "embed_tokens" not in name
+        assert bits == 8 or "fc2" not in name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size-mb", "1"], "smallest size under these constraints is"),
+        (["--size-mb", "-3"], "makes no sense"),
+        (["--size-mb", "nan"], "makes no sense"),
+        (["--avg-bits", "1"], "not feasible"),
+        (["--max-wer-increase", "1.5"], "is a fraction"),
+        (["--max-wer-increase", "0.0000001"], "No map is predicted"),
+        (["--size-mb", "20", "--pin", "nothing*=4"], "matches no layer"),
+        (["--size-mb", "20", "--pin", "*=7"], "no such width"),
+        (["--size-mb", "20", "--pin", "oops"], "is not GLOB=BITS"),
+        (["--size-mb", "20", "--min-bits", "9", "--max-bits", "8"], "leave no width"),
+    ],
+)
+def test_bad_requests_get_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refuse(capsys, "solve", "--profile", PROFILE, *arguments)
+
+
+def test_missing_profile_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "does not exist" in refuse(
+        capsys, "solve", "--profile", str(tmp_path), "--size-mb", "20"
+    )
+
+
+def test_front(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    found = run(capsys, "front", "--profile", PROFILE, "--out", str(path))
+    sizes = [p["bytes"] for p in found["points"]]
+    losses = [p["predicted_loss"] for p in found["points"]]
+    assert sizes == sorted(set(sizes)) and losses == sorted(set(losses), reverse=True)
+    assert found["knee"] in found["points"]
+    assert 0 < found["hypervolume"] < 1
+    with path.open() as handle:
+        assert [int(row["bytes"]) for row in csv.DictReader(handle)] == sizes
+
+
+def test_measured_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    records = run(capsys, "measured", "--profile", PROFILE)["measured"]
+    dev = [r for r in records if r["utterances"] == 196]
+    assert len(dev) >= 16
+    labels = {r["label"] for r in dev}
+    assert {"full precision", "uniform 8", "uniform 6", "uniform 4", "uniform 3"} <= labels
+    for record in records:
+        assert {"wer", "wer_increase", "ci95", "bytes", "reduction_vs_fp32", "avg_bits"} < set(
+            record
+        )
+        assert record["ci95"][0] <= record["wer_increase"] <= record["ci95"][1]
+        assert record["wer_increase"] == pytest.approx(record["wer"] - record["wer_full_precision"])
+
+
+def test_profile_measure_and_measured(
+    capsys: pytest.CaptureFixture[str], random_whisper: Path, tones: Path, tmp_path: Path
+) -> None:
+    folder, path = str(tmp_path / "profile"), str(tmp_path / "map.json")
+    made = run(
+        capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
+        "--bits", "2,4", "--group-size", "8", "--draws", "1", "--out", folder,
+    )  # fmt: skip
+    assert made["utterances"] == 3 and made["backward_passes"] == 3
+    run(capsys, "solve", "--profile", folder, "--avg-bits", "3", "--out", path)
+    record = run(
+        capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
+        "--limit", "2", "--label", "mine",
+    )  # fmt: skip
+    assert record["utterances"] == 2
+    listed = run(capsys, "measured", "--profile", folder)["measured"]
+    assert [r["label"] for r in listed] == ["mine"]
+    assert listed[0]["wer"] == record["wer"]
+
+
+def test_transcribe(capsys: pytest.CaptureFixture[str]) -> None:
+    audio = str(DEMO.parent / "audio" / "demo-001.flac")
+    found = run(capsys, "transcribe", "--model", "whisper-tiny.en", audio)["transcripts"]
+    assert found[audio]
+
+
+def test_transcribe_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "does not exist" in refuse(
+        capsys, "transcribe", "--model", "whisper-tiny.en", str(tmp_path / "none.wav")
+    )
+
+
+def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import shutil
+
+    healthy = run(capsys, "doctor")
+    assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
+    shutil.copytree(PROFILE, tmp_path / "p")
+    (tmp_path / "p" / ".left.tmp").write_text("")
+    tensors = tmp_path / "p" / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    problems = run(capsys, "doctor", str(tmp_path))["problems"]
+    assert len(problems) == 2
+    assert any("tensors.safetensors" in p for p in problems)
+
+
+def test_nothing_but_json_on_standard_output() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "genptq_core", "front", "--profile", PROFILE, "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    json.loads(done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["profile", "solve", "front", "measure", "measured", "transcribe", "doctor"]
+)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_solving_never_imports_torch() -> None:
+    code = (
+        "import sys; from genptq_core.cli import main; "
+        f"main(['solve', '--profile', {PROFILE!r}, '--size-mb', '20']); "
+        f"main(['measured', '--profile', {PROFILE!r}]); "
+        "sys.exit('torch' in sys.modules or 'streamlit' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
