@@ -91,19 +91,41 @@ def relax(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: floa
 
 
 def _simplex_minimum(gram: np.ndarray, tilt: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Minimize 1/2 w^T gram w + tilt^T w over the simplex by pairwise coordinate steps."""
+    """Minimize 1/2 w^T gram w + tilt^T w over the simplex, from a feasible start.
+
+    Primal active set method (Nocedal and Wright, "Numerical Optimization", algorithm 16.3): solve
+    on the support; where a weight would turn negative, stop there and drop it; where an outside
+    coordinate would still help, take it in.
+    """
+    count = len(start)
+    scale = max(float(np.trace(gram)) / count, 1e-300)
     weights = start.copy()
-    gradient = gram @ weights + tilt
-    for _ in range(40 * len(weights)):
-        down = int(gradient.argmin())
-        held = np.flatnonzero(weights > 0)
-        up = int(held[gradient[held].argmax()])
-        slack = gradient[up] - gradient[down]
-        if slack <= 1e-7 * max(abs(float(weights @ gradient)), 1e-15):
+    support = weights > 0
+    support[-1] = True  # the newest vertex is the one that can help
+    for _ in range(8 * count):
+        held = np.flatnonzero(support)
+        system = np.ones((len(held) + 1, len(held) + 1))
+        system[:-1, :-1] = gram[np.ix_(held, held)]
+        # A touch of ridge: vertices may repeat each other up to rounding.
+        system[np.arange(len(held)), np.arange(len(held))] += 1e-10 * scale
+        system[-1, -1] = 0.0
+        target = np.linalg.solve(system, np.append(-tilt[held], 1.0))[:-1]
+        step = target - weights[held]
+        falling = target < 0
+        if falling.any():
+            reach = weights[held][falling] / (weights[held][falling] - target[falling])
+            share = float(reach.min())
+            weights[held] += share * step
+            dropped = held[falling][reach <= share]
+            weights[dropped] = 0.0
+            support[dropped] = False
+            continue
+        weights[held] = target
+        gradient = gram @ weights + tilt
+        best = int(gradient.argmin())
+        level = float(weights @ gradient)
+        if support[best] or gradient[best] >= level - 1e-9 * max(abs(level), 1e-15):
             break
-        curve = gram[up, up] + gram[down, down] - 2 * gram[up, down]
-        step = weights[up] if curve <= 0 else min(weights[up], slack / curve)
-        weights[up] -= step
-        weights[down] += step
-        gradient += step * (gram[:, down] - gram[:, up])
+        support[best] = True
+    weights = np.maximum(weights, 0.0)
     return weights / weights.sum()
