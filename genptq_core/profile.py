@@ -144,7 +144,8 @@ def save(profile: Profile, folder: Path) -> Profile:
         tensors |= {f"sketch/{name}/{part}": array for part, array in parts.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with atomic(Path(folder) / TENSORS_NAME) as temporary:
-        save_file(tensors, temporary, metadata={"schema": SCHEMA, "version": str(VERSION)})
+        # One entry only: the library writes several in random order, and the digest would vary.
+        save_file(tensors, temporary, metadata={"schema": f"{SCHEMA}/{VERSION}"})
         tensors_digest = sha256_file(temporary)
     content: dict[str, Any] = {
         "source": dataclasses.asdict(profile.source),

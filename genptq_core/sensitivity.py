@@ -84,10 +84,16 @@ def compute(
         report: called with the progress of each stage.
 
     Raises:
+        ModelError: a weight or a gradient is not finite.
         SpeechError: a recording cannot be used.
         GenPTQError: the work folder or `out` cannot be written.
     """
     settings = settings or Settings()
+    for name in sorted({unit.parameter for unit in model.units}):
+        if not bool(torch.isfinite(model.module.get_parameter(name)).all()):
+            raise ModelError(
+                f"{name} of {model.name} holds NaN or infinite weights.", "Get the model again."
+            )
     audio_digests = [u.digest for u in speech.utterances]
     key = sha256_json(
         [_VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]

@@ -18,9 +18,6 @@ from ..speech import RATE
 from ..units import Unit
 from .base import Transcript, weights_digest
 
-NEW_TOKENS = 224
-"""Most tokens written for an utterance: half of Whisper's text context, as in OpenAI's decoder."""
-
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
 
@@ -59,10 +56,10 @@ class Whisper:
         return Encoded(self._whisper.model.encoder(batch.input_features).last_hidden_state)
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
-        """Greedy decoding without timestamps, at most `NEW_TOKENS` tokens an utterance."""
+        """Greedy decoding without timestamps, of at most half the text context, as OpenAI's is."""
         settings = copy.deepcopy(self._whisper.generation_config)
         settings.max_length = None
-        settings.max_new_tokens = NEW_TOKENS
+        settings.max_new_tokens = self._whisper.config.max_target_positions // 2
         settings.num_beams = 1
         settings.do_sample = False
         settings.return_timestamps = False

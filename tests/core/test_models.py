@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from genptq_core.errors import GenPTQError, ModelError
 from genptq_core.models import SpeechModel, bundled, load_model, replaced
-from genptq_core.models.whisper import NEW_TOKENS
 from genptq_core.speech import SpeechSet, load_audio, load_manifest
 from genptq_core.wer import count_errors
 from tests.conftest import DEMO
@@ -54,7 +53,7 @@ def ctranslate2_transcribe(model: SpeechModel, speech: SpeechSet) -> list[str]:
             view,
             [["<|startoftranscript|>", "<|notimestamps|>"]],
             beam_size=1,
-            max_length=NEW_TOKENS,
+            max_length=224,
         )
         texts.append(tokenizer.decode(found[0].sequences_ids[0]).strip())
     return texts
