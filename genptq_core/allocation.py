@@ -13,6 +13,7 @@ Pisinger, "Knapsack Problems", 2004, chapter 11), then verified swaps under the 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,13 +72,14 @@ class Problem:
 
     @cached_property
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Good maps of every size: the separable front's, and stationary ones of the full loss.
+        """Good maps of every size: the separable front's, stationary ones of the full loss, and
+        one width everywhere.
 
         Returns:
             Choices (maps, units), bytes (maps,), predicted loss (maps,).
         """
         exact = self.states.choices(np.arange(len(self.states.cost)))
-        choices = np.concatenate([exact, lagrangian_maps(self)])
+        choices = np.concatenate([exact, lagrangian_maps(self), uniform_maps(self)])
         return choices, self.bytes(choices), self.loss(choices)
 
     @property
@@ -132,11 +134,20 @@ def problem(
 ) -> Problem:
     """Set up a profile's allocation problem under constraints.
 
+    An option whose sensitivity is not finite is not offered, and a warning names it.
+
     Raises:
         ConstraintError: a constraint is contradictory, or matches nothing.
     """
     loss = loss or quadratic_loss(profile)
     finite = np.isfinite(loss.projections).all(axis=0)
+    if not finite.all():
+        lost = [f"{profile.units[u].name} at {profile.menu[o]}" for u, o in np.argwhere(~finite)]
+        warnings.warn(
+            f"Sensitivities are not finite, so these widths are not offered: {', '.join(lost)}.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     allowed = allowed_options(profile, constraints or Constraints()) & finite
     stuck = [unit.name for unit, row in zip(profile.units, allowed, strict=True) if not row.any()]
     if stuck:
@@ -238,6 +249,13 @@ def describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float
         gap=loss - bound,
         milliseconds=1000 * (time.perf_counter() - started),
     )
+
+
+def uniform_maps(task: Problem) -> np.ndarray:
+    """For each width, the map that is nearest to it everywhere that the constraints allow."""
+    columns = np.arange(len(task.menu))
+    distance = np.abs(columns[:, None, None] - columns)  # (wanted, 1, option)
+    return np.where(task.allowed, distance, len(columns)).argmin(axis=2)
 
 
 def lagrangian_maps(task: Problem, steps: int = 160) -> np.ndarray:

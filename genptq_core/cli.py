@@ -224,7 +224,8 @@ def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> A
                 f"A budget of {value} makes no sense.", "Give more than 0."
             )
     if options.size_mb is not None:
-        return solve(task, int(options.size_mb * 1e6))
+        # Decimal megabytes are rarely exact in binary; a millionth of a byte makes 20.123 whole.
+        return solve(task, int(options.size_mb * 1e6 + 1e-6))
     if options.avg_bits is not None:
         return solve_average_bits(task, options.avg_bits)
     if options.max_wer_increase >= 1:
