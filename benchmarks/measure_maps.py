@@ -23,6 +23,7 @@ from genptq_core import (
     Measured,
     Profile,
     bit_map,
+    choices_of,
     load_manifest,
     load_measured,
     load_model,
@@ -57,8 +58,11 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part]
 
 
-def shipped(record: Measured) -> Measured:
-    """A record as it ships: transcripts only of speech that ships too."""
+def shipped(profile: Profile, record: Measured) -> Measured:
+    """A record as it ships: today's prediction, and transcripts only of speech that ships too."""
+    task = problem(profile)
+    predicted = float(task.loss(choices_of(task, record.bits)))
+    record = dataclasses.replace(record, predicted_loss=predicted)
     return record if record.speech == DEMO else dataclasses.replace(record, transcripts=())
 
 
@@ -91,7 +95,8 @@ def main() -> None:
             flush=True,
         )
     if options.ship:
-        ship(options.profile, [shipped(m) for m in load_measured(options.profile, profile.digest)])
+        records = load_measured(options.profile, profile.digest)
+        ship(options.profile, [shipped(profile, m) for m in records])
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ class WerCurve:
         if increase <= self.floor:
             return 0.0
         middle = min(increase / (1 + self.band), increase - self.floor)
-        return float((middle / self.scale) ** (1 / self.power))
+        with np.errstate(over="ignore", divide="ignore"):  # on a flat curve, any loss will do
+            return float((np.float64(middle) / self.scale) ** (1 / self.power))
 
 
 COVERAGE = 0.9
@@ -169,7 +170,9 @@ def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         return np.asarray((guess - y) / (_NOISE + 0.15 * np.abs(y)))
 
     start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
-    found = least_squares(error, start, loss="soft_l1")
+    # Five noisy points may ask for a step or a constant; neither tells anything between them.
+    bounds = ([-np.inf, np.log(0.1)], [np.inf, np.log(10.0)])
+    found = least_squares(error, start, loss="soft_l1", bounds=bounds)
     return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
 
 

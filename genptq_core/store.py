@@ -80,12 +80,20 @@ class Measured:
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
 
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
 def _record(fields: dict[str, Any]) -> Measured:
     fields = dict(fields)
     fields["bits"] = tuple(int(b) for b in fields["bits"])
     fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
     fields["transcripts"] = tuple((a, b, c) for a, b, c in fields.get("transcripts", ()))
-    return Measured(**fields)
+    record = Measured(**fields)
+    for field in dataclasses.fields(Measured):
+        value, kinds = getattr(record, field.name), _KINDS.get(str(field.type))
+        if kinds and (type(value) not in kinds or value != value):  # NaN differs from itself
+            raise TypeError(f"{field.name} is {value!r}")
+    return record
 
 
 def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
@@ -100,7 +108,10 @@ def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
         document = read_json(
             shipped, SCHEMA, VERSION, StoreError, "Delete it, or get it again from where it came."
         )
-        records = _parse([json.dumps(m) for m in document.get("measured", [])], shipped)
+        listed = document.get("measured", [])
+        if not isinstance(listed, list):
+            raise StoreError(f"{shipped} holds no list of measurements.", "Delete it.")
+        records = _parse([json.dumps(m) for m in listed], shipped)
         found |= {(m.map_digest, m.speech_digest): m for m in records}
     for path in _stores(folder, profile_digest):
         if path.exists():

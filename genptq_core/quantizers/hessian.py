@@ -42,7 +42,7 @@ def sketch(hessian: Tensor, rank: int) -> Sketch:
     columns = len(hessian)
     values, vectors = torch.linalg.eigh(hessian.double())
     keep = min(rank, columns)
-    factor = vectors[:, -keep:] * values[-keep:].clamp(min=0).sqrt()
+    factor = vectors[:, columns - keep :] * values[columns - keep :].clamp(min=0).sqrt()
     scale = factor.abs().amax(dim=0) / 127
     scale = torch.where(scale > 0, scale, torch.ones_like(scale)).float()
     codes = torch.round(factor.float() / scale).to(torch.int8)

@@ -1,0 +1,73 @@
+"""How much of the cross-unit terms to trust: maps chosen on half the utterances, judged on the rest.
+
+    python benchmarks/shrinkage.py --profile data/profiles/whisper-tiny.en
+
+For each shrinkage, maps are solved from a random half of the calibration utterances; their loss
+is then estimated, without shrinkage, on the other half, which had no part in choosing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genptq_core import (
+    Profile,
+    QuadraticLoss,
+    choices_of,
+    load_profile,
+    problem,
+    quadratic_loss,
+    solve_average_bits,
+)
+
+AVERAGES = (3.0, 3.5, 4.0, 5.0)
+SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
+
+
+def part(profile: Profile, utterances: np.ndarray, shrinkage: float) -> QuadraticLoss:
+    """Predicted loss from some utterances of a profile."""
+    fewer = dataclasses.replace(
+        profile,
+        projections=profile.projections[utterances],
+        lengths=profile.lengths[utterances],
+    )
+    return quadratic_loss(fewer, shrinkage)
+
+
+def main() -> None:
+    """Print loss on the choosing half and on the other, averaged over splits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=3)
+    options = parser.parse_args()
+    profile = load_profile(options.profile)
+    rng = np.random.default_rng(0)
+    halves = []
+    for _ in range(options.splits):
+        order = rng.permutation(len(profile.lengths))
+        halves += [np.split(order, 2), np.split(order, 2)[::-1]]
+    print("loss in nats a token: predicted on the half that chose / estimated on the other half")
+    print("shrinkage  " + "  ".join(f"{a:g} bits".rjust(15) for a in AVERAGES))
+    for shrinkage in SHRINKAGES:
+        cells = []
+        for average in AVERAGES:
+            inside, outside = [], []
+            for chooser, judge in halves:
+                task = problem(profile, loss=part(profile, chooser, shrinkage))
+                found = solve_average_bits(task, average)
+                inside.append(found.predicted_loss)
+                choice = choices_of(task, found.bits)
+                outside.append(float(part(profile, judge, 0.0)(choice)))
+            cells.append(f"{np.mean(inside):.4f} / {np.mean(outside):.4f}")
+        print(f"{shrinkage:9g}  " + "  ".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
