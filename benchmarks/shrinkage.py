@@ -1,4 +1,4 @@
-"""How much of the cross-unit terms to trust: maps chosen on half the utterances, judged on the rest.
+"""How much of the cross-unit terms to trust: maps chosen on half the speech, judged on the rest.
 
     python benchmarks/shrinkage.py --profile data/profiles/whisper-tiny.en
 
