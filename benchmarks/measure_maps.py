@@ -4,8 +4,9 @@
         --speech MANIFEST --uniform 16,8,6,5,4,3 --average 2.75,3,3.5,4 --size-mb 18,22 --ship
 
 Each result is stored as it comes, and a map already measured on that speech is not measured
-again. `--ship` then writes everything measured to the profile's measured.json, with transcripts
-kept only for the demo speech, which ships too.
+again; `--again` takes the maps that were measured on other speech. `--ship` then writes everything
+measured to the profile's measured.json, with transcripts kept only for the demo speech, which
+ships too.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, tup
         maps.append((f"mixed {average:g} bits", solve_average_bits(task, average).bits))
     for size in options.size_mb:
         maps.append((f"mixed {size:g} MB", solve(task, int(size * 1e6)).bits))
+    if options.again:
+        known = {m.bits: m.label for m in load_measured(options.profile, profile.digest)}
+        maps += [(label, bits) for bits, label in known.items()]
     return maps
 
 
@@ -75,6 +79,7 @@ def main() -> None:
     parser.add_argument("--uniform", type=numbers, default=[])
     parser.add_argument("--average", type=numbers, default=[])
     parser.add_argument("--size-mb", type=numbers, default=[])
+    parser.add_argument("--again", action="store_true", help="maps measured on other speech")
     parser.add_argument("--ship", action="store_true")
     options = parser.parse_args()
     profile = load_profile(options.profile)

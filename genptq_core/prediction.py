@@ -72,12 +72,12 @@ def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticL
     utterances, draws, units, widths = profile.projections.shape
     rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
     rows = rows / np.sqrt(draws * profile.lengths.sum())
-    rows = rows * corrections(profile)
+    rows = rows * corrections(profile, shrinkage)
     left = np.zeros((len(rows), units, 1))  # leaving a unit as it is costs nothing
     return QuadraticLoss(np.concatenate([rows, left], axis=2), shrinkage)
 
 
-def corrections(profile: Profile) -> np.ndarray:
+def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
     """Factors on the projections, shape (units, widths): measured over predicted, square root."""
     menu = profile.menu
     utterances, draws, units, widths = profile.projections.shape
@@ -90,8 +90,10 @@ def corrections(profile: Profile) -> np.ndarray:
         if len(groups) != 1 or len(used) != 1:
             continue
         column = menu.index(used.pop())
-        total = rows[:, changed, column].sum(axis=1)
-        predicted = 0.5 * float(total @ total) / (draws * float(profile.lengths.sum()))
+        part = rows[:, changed, column]
+        together, apart = np.square(part.sum(axis=1)).sum(), np.square(part).sum()
+        predicted = 0.5 * float((1 - shrinkage) * together + shrinkage * apart)
+        predicted /= draws * float(profile.lengths.sum())
         if predicted > 0 and anchor.loss > 0:
             factor = np.sqrt(anchor.loss / predicted)
             factors[changed, column] = np.clip(factor, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)

@@ -1,0 +1,254 @@
+"""Small made-up profiles, problems and measurements, quick enough for many hundred a test.
+
+    profile(seed, units=8, bits=(2, 3, 4, 6, 8))   a `Profile` with Whisper's kinds of units
+    problem(seed, ...)                             its `Problem`; constraints and shrinkage too
+    measured(profile, bits, ...)                   a `Measured` record of a map
+
+Everything follows from the seed. Projections are Gaussian with a part shared between units, times
+a sensitivity a unit, and fall with the width as rounding errors do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from genptq_core.allocation import Problem
+from genptq_core.allocation import problem as make_problem
+from genptq_core.bitmap import bit_map
+from genptq_core.constraints import Constraints
+from genptq_core.files import sha256, sha256_array
+from genptq_core.prediction import SHRINKAGE, QuadraticLoss, quadratic_loss
+from genptq_core.profile import Anchor, Profile, Settings, Source
+from genptq_core.store import Measured
+from genptq_core.units import UNQUANTIZED, Unit
+
+BITS = (2, 3, 4, 6, 8)
+
+
+def units(count: int, width: int = 16) -> tuple[Unit, ...]:
+    """Units of a Whisper `width` wide: encoder, decoder, and rows of the embedding.
+
+    A quarter of them, rounded down, are row blocks of the embedding, each thrice the one before;
+    the encoder gets half of the rest, rounded up.
+    """
+    blocks = count // 4
+    encoder = (count - blocks + 1) // 2
+    found = [_layer("encoder", index, width) for index in range(encoder)]
+    found += [_layer("decoder", index, width) for index in range(count - blocks - encoder)]
+    start = 0
+    for block in range(blocks):
+        stop = start + width * 3**block
+        name = "model.decoder.embed_tokens.weight"
+        found.append(
+            Unit(
+                name=f"{name}@{start}:{stop}",
+                parameter=name,
+                start=start,
+                stop=stop,
+                columns=width,
+                part="embedding",
+                kind="embedding",
+                block=block,
+                inputs="proj_out",
+            )
+        )
+        start = stop
+    return tuple(found)
+
+
+def _layer(part: str, index: int, width: int) -> Unit:
+    """The `index`-th weight of a part, in the order of Whisper's blocks."""
+    kinds = [("attention", f"self_attn.{n}_proj", 1, 1) for n in ("k", "v", "q", "out")]
+    if part == "decoder":
+        kinds += [("cross-attention", f"encoder_attn.{n}_proj", 1, 1) for n in ("k", "q")]
+    kinds += [("feed-forward", "fc1", 4, 1), ("feed-forward", "fc2", 1, 4)]
+    block, place = divmod(index, len(kinds))
+    kind, module, tall, wide = kinds[place]
+    name = f"model.{part}.layers.{block}.{module}"
+    shared = module in ("self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj")
+    return Unit(
+        name=f"{name}.weight",
+        parameter=f"{name}.weight",
+        start=0,
+        stop=width * tall,
+        columns=width * wide,
+        part=part,
+        kind=kind,
+        block=block,
+        inputs=f"model.{part}.layers.{block}.self_attn.q_proj" if shared else name,
+    )
+
+
+def profile(
+    seed: int = 0,
+    *,
+    units: int | Sequence[Unit] = 8,
+    bits: Sequence[int] = BITS,
+    utterances: int = 6,
+    draws: int = 2,
+    width: int = 16,
+    group_size: int = 8,
+    scale: float = 1.0,
+    spread: float = 1.5,
+    shared: float = 0.4,
+    anchors: bool = True,
+) -> Profile:
+    """A made-up profile.
+
+    Args:
+        seed: all else equal, equal seeds make equal profiles.
+        units: how many, or the units themselves.
+        bits: widths offered; 16 joins them in the menu.
+        utterances, draws: rows of the projections.
+        width: columns of most units.
+        group_size: columns that share a scale.
+        scale: factor on all sensitivities; 0 makes every option free of loss.
+        spread: standard deviation of the logarithm of the units' sensitivities.
+        shared: share of the projections that all units have in common, 0 to 1.
+        anchors: whether to add measured losses, one a group and coarse width, and uniform maps.
+    """
+    rng = np.random.default_rng(seed)
+    made = globals()["units"](units, width) if isinstance(units, int) else tuple(units)
+    shape = (utterances, draws, len(made), len(bits))
+    common = rng.normal(size=(utterances, draws, 1, 1))
+    own = rng.normal(size=shape)
+    sensitivity = np.exp(rng.normal(scale=spread, size=(len(made), 1)))
+    decay = 2.0 ** -np.array(bits, dtype=np.float64)
+    lengths = rng.integers(5, 60, size=utterances)
+    # About a nat a token with 2 bits everywhere, and a quarter of that a bit more.
+    weights = np.array([[u.weights] for u in made])
+    size = 4 * scale * np.sqrt(weights / weights.sum() * lengths.mean())
+    mixed = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+    projections = (size * mixed * sensitivity * decay).astype(np.float32)
+    group_widths = [b for b in bits if b <= 3]
+    maps = [
+        tuple(b if u.group == group else UNQUANTIZED for u in made)
+        for group in dict.fromkeys(u.group for u in made)
+        for b in group_widths
+    ] + [tuple(b for _ in made) for b in bits]
+    flat = projections.astype(np.float64).reshape(-1, len(made), len(bits))
+    known: list[Anchor] = []
+    for wanted in dict.fromkeys(maps) if anchors else ():
+        used = [(i, list(bits).index(b)) for i, b in enumerate(wanted) if b != UNQUANTIZED]
+        total = sum(flat[:, i, column] for i, column in used)
+        loss = 0.5 * float((total**2).sum()) / (draws * float(lengths.sum()))
+        known.append(Anchor(wanted, loss * float(rng.uniform(1.0, 4.0))))
+    inputs = dict.fromkeys((u.inputs, u.columns) for u in made)
+    parameters = sum(u.weights for u in made) + 100
+    return Profile(
+        source=Source(
+            model="synthetic",
+            family="whisper",
+            model_digest=sha256(f"model {len(made)} {width}".encode()),
+            parameters=parameters,
+            calibration="synthetic",
+            calibration_digest=sha256(f"speech {seed}".encode()),
+            utterances=utterances,
+            tokens=int(lengths.sum()),
+        ),
+        settings=Settings(bits=tuple(bits), group_size=group_size, draws=draws, seed=seed, rank=4),
+        units=made,
+        projections=projections,
+        lengths=lengths,
+        anchors=tuple(known),
+        sketches={name: _sketch(columns, rng) for name, columns in inputs},
+        seconds=1.0,
+        digest=sha256_array(projections),
+    )
+
+
+def _sketch(columns: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    rank = min(4, columns)
+    return {
+        "factor": rng.integers(-127, 128, size=(columns, rank)).astype(np.int8),
+        "scale": rng.uniform(0.001, 0.01, size=rank).astype(np.float32),
+        "diagonal": rng.uniform(0.1, 1.0, size=columns).astype(np.float32),
+    }
+
+
+def problem(
+    seed: int = 0,
+    *,
+    constraints: Constraints | None = None,
+    shrinkage: float = SHRINKAGE,
+    **profile_settings: Any,
+) -> Problem:
+    """The allocation problem of a made-up profile; takes all of `profile`'s arguments."""
+    made = profile(seed, **profile_settings)
+    return make_problem(made, constraints, quadratic_loss(made, shrinkage))
+
+
+def raw_problem(
+    projections: np.ndarray,
+    cost: np.ndarray,
+    *,
+    allowed: np.ndarray | None = None,
+    shrinkage: float = 0.0,
+    kept: int = 0,
+) -> Problem:
+    """A problem from any projections (rows, units, widths) and costs (units, widths)."""
+    count, widths = cost.shape
+    return Problem(
+        menu=tuple(range(1, widths + 1)),
+        cost=np.asarray(cost, dtype=np.int64),
+        kept=kept,
+        weights=np.arange(1, count + 1, dtype=np.int64),
+        loss=QuadraticLoss(np.asarray(projections, dtype=np.float64), shrinkage),
+        allowed=np.ones(cost.shape, dtype=bool) if allowed is None else allowed,
+        parameters=10 * count,
+    )
+
+
+def every_choice(task: Problem) -> np.ndarray:
+    """All allowed maps of a small problem: shape (maps, units)."""
+    return np.array(list(_product(task.allowed)), dtype=np.int64)
+
+
+def _product(allowed: np.ndarray) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(np.flatnonzero(row) for row in allowed))
+
+
+def measured(
+    profile: Profile,
+    bits: Sequence[int] | int,
+    *,
+    wer_increase: float = 0.01,
+    label: str = "",
+    speech: str = "synthetic",
+    transcripts: Sequence[tuple[str, str, str]] = (),
+) -> Measured:
+    """A made-up measurement of a map (or of one width everywhere) of a profile."""
+    widths = (bits,) * len(profile.units) if isinstance(bits, int) else tuple(bits)
+    chosen = bit_map(profile, widths)
+    task = make_problem(profile)
+    choice = np.array([profile.menu.index(b) for b in widths])
+    size = int(task.bytes(choice))
+    loss = float(task.loss(choice))
+    return Measured(
+        label=label,
+        map_digest=chosen.digest,
+        bits=widths,
+        bytes=size,
+        avg_bits=float(task.average_bits(choice)),
+        reduction_vs_fp32=task.reduction(size),
+        wer=0.05 + wer_increase,
+        wer_full_precision=0.05,
+        wer_increase=wer_increase,
+        ci95=(wer_increase - 0.004, wer_increase + 0.004),
+        loss=1.1 * loss,
+        predicted_loss=loss,
+        speech=speech,
+        speech_digest=sha256(speech.encode()),
+        utterances=10,
+        words=200,
+        normalizer="whisper-english",
+        method="gptq, greedy",
+        profile_digest=profile.digest,
+        seconds=1.0,
+        when="2025-01-01",
+        transcripts=tuple(transcripts),
+    )
