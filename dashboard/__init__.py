@@ -1,0 +1,1 @@
+"""The live Pareto explorer: a Streamlit page over `genptq_core`. It never imports torch."""

@@ -1,0 +1,154 @@
+"""GenPTQ Explorer's page. Run it with: python -m streamlit run dashboard/app.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parent.parent)
+if _ROOT not in sys.path:  # Streamlit puts the script's own folder there, not the repository's
+    sys.path.insert(0, _ROOT)
+
+import streamlit as st  # noqa: E402
+
+from dashboard import loaders, state  # noqa: E402
+from dashboard.scene import (  # noqa: E402
+    Pick,
+    Scene,
+    pick_measured,
+    pick_solved,
+    speech_sets,
+)
+from dashboard.views import (  # noqa: E402
+    export,
+    front,
+    headline,
+    knobs,
+    layers,
+    listen,
+    measure,
+    table,
+)
+from genptq_core.constraints import Constraints  # noqa: E402
+from genptq_core.errors import GenPTQError, InfeasibleError  # noqa: E402
+
+_TABS = {
+    "Listen": listen.draw,
+    "Measure": measure.draw,
+    "Export": export.draw,
+    "Table": table.draw,
+}
+
+
+def main() -> None:
+    """Draw the page."""
+    st.set_page_config("GenPTQ Explorer", "\N{LEVEL SLIDER}", layout="wide")
+    st.title("GenPTQ Explorer", anchor=False)
+    st.markdown(
+        "How small can this speech model get before it mishears? **Move the size slider**: every "
+        "layer gets a bit width of its own, solved as you move, and you see what it costs in "
+        "word errors, hear it, and download the bit map."
+    )
+    measure.strip()
+    _explorer()
+
+
+@st.fragment
+def _explorer() -> None:
+    """Everything that a knob changes; a fragment, so that a move redraws this alone."""
+    try:
+        _draw()
+    except GenPTQError as error:
+        st.error(str(error))
+
+
+def _draw() -> None:
+    found = loaders.models()
+    if not found:
+        st.info(
+            "No profile is there yet. A profile holds a model's sensitivities; compute one with "
+            "the command below, and reload."
+        )
+        st.code(
+            "python -m genptq_core profile --model whisper-tiny.en "
+            "--speech data/speech/demo/manifest.jsonl --out data/profiles/whisper-tiny.en",
+            language="bash",
+            wrap_lines=True,
+        )
+        return
+    left, right = st.columns([2, 7], gap="medium")
+    with left:
+        scene = _knobs(found)
+    if scene is None:
+        return
+    with right:
+        headline.draw(scene)
+        front.draw(scene)
+    layers.draw(scene)
+    tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
+    for tab, draw in zip(tabs, _TABS.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw(scene)
+
+
+def _knobs(found: dict[str, Path]) -> Scene | None:
+    """Draw the knobs and solve for them; None where they cannot be read."""
+    name = knobs.model(list(found))
+    folder = found[name]
+    profile = loaders.profile(folder)
+    sizes = state.size_range(profile)
+    records, version = loaders.measured(folder, profile.digest)
+    sets = speech_sets(records)
+    # Without constraints: the recommendation must not move while a user tries a pin.
+    free_task = loaders.task(profile, Constraints())
+    free_front = loaders.front(profile, Constraints(), free_task)
+    by = knobs.mode()
+    slider, more = st.container(), st.container()
+    with more:
+        knobs.limits(profile)
+        speech = knobs.speech(sets)
+        front.picker(records)
+    curve = loaders.curve(records, profile.digest, version, speech.digest) if speech else None
+    start, reason = loaders.start(profile, free_task, free_front, curve, sizes)
+    knobs.begin_at(start, sizes)
+    with slider:
+        knobs.budget(by, sizes, curve is not None)
+        st.caption(f"Recommended start: {reason}")
+        if st.session_state.get("mb") != start or by != state.BY_SIZE:
+            st.button("Use it", key="use_start", on_click=_use, args=(start,))
+    fallback = state.Knobs(name, size_mb=start, min_bits=profile.menu[0], max_bits=profile.menu[-1])
+    chosen = state.from_session(st.session_state, fallback)
+    try:
+        limits = state.constraints(chosen, profile.menu)
+        task = loaders.task(profile, limits)
+    except GenPTQError as error:
+        st.error(str(error))
+        return None
+    all_maps = loaders.front(profile, limits, task)
+    pick: Pick | None = None
+    if chosen.pick:
+        pick = pick_measured(task, records, chosen.pick)
+    if pick is None:
+        try:
+            pick = pick_solved(profile, chosen, task, all_maps, curve)
+        except InfeasibleError as error:
+            st.error(str(error))
+            st.button(
+                "Go to the smallest feasible size",
+                key="use_smallest",
+                on_click=_use,
+                args=(sizes.clip(error.smallest / 1e6),),
+            )
+    return Scene(
+        name, folder, profile, chosen, sizes, records, speech, curve, limits, task, all_maps, pick
+    )
+
+
+def _use(size_mb: float) -> None:
+    st.session_state["by"] = state.BY_SIZE
+    st.session_state["mb"] = size_mb
+    knobs.unpick()
+
+
+main()

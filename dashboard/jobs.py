@@ -1,0 +1,345 @@
+"""Measuring in a process of its own: a queue in SQLite that the page reads and a worker empties.
+
+The page adds jobs and starts `python -m dashboard.jobs worker`; the worker takes one job at a
+time, writes its progress and a heartbeat, and leaves when none is left. Since all state is in the
+file, a reload of the page finds its jobs again, and a worker that died is known by its silence.
+Only the worker imports torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # the worker may be started from any folder
+    sys.path.insert(0, str(ROOT))
+
+from genptq_core.errors import GenPTQError, StoreError  # noqa: E402
+from genptq_core.files import cache_folder  # noqa: E402
+
+VERSION = 1
+SILENCE = 20.0
+"""Seconds without a heartbeat after which a worker counts as dead."""
+
+QUEUED, RUNNING, DONE = "queued", "running", "done"
+FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
+LIVE = (QUEUED, RUNNING)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    profile_digest TEXT NOT NULL,
+    map_digest TEXT NOT NULL,
+    bits TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    utterances INTEGER,
+    label TEXT NOT NULL,
+    stage TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    stage_started REAL,
+    heartbeat REAL,
+    finished REAL,
+    cancel INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT ''
+)
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure.
+
+    Attributes:
+        profile: the profile's folder.
+        profile_digest: its digest when the job was queued.
+        map_digest: digest of the bit map.
+        bits: width of each unit.
+        manifest: path of the speech manifest.
+        utterances: measure only this many, from its start; None for all.
+        label: the measurement's name in lists.
+    """
+
+    profile: str
+    profile_digest: str
+    map_digest: str
+    bits: tuple[int, ...]
+    manifest: str
+    utterances: int | None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request, and how far it is.
+
+    Attributes:
+        id: number in the queue.
+        request: what to measure.
+        state: queued, running, done, failed, cancelled or interrupted.
+        stage, done, total: progress within the current stage.
+        stage_started: time the stage began, seconds since the epoch.
+        cancel: whether the user asked to stop it.
+        message: what went wrong, one sentence.
+    """
+
+    id: int
+    request: Request
+    state: str
+    stage: str
+    done: int
+    total: int
+    stage_started: float | None
+    cancel: bool
+    message: str
+
+    def seconds_left(self, now: float) -> float | None:
+        """Time left in this stage at its pace so far; None while that is a guess."""
+        if self.stage_started is None or self.done < 1 or self.total < self.done:
+            return None
+        return (now - self.stage_started) / self.done * (self.total - self.done)
+
+
+class Queue:
+    """The jobs in one SQLite file.
+
+    Args:
+        path: the file; made when first written to.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_folder() / "jobs.sqlite"
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one write transaction.
+
+        Raises:
+            StoreError: the file is damaged, locked or of another version.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            with contextlib.closing(connection):
+                connection.row_factory = sqlite3.Row
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version not in (0, VERSION):
+                    raise StoreError(
+                        f"{self.path} has job queue version {version}; this program reads "
+                        f"version {VERSION}.",
+                        "Update the program, or move the file away.",
+                    )
+                if version == 0:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN IMMEDIATE")
+                if version == 0:
+                    connection.execute(_SCHEMA)
+                    connection.execute(f"PRAGMA user_version={VERSION}")
+                yield connection
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"The job queue {self.path} cannot be used ({error}).",
+                "If it is damaged, move it away; what was measured is kept elsewhere.",
+            ) from error
+
+    def add(self, request: Request) -> int:
+        """Queue a request; an equal one that is still live is not queued twice."""
+        with self._open() as connection:
+            for job in _jobs(connection, LIVE):
+                if job.request == request and not job.cancel:
+                    return job.id
+            row = connection.execute(
+                "INSERT INTO jobs (state, profile, profile_digest, map_digest, bits, manifest,"
+                " utterances, label, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    QUEUED,
+                    request.profile,
+                    request.profile_digest,
+                    request.map_digest,
+                    json.dumps(request.bits),
+                    request.manifest,
+                    request.utterances,
+                    request.label,
+                    time.time(),
+                ),
+            )
+            return int(row.lastrowid or 0)
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        """The latest jobs, newest first, silent workers' jobs marked as interrupted."""
+        if not self.path.exists():
+            return []
+        with self._open() as connection:
+            _mark_silent(connection)
+            rows = connection.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (limit,))
+            return [_job(row) for row in rows.fetchall()]
+
+    def cancel(self, number: int) -> None:
+        """Ask for a job to stop: at once where it waits, else within a second or so."""
+        with self._open() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, finished = ? WHERE id = ? AND state = ?",
+                (CANCELLED, time.time(), number, QUEUED),
+            )
+            connection.execute(
+                "UPDATE jobs SET cancel = 1 WHERE id = ? AND state = ?", (number, RUNNING)
+            )
+
+    def requeue(self, number: int) -> int:
+        """Queue again what a finished job asked for; returns the new job's number."""
+        with self._open() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise StoreError(f"There is no job {number} to run again.", "Reload the page.")
+        return self.add(_job(row).request)
+
+    def claim(self) -> Job | None:
+        """Take the next queued job, unless another worker is at work."""
+        with self._open() as connection:
+            _mark_silent(connection)
+            waiting = _jobs(connection, (QUEUED,))
+            if not waiting or _jobs(connection, (RUNNING,)):
+                return None
+            now = time.time()
+            connection.execute(
+                "UPDATE jobs SET state = ?, stage = 'starting', stage_started = ?, heartbeat = ?"
+                " WHERE id = ?",
+                (RUNNING, now, now, waiting[0].id),
+            )
+            return waiting[0]
+
+    def beat(self, number: int) -> bool:
+        """Say that a job's worker lives; returns whether it should go on."""
+        with self._open() as connection:
+            connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time(), number))
+            row = connection.execute(
+                "SELECT cancel, state FROM jobs WHERE id = ?", (number,)
+            ).fetchone()
+        return row is not None and row["state"] == RUNNING and not row["cancel"]
+
+    def progress(self, number: int, stage: str, done: int, total: int) -> None:
+        """Note how far a job is."""
+        with self._open() as connection:
+            connection.execute(
+                "UPDATE jobs SET stage_started = CASE WHEN stage = ? THEN stage_started ELSE ? END,"
+                " stage = ?, done = ?, total = ? WHERE id = ?",
+                (stage, time.time(), stage, done, total, number),
+            )
+
+    def finish(self, number: int, state: str, message: str = "") -> None:
+        """Note a job's end."""
+        with self._open() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, message = ?, finished = ? WHERE id = ?",
+                (state, message, time.time(), number),
+            )
+
+
+def _mark_silent(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "UPDATE jobs SET state = ?, finished = ?,"
+        " message = 'The measuring process ended before it was done.'"
+        " WHERE state = ? AND heartbeat < ?",
+        (INTERRUPTED, time.time(), RUNNING, time.time() - SILENCE),
+    )
+
+
+def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
+    marks = ", ".join("?" * len(states))
+    rows = connection.execute(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
+    return [_job(row) for row in rows.fetchall()]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    try:
+        bits = tuple(int(b) for b in json.loads(row["bits"]))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"Job {row['id']} in the queue is damaged ({error}).", "Move the queue's file away."
+        ) from error
+    request = Request(
+        row["profile"],
+        row["profile_digest"],
+        row["map_digest"],
+        bits,
+        row["manifest"],
+        row["utterances"],
+        row["label"],
+    )
+    return Job(
+        row["id"],
+        request,
+        row["state"],
+        row["stage"],
+        row["done"],
+        row["total"],
+        row["stage_started"],
+        bool(row["cancel"]),
+        row["message"],
+    )
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def start_worker(queue: Queue) -> None:
+    """Start a worker process for what is queued. One too many leaves at once by itself."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    log = queue.path.with_suffix(".log")
+    # The page must stay quick while a worker computes, so idle threads sleep instead of spinning.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dashboard.jobs", "worker", "--queue", str(queue.path)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # stopping the page with Ctrl-C leaves the work running
+            )
+    except OSError as error:
+        raise GenPTQError(
+            f"No measuring process could be started ({error}).",
+            "Check that the cache folder can be written.",
+        ) from error
+    _started.append(process)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The worker's command line."""
+    parser = argparse.ArgumentParser(prog="python -m dashboard.jobs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    worker = commands.add_parser("worker", help="measure what is queued, then leave")
+    worker.add_argument("--queue", type=Path, help="the queue's file (default: the cache folder)")
+    options = parser.parse_args(arguments)
+    from dashboard.worker import obey_signals, work
+
+    obey_signals()
+    try:
+        work(Queue(options.queue))
+    except GenPTQError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

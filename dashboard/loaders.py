@@ -1,0 +1,162 @@
+"""Loaders that keep what they read, keyed on content: digests, or files' times and sizes.
+
+`st.cache_resource` holds the objects themselves; nothing here is pickled or hashed by sampling.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from genptq_core.allocation import Problem, problem
+from genptq_core.constraints import Constraints
+from genptq_core.errors import ProfileError
+from genptq_core.files import cache_folder
+from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
+from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder, load_profile
+from genptq_core.speech import SpeechSet, load_manifest
+from genptq_core.store import Measured, load_measured
+
+from .scene import recommended
+from .state import SizeRange
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def stamp(*paths: Path) -> Stamp:
+    """Names, times and sizes of the files that exist: changes whenever their content may have."""
+    found = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if status.st_size:  # readers of a WAL store leave empty files, which say nothing
+            found.append((str(path), status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+def models() -> dict[str, Path]:
+    """Folders of profiles, by name: those in `$GENPTQ_PROFILES`, else those that ship."""
+    folder = Path(os.environ.get("GENPTQ_PROFILES") or bundled_folder())
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return {}
+    return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
+
+
+def profile(folder: Path) -> Profile:
+    """A profile, checked.
+
+    Raises:
+        ProfileError: it is missing or damaged.
+    """
+    return _profile(str(folder), stamp(folder / JSON_NAME, folder / TENSORS_NAME))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the profile\u2026")
+def _profile(folder: str, version: Stamp) -> Profile:
+    found = load_profile(Path(folder))
+    if not found.units:
+        raise ProfileError(f"{folder} is a profile of no layers.", "Compute it again.")
+    return found
+
+
+def task(of: Profile, limits: Constraints) -> Problem:
+    """A profile's allocation problem.
+
+    Raises:
+        ConstraintError: the constraints are contradictory, or match nothing.
+    """
+    return _task(of, of.digest, repr(limits), limits)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _task(_profile: Profile, digest: str, key: str, _limits: Constraints) -> Problem:
+    return problem(_profile, _limits)
+
+
+def front(of: Profile, limits: Constraints, of_task: Problem) -> Front:
+    """A problem's predicted front."""
+    return _front(of_task, of.digest, repr(limits))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _front(_task: Problem, digest: str, key: str) -> Front:
+    return predicted_front(_task)
+
+
+def measured(folder: Path, digest: str) -> tuple[tuple[Measured, ...], Stamp]:
+    """What was measured for a profile, and the stamp of the files that hold it.
+
+    Raises:
+        StoreError: a store is damaged.
+    """
+    cached = cache_folder() / "measured" / f"{digest}.sqlite"
+    version = stamp(
+        folder / "measured.json",
+        folder / "measured.sqlite",
+        folder / "measured.sqlite-wal",
+        cached,
+        cached.with_name(f"{cached.name}-wal"),
+    )
+    return _measured(str(folder), digest, version), version
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _measured(folder: str, digest: str, version: Stamp) -> tuple[Measured, ...]:
+    return tuple(load_measured(Path(folder), digest))
+
+
+def curve(
+    records: tuple[Measured, ...], digest: str, version: Stamp, speech: str
+) -> WerCurve | None:
+    """The map from predicted loss to WER on one speech set."""
+    return _curve(records, digest, version, speech)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _curve(
+    _records: tuple[Measured, ...], digest: str, version: Stamp, speech: str
+) -> WerCurve | None:
+    return wer_curve(_records, speech)
+
+
+def start(
+    of: Profile, free: Problem, free_front: Front, to_wer: WerCurve | None, sizes: SizeRange
+) -> tuple[float, str]:
+    """The recommended size without constraints, MB, and its reason."""
+    return _start(of, free, free_front, to_wer, sizes, of.digest, repr(to_wer))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _start(
+    _profile: Profile,
+    _free: Problem,
+    _front: Front,
+    _curve: WerCurve | None,
+    _sizes: SizeRange,
+    digest: str,
+    key: str,
+) -> tuple[float, str]:
+    return recommended(_profile, _free, _front, _curve, _sizes)
+
+
+def manifest(path: Path) -> SpeechSet:
+    """A speech set; its recordings are hashed once a version of the manifest.
+
+    Raises:
+        SpeechError: it is missing or malformed.
+    """
+    return _manifest(str(path), stamp(path))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _manifest(path: str, version: Stamp) -> SpeechSet:
+    return load_manifest(Path(path))

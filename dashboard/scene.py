@@ -1,0 +1,191 @@
+"""What one drawing of the page shows: the profile, its front, what was measured, and the pick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genptq_core.allocation import Allocation, Problem, solve
+from genptq_core.bitmap import BitMap, bit_map
+from genptq_core.constraints import Constraints
+from genptq_core.errors import InfeasibleError
+from genptq_core.front import Front, WerCurve, solve_wer_increase
+from genptq_core.profile import Profile
+from genptq_core.store import Measured
+
+from .state import BY_SIZE, SHORT, Knobs, SizeRange, usual_largest
+
+LEAST_FOR_CURVE = 5
+"""Measured maps that the core wants before it fits a curve; used to say how many are missing."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The configuration that every panel shows.
+
+    Attributes:
+        map: its widths and digest.
+        allocation: its figures. For a measured map picked by hand, the relaxed widths and the
+            bound are those of the best map of its size.
+        by_hand: whether it is a measured map picked by hand.
+        bounded: whether the bound is known.
+    """
+
+    map: BitMap
+    allocation: Allocation
+    by_hand: bool = False
+    bounded: bool = True
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A speech set that maps were measured on."""
+
+    digest: str
+    name: str
+    utterances: int
+    maps: int
+    full_precision: float
+
+    @property
+    def label(self) -> str:
+        """Its name in lists."""
+        maps = f"{self.maps} map{'s' if self.maps != 1 else ''}"
+        return f"{self.name} ({self.utterances} utterances, {maps})"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything a view needs.
+
+    Attributes:
+        name: folder name of the profile.
+        folder: the profile's folder.
+        profile: the profile.
+        knobs: what the user set.
+        sizes: the size slider's range.
+        records: everything measured for the profile.
+        speech: the speech set shown, or None where nothing is measured.
+        curve: map from predicted loss to WER on it, or None.
+        limits, task, front: the problem under the user's constraints, and its front.
+        pick: the configuration shown, or None where nothing satisfies the knobs.
+    """
+
+    name: str
+    folder: Path
+    profile: Profile
+    knobs: Knobs
+    sizes: SizeRange
+    records: tuple[Measured, ...]
+    speech: Speech | None
+    curve: WerCurve | None
+    limits: Constraints
+    task: Problem
+    front: Front
+    pick: Pick | None
+
+    @property
+    def shown(self) -> list[Measured]:
+        """What was measured on the speech set shown."""
+        if self.speech is None:
+            return []
+        return [m for m in self.records if m.speech_digest == self.speech.digest]
+
+    def measurement(self, digest: str) -> Measured | None:
+        """A map's measurement on the speech set shown."""
+        return next((m for m in self.shown if m.map_digest == digest), None)
+
+
+def speech_sets(records: Sequence[Measured]) -> list[Speech]:
+    """The speech sets that maps were measured on, the one with most maps first."""
+    counts: dict[str, list[Measured]] = {}
+    for record in records:
+        counts.setdefault(record.speech_digest, []).append(record)
+    sets = [
+        Speech(d, rs[0].speech, rs[0].utterances, len(rs), rs[0].wer_full_precision)
+        for d, rs in counts.items()
+    ]
+    return sorted(sets, key=lambda s: (-min(s.maps, LEAST_FOR_CURVE), -s.utterances, s.name))
+
+
+def solved(knobs: Knobs, task: Problem, front: Front, curve: WerCurve | None) -> Allocation:
+    """The solver's map for the knobs.
+
+    Raises:
+        InfeasibleError: no map satisfies them.
+    """
+    if knobs.mode == BY_SIZE:
+        return solve(task, round(knobs.size_mb * 1e6))
+    if curve is not None:
+        return solve_wer_increase(task, front, curve, knobs.points / 100)
+    enough = [int(b) for b, loss in zip(front.bytes, front.loss, strict=True) if loss <= knobs.loss]
+    if not enough:
+        raise InfeasibleError(
+            f"No map is predicted to lose less than {knobs.loss:g} nats a token.",
+            "Allow a larger loss, or relax a pin or the largest width.",
+            smallest=int(front.bytes[-1]),
+        )
+    return solve(task, enough[0])
+
+
+def pick_solved(
+    profile: Profile, knobs: Knobs, task: Problem, front: Front, curve: WerCurve | None
+) -> Pick:
+    """The solver's map, as a pick.
+
+    Raises:
+        InfeasibleError: no map satisfies the knobs.
+    """
+    allocation = solved(knobs, task, front, curve)
+    return Pick(bit_map(profile, allocation.bits), allocation)
+
+
+def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pick | None:
+    """A measured map picked by hand; None where no measured map has that digest."""
+    record = next((m for m in records if m.map_digest[:SHORT] == short), None)
+    if record is None:
+        return None
+    try:
+        best = solve(task, record.bytes)
+    except InfeasibleError:
+        best = None  # the constraints forbid every map of its size, so nothing bounds it
+    loss = record.predicted_loss
+    lower = min(best.lower_bound, loss) if best else 0.0
+    allocation = Allocation(
+        bits=record.bits,
+        relaxed_bits=best.relaxed_bits if best else (),
+        bytes=record.bytes,
+        avg_bits=record.avg_bits,
+        reduction_vs_fp32=record.reduction_vs_fp32,
+        predicted_loss=loss,
+        lower_bound=lower,
+        gap=loss - lower,
+        milliseconds=best.milliseconds if best else 0.0,
+    )
+    chosen = BitMap(record.bits, record.map_digest)
+    return Pick(chosen, allocation, by_hand=True, bounded=best is not None)
+
+
+def recommended(
+    profile: Profile, task: Problem, front: Front, curve: WerCurve | None, sizes: SizeRange
+) -> tuple[float, str]:
+    """A size to start from, MB, and the reason in one sentence."""
+    if curve is not None:
+        try:
+            best = solve_wer_increase(task, front, curve, 0.01)
+        except InfeasibleError:
+            best = None
+        # A band still wide from few measurements promises a point nowhere, or only where nearly
+        # nothing is quantized. The knee needs no promise.
+        if best is not None and best.bytes <= usual_largest(profile):
+            size = sizes.clip(best.bytes / 1e6)
+            return size, (
+                f"{size:g} MB is the smallest size predicted, band included, to stay within "
+                "1 point of WER of full precision."
+            )
+    size = sizes.clip(int(front.bytes[front.knee]) / 1e6)
+    return size, (
+        f"{size:g} MB is the knee of the predicted front: below it errors grow fast, "
+        "above it each megabyte buys little."
+    )

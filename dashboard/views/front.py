@@ -1,0 +1,104 @@
+"""The front: predicted and measured WER against size, and the pick on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from genptq_core.store import Measured
+
+from ..charts import USABLE, Mark, front_figure
+from ..scene import LEAST_FOR_CURVE, Scene
+from ..state import BY_SIZE, SHORT, SizeRange, usual_largest
+from ..wording import markdown, measured_name
+from .knobs import remember, unpick
+
+_CHART = "front_chart"
+_CONFIG = {"displayModeBar": False}
+
+
+def picker(records: Sequence[Measured]) -> None:
+    """A list of measured maps to pick from: the keyboard's way to what a click does."""
+    by_short = {m.map_digest[:SHORT]: m for m in records}
+    options = ["", *by_short]
+    if "pick" not in st.session_state:
+        st.session_state["pick"] = st.query_params.get("pick", "")
+    if st.session_state["pick"] not in options:
+        st.session_state["pick"] = ""
+    st.selectbox(
+        "Show",
+        options,
+        format_func=lambda short: (
+            f"measured: {measured_name(by_short[short])}, {by_short[short].bytes / 1e6:.1f} MB"
+            if short in by_short
+            else "the solver's map for my knobs"
+        ),
+        key="pick",
+        on_change=remember,
+        args=("pick",),
+        help="A click on a measured point picks it too; turning a knob goes back to the solver.",
+    )
+
+
+def draw(scene: Scene) -> None:
+    """The chart, with what it leaves out said beside it."""
+    st.subheader("Front: what each megabyte buys", anchor=False)
+    pick = scene.pick
+    mark = None
+    if pick is not None:
+        record = scene.measurement(pick.map.digest)
+        mark = Mark(pick.allocation.bytes, pick.allocation.predicted_loss, pick.map.digest, record)
+    full = scene.speech.full_precision if scene.speech is not None else None
+    drawn = front_figure(
+        scene.front, scene.curve, full, scene.shown, mark, usual_largest(scene.profile)
+    )
+    st.plotly_chart(
+        drawn.figure,
+        key=_CHART,
+        on_select=lambda: _clicked(scene.sizes),
+        selection_mode="points",
+        config=_CONFIG,
+        alt="Word error rate against model size: predicted front, measured maps and the pick.",
+    )
+    notes = []
+    if drawn.above:
+        maps = "1 measured map lies" if drawn.above == 1 else f"{drawn.above} measured maps lie"
+        notes.append(
+            f"{maps} more than {100 * USABLE:.0f} points above full precision, at the arrows on "
+            "the upper edge; hover or see the table for their figures."
+        )
+    if scene.curve is None:
+        have = len(scene.shown)
+        notes.append(
+            "No WER can be predicted yet: that takes "
+            f"{LEAST_FOR_CURVE} measured maps of usable WER on one speech set, "
+            f"and there {'is' if have == 1 else 'are'} {have}."
+            + ("" if have else " The front below is therefore of predicted loss.")
+        )
+    if scene.speech is not None:
+        notes.append(f"Measured on {markdown(scene.speech.name)}; bars are 95 % intervals.")
+    notes.append("Click a point to pick it.")
+    st.caption(" ".join(notes))
+
+
+def _clicked(sizes: SizeRange) -> None:
+    # The figure forgets its selection when redrawn, so the click is copied into the knobs.
+    event: Any = st.session_state.get(_CHART)
+    chosen = event.selection.points if event else []
+    for point in chosen:
+        data = point.get("customdata")
+        if isinstance(data, dict):
+            data = list(data.values())
+        target = str(data[0]) if data else ""
+        kind, _, value = target.partition(":")
+        if kind == "map":
+            st.session_state["pick"] = value[:SHORT]
+            remember("pick")
+            return
+        if kind == "size":
+            st.session_state["by"] = BY_SIZE
+            st.session_state["mb"] = sizes.clip(int(value) / 1e6)
+            unpick()
+            return

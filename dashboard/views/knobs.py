@@ -1,0 +1,182 @@
+"""The knobs. Their keys are the names of the link's query parameters."""
+
+from __future__ import annotations
+
+import contextlib
+
+import streamlit as st
+
+from genptq_core.profile import Profile
+from genptq_core.units import UNQUANTIZED
+
+from ..scene import Speech
+from ..state import (
+    BY_SIZE,
+    LOSS_START,
+    LOSSES,
+    MODES,
+    POINTS,
+    POINTS_START,
+    SHORT,
+    SizeRange,
+)
+
+
+def unpick() -> None:
+    """Turning a knob leaves a measured map that was picked by hand."""
+    st.session_state["pick"] = ""
+    remember("pick")
+
+
+def remember(key: str) -> None:
+    """Copy a knob that names a digest to the address.
+
+    A bound select box would write its label there, and labels are neither short nor lasting.
+    """
+    value = st.session_state.get(key) or ""
+    if value:
+        st.query_params[key] = value
+    elif key in st.query_params:
+        del st.query_params[key]
+
+
+def _other_model() -> None:
+    # The new model has sizes, widths, layers and measurements of its own.
+    for key in ("mb", "widths", "pins", "pick", "speech"):
+        st.session_state.pop(key, None)
+    for key in ("pick", "speech"):
+        remember(key)
+
+
+def model(names: list[str]) -> str:
+    """The model list; returns the profile chosen."""
+    chosen = st.selectbox(
+        "Model",
+        names,
+        key="model",
+        bind="query-params",
+        on_change=_other_model,
+        help="Profiles in data/profiles. Add one with: python -m genptq_core profile.",
+    )
+    return chosen or names[0]
+
+
+def mode() -> str:
+    """The switch between a size budget and an accuracy budget."""
+    chosen = st.segmented_control(
+        "Budget by",
+        MODES,
+        default=BY_SIZE,
+        required=True,
+        key="by",
+        bind="query-params",
+        on_change=unpick,
+    )
+    return chosen or BY_SIZE
+
+
+def begin_at(size_mb: float, sizes: SizeRange) -> None:
+    """Set the size slider where nothing has set it yet."""
+    first = not st.session_state.get("begun", False)
+    st.session_state["begun"] = True
+    if "mb" in st.session_state:
+        return
+    if first and "mb" in st.query_params:
+        # A size typed by hand may lie between two steps; the slider would take it for a mistake.
+        # What is no number begins as if it were not there.
+        with contextlib.suppress(ValueError):
+            size_mb = sizes.clip(float(st.query_params["mb"]))
+    st.session_state["mb"] = size_mb
+    if first:
+        # So that an address copied before anything was moved says which size it shows. Once the
+        # slider is there, it alone may write its parameter.
+        st.query_params["mb"] = sizes.text(size_mb)
+
+
+def budget(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
+    """The slider that matters: size, or allowed errors."""
+    if by == BY_SIZE:
+        st.select_slider(
+            "Largest size, MB",
+            sizes.values,
+            sizes.values[-1],  # the default is left out of the address; few stay at 16 bit
+            format_func=sizes.text,
+            key="mb",
+            bind="query-params",
+            on_change=unpick,
+            help="Everything counted, in MB of 10^6 bytes. The arrow keys move it by one step.",
+        )
+    elif predicts_wer:
+        low, high, step = POINTS
+        st.slider(
+            "Allowed WER increase, percentage points",
+            low,
+            high,
+            POINTS_START,
+            step,
+            key="points",
+            bind="query-params",
+            on_change=unpick,
+            help="The smallest map predicted to stay under it, the band included.",
+        )
+    else:
+        st.select_slider(
+            "Allowed predicted loss, nats a token",
+            LOSSES,
+            LOSS_START,
+            format_func=lambda x: f"{x:g}",
+            key="loss",
+            bind="query-params",
+            on_change=unpick,
+        )
+        st.caption(
+            "Too few maps are measured on one speech set to predict word errors, so the budget "
+            "is the divergence from full precision: 0.05 is hard to notice, 0.3 is not."
+        )
+
+
+def limits(profile: Profile) -> None:
+    """Widths allowed, and pins."""
+    menu = profile.menu
+    st.select_slider(
+        "Widths allowed, bits",
+        menu,
+        (menu[0], menu[-1]),
+        key="widths",
+        bind="query-params",
+        on_change=unpick,
+        help=f"No layer goes below the first or above the second; {UNQUANTIZED} leaves it as is.",
+    )
+    st.text_area(
+        "Pins",
+        key="pins",
+        bind="query-params",
+        on_change=unpick,
+        height=96,
+        placeholder="*encoder*fc1* = 4\n*embed_tokens* = 5",
+        help=(
+            "One pattern = bits a line; * matches anything, later lines win. Names look like "
+            f"{profile.units[0].name}. They are listed under Table."
+        ),
+    )
+
+
+def speech(sets: list[Speech]) -> Speech | None:
+    """Which speech set the word errors are from."""
+    if not sets:
+        st.session_state.pop("speech", None)
+        return None
+    by_short = {s.digest[:SHORT]: s for s in sets}
+    if st.session_state.get("speech") not in by_short:
+        asked = st.query_params.get("speech", "")
+        st.session_state["speech"] = asked if asked in by_short else sets[0].digest[:SHORT]
+    chosen = st.selectbox(
+        "Word errors on",
+        list(by_short),
+        format_func=lambda short: by_short[short].label if short in by_short else short,
+        key="speech",
+        on_change=remember,
+        args=("speech",),
+        help="Different speech, different word errors: compare maps on one set only.",
+    )
+    return by_short.get(chosen or "", sets[0])

@@ -1,0 +1,136 @@
+"""Words and figures as the page writes them, and the escaping of what comes from files."""
+
+from __future__ import annotations
+
+import html
+import string
+from collections.abc import Sequence
+
+from genptq_core.allocation import Allocation
+from genptq_core.front import WerCurve
+from genptq_core.profile import Profile
+from genptq_core.store import Measured
+from genptq_core.units import UNQUANTIZED, Unit
+from genptq_core.wer import Span
+
+_PUNCTUATION = {ord(c): f"\\{c}" for c in string.punctuation}
+_NAMES = {
+    "q_proj": "q",
+    "k_proj": "k",
+    "v_proj": "v",
+    "out_proj": "o",
+    "fc1": "f1",
+    "fc2": "f2",
+    "encoder_attn": "x",
+}
+
+
+def markdown(text: str) -> str:
+    """Text from a file, so that Streamlit's Markdown shows it letter by letter."""
+    return " ".join(text.split()).translate(_PUNCTUATION)
+
+
+def hover(text: str) -> str:
+    """Text from a file, so that Plotly's hover labels show it letter by letter."""
+    return html.escape(" ".join(text.split()))
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def points(fraction: float, digits: int = 1) -> str:
+    """A difference of fractions as signed percentage points."""
+    return f"{100 * fraction:+.{digits}f}".replace("-", "\u2212")
+
+
+def megabytes(size: float) -> str:
+    """Bytes as MB of 10^6."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def seconds(duration: float) -> str:
+    """A duration in words short enough for a status line."""
+    if duration < 60:
+        return f"{duration:.0f} s"
+    return f"{int(duration // 60)} min {int(duration % 60):02d} s"
+
+
+def widths(bits: Sequence[int]) -> str:
+    """A map's widths in a few words: `uniform 4`, or `2 to 6 bits`."""
+    low, high = min(bits), max(bits)
+    if low == high:
+        return "16 bit" if low == UNQUANTIZED else f"uniform {low}"
+    return f"{low} to {high} bits"
+
+
+def is_uniform(bits: Sequence[int]) -> bool:
+    """Whether all widths are equal."""
+    return len(set(bits)) == 1
+
+
+def unit_label(unit: Unit) -> str:
+    """A tick label of a few characters: `E0 q`, `D3 x o`, `emb 2`."""
+    if unit.part == "embedding":
+        return f"emb {unit.block}"
+    pieces = unit.name.removesuffix(".weight").split(".")
+    short = " ".join(_NAMES[p] for p in pieces if p in _NAMES) or pieces[-1][:6]
+    return f"{unit.part[:1].upper()}{unit.block} {short}"
+
+
+def tick_labels(units: Sequence[Unit]) -> list[str]:
+    """Tick labels of all units, made unlike where two would be alike."""
+    seen: dict[str, int] = {}
+    labels = []
+    for unit in units:
+        label = unit_label(unit)
+        seen[label] = seen.get(label, 0) + 1
+        labels.append(label if seen[label] == 1 else f"{label} \u00b7{seen[label]}")
+    return labels
+
+
+def stored_bits(size: int, profile: Profile) -> float:
+    """Bits a parameter, everything counted."""
+    return 8 * size / profile.source.parameters
+
+
+def measured_name(record: Measured) -> str:
+    """A measured map's name in lists."""
+    return record.label or f"{widths(record.bits)}, {record.map_digest[:6]}"
+
+
+def bound(allocation: Allocation, curve: WerCurve | None) -> tuple[str, str]:
+    """How near the proven optimum a map is: a figure, and a sentence on what it means."""
+    share = allocation.gap / allocation.predicted_loss if allocation.predicted_loss > 0 else 0.0
+    value = "optimal" if share < 5e-4 else f"\u2264 {percent(share)}"
+    text = (
+        f"Its predicted loss is {allocation.predicted_loss:.4g} nats a token, and no map within "
+        f"this budget can be predicted below {allocation.lower_bound:.4g}: proven, by solving the "
+        "continuous problem, of which every bit map is a special case."
+    )
+    if curve is not None:
+        gain = float(curve.increase(allocation.predicted_loss))
+        gain -= float(curve.increase(allocation.lower_bound))
+        text += f" In words, at most {100 * gain:.2f} points of WER could still be won."
+    return value, text
+
+
+def marked(spans: Sequence[Span]) -> str:
+    """An alignment as Markdown: what was heard, with every difference marked.
+
+    Marks differ in form as well as in colour: a wrong word is followed by the right one in
+    brackets, a missed word is struck through, an added word carries a plus.
+    """
+    words = []
+    for span in spans:
+        expected, heard = markdown(span.reference), markdown(span.hypothesis)
+        if span.kind == "equal":
+            words.append(heard)
+        elif span.kind == "substitute":
+            words.append(f":red-background[**{heard}**] :gray[\\({expected}\\)]")
+        elif span.kind == "delete":
+            words.append(f":orange-background[~~{expected}~~]")
+        else:
+            words.append(f":blue-background[**\\+{heard}**]")
+    return " ".join(words)

@@ -1,0 +1,101 @@
+"""Fixtures of the page's tests: a made-up profile on disk, with and without measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genptq_core.allocation import problem, solve
+from genptq_core.bitmap import bit_map
+from genptq_core.profile import Profile, load_profile, save
+from genptq_core.speech import SpeechSet, load_manifest
+from genptq_core.store import Measured, ship
+from genptq_core.wer import count_errors, paired_interval
+from tests.core import synthetic
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+APP = ROOT / "dashboard" / "app.py"
+HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one made-up profile, which the page is told to use."""
+    folder = tmp_path / "profiles"
+    save(synthetic.profile(1, units=24, width=96), folder / "made-up")
+    monkeypatch.setenv("GENPTQ_PROFILES", str(folder))
+    return folder
+
+
+@pytest.fixture
+def profile(profiles: Path) -> Profile:
+    """That profile."""
+    return load_profile(profiles / "made-up")
+
+
+@pytest.fixture(scope="session")
+def demo() -> SpeechSet:
+    """The demo speech."""
+    return load_manifest(DEMO)
+
+
+@pytest.fixture
+def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]:
+    """Seven measured maps of the profile on the demo speech, shipped beside it."""
+    task = problem(profile)
+    top = int(task.cost[:, -2].sum()) + task.kept
+    maps = [(b,) * len(profile.units) for b in (3, 4, 8)]
+    maps += [
+        solve(task, int(size)).bits for size in np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
+    ]
+    made = [record(profile, bits, demo) for bits in maps]
+    ship(profiles / "made-up", made)
+    return made
+
+
+def record(profile: Profile, bits: tuple[int, ...], speech: SpeechSet) -> Measured:
+    """A made-up measurement: the lower the widths, the more words are replaced."""
+    chosen = bit_map(profile, bits)
+    task = problem(profile)
+    choice = np.array([profile.menu.index(b) for b in bits])
+    loss = float(task.loss(choice))
+    rng = np.random.default_rng(5)
+    references = [u.text for u in speech.utterances]
+    full = [_mishear(text, 0.05, rng) for text in references]
+    heard = [_mishear(text, min(0.05 + loss, 0.9), rng) for text in references]
+    heard[0] = HOSTILE
+    before, after = count_errors(references, full), count_errors(references, heard)
+    size = int(task.bytes(choice))
+    return Measured(
+        label=HOSTILE if bits[0] == 3 else "",
+        map_digest=chosen.digest,
+        bits=chosen.bits,
+        bytes=size,
+        avg_bits=float(task.average_bits(choice)),
+        reduction_vs_fp32=task.reduction(size),
+        wer=after.wer,
+        wer_full_precision=before.wer,
+        wer_increase=after.wer - before.wer,
+        ci95=paired_interval(before, after),
+        loss=loss,
+        predicted_loss=loss,
+        speech=speech.name,
+        speech_digest=speech.digest,
+        utterances=len(speech),
+        words=int(after.words.sum()),
+        normalizer="whisper-english",
+        method="made up",
+        profile_digest=profile.digest,
+        seconds=1.0,
+        when="2026-01-01",
+        transcripts=tuple(
+            (u.digest, a, b) for u, a, b in zip(speech.utterances, full, heard, strict=True)
+        ),
+    )
+
+
+def _mishear(text: str, rate: float, rng: np.random.Generator) -> str:
+    return " ".join("wrong" if rng.random() < rate else word for word in text.split())

@@ -1,0 +1,202 @@
+"""The page, run without a browser."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import jobs
+from dashboard.state import size_range
+from genptq_core.profile import Profile
+from genptq_core.store import Measured
+
+from .conftest import APP, ROOT
+
+
+def _page(**params: str) -> AppTest:
+    page = AppTest.from_file(str(APP), default_timeout=60)
+    for name, value in params.items():
+        page.query_params[name] = value
+    return page.run()
+
+
+def _metrics(page: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in page.metric}
+
+
+def _map(page: AppTest) -> str:
+    caption = next(c.value for c in page.caption if c.value.startswith("Bit map"))
+    return caption.split("`")[1]
+
+
+def _errors(page: AppTest) -> list[str]:
+    assert not page.exception
+    return [error.value for error in page.error]
+
+
+def test_the_page_opens_on_a_recommended_start(profile: Profile) -> None:
+    page = _page()
+    assert _errors(page) == []
+    assert {"Size", "Loss, predicted", "Average bits", "Stored bits"} <= set(_metrics(page))
+    assert any(c.value.startswith("Recommended start") for c in page.caption)
+
+
+def test_with_measurements_the_page_predicts_words(records: list[Measured]) -> None:
+    page = _page()
+    assert _errors(page) == []
+    metrics = _metrics(page)
+    assert "WER, predicted" in metrics or "WER, measured" in metrics
+    assert metrics[next(m for m in metrics if m.startswith("WER"))].endswith("%")
+
+
+def test_moving_the_slider_changes_the_pick(profile: Profile) -> None:
+    page = _page()
+    before = _map(page)
+    page.select_slider(key="mb").set_value(size_range(profile).values[5]).run()
+    assert _errors(page) == []
+    assert _map(page) != before
+
+
+def test_equal_links_give_equal_maps(profile: Profile) -> None:
+    sizes = size_range(profile)
+    middle = sizes.text(sizes.values[len(sizes.values) // 3])
+    first = _page(mb=middle, pins="*fc1* = 4")
+    assert first.select_slider(key="mb").value == float(middle)
+    assert first.text_area(key="pins").value == "*fc1* = 4"
+    assert _map(first) == _map(_page(mb=middle, pins="*fc1* = 4"))
+    assert _map(first) != _map(_page(mb=middle, pins="*fc1* = 8"))
+
+
+def test_a_size_between_two_steps_is_rounded_up(profile: Profile) -> None:
+    sizes = size_range(profile)
+    typed = (sizes.values[4] + sizes.values[5]) / 2
+    page = _page(mb=f"{typed}")
+    assert _errors(page) == []
+    assert page.select_slider(key="mb").value == sizes.values[5]
+    assert _errors(_page(mb="many")) == []
+
+
+@pytest.mark.parametrize(
+    ("pins", "sentence"),
+    [("foo", "is not pattern = bits"), ("*=7", "no such width"), ("nothing*=4", "no layer")],
+)
+def test_a_bad_pin_is_a_sentence(profile: Profile, pins: str, sentence: str) -> None:
+    page = _page()
+    page.text_area(key="pins").set_value(pins).run()
+    assert any(sentence in error for error in _errors(page))
+
+
+def test_an_infeasible_width_is_a_sentence_with_a_way_out(profile: Profile) -> None:
+    page = _page()
+    page.select_slider(key="widths").set_value((8, 16))
+    page.select_slider(key="mb").set_value(size_range(profile).values[0]).run()
+    assert any("not feasible" in error for error in _errors(page))
+    page.button(key="use_smallest").click().run()
+    assert _errors(page) == []
+    assert float(_metrics(page)["Average bits"]) >= 8
+
+
+def test_by_accuracy_takes_the_smallest_map(records: list[Measured]) -> None:
+    page = _page(by="accuracy")
+    assert _errors(page) == []
+    loose = page.slider(key="points")
+    loose.set_value(10.0).run()
+    assert _errors(page) == []
+    assert "Size" in _metrics(page)
+
+
+def test_by_accuracy_without_a_curve_uses_the_predicted_loss(profile: Profile) -> None:
+    page = _page(by="accuracy")
+    assert _errors(page) == []
+    assert float(_metrics(page)["Loss, predicted"]) <= 0.1
+
+
+def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[Measured]) -> None:
+    chosen = records[0]
+    page = _page(pick=chosen.map_digest[:10])
+    assert _errors(page) == []
+    assert _map(page) == chosen.map_digest[:10]
+    assert _metrics(page)["WER, measured"] == f"{100 * chosen.wer:.1f} %"
+    heard = " ".join(m.value for m in page.markdown)
+    assert ":red-background[" in heard
+    assert "Your pick" in heard
+    assert "<b>" not in heard.replace("\\<b\\>", "")
+    # Turning a knob goes back to the solver.
+    page.select_slider(key="mb").set_value(size_range(profile).values[3]).run()
+    assert page.session_state["pick"] == ""
+
+
+@pytest.mark.parametrize("tab", ["Listen", "Measure", "Export", "Table"])
+def test_every_tab_draws(records: list[Measured], tab: str) -> None:
+    assert _errors(_page(tab=tab)) == []
+    assert _errors(_page(tab=tab, pins="*=2", widths="2")) == []
+
+
+def test_the_export_says_how_to_get_the_same_map(
+    profile: Profile, profiles: Path, tmp_path: Path
+) -> None:
+    sizes = size_range(profile)
+    middle = sizes.text(sizes.values[len(sizes.values) // 2])
+    page = _page(tab="Export", mb=middle, pins="*fc1* = 4")
+    command = next(c.value for c in page.code if "genptq_core solve" in c.value)
+    parts = shlex.split(command)
+    parts[0], parts[-1] = sys.executable, str(tmp_path / "map.json")
+    subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    written = json.loads((tmp_path / "map.json").read_text())
+    assert written["digest"][:10] == _map(page)
+
+
+def test_measuring_queues_a_job(records: list[Measured], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[jobs.Queue] = []
+    monkeypatch.setattr(jobs, "start_worker", started.append)
+    page = _page(tab="Measure")
+    next(b for b in page.button if b.label == "Measure this pick").click().run()
+    assert _errors(page) == []
+    assert len(started) == 1
+    queued = jobs.Queue().jobs()
+    assert [job.state for job in queued] == [jobs.QUEUED]
+    assert queued[0].request.map_digest[:10] == _map(page)
+
+
+def test_a_missing_manifest_is_a_sentence(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = _page(tab="Measure")
+    page.text_input[0].set_value("/nowhere/at/all.jsonl")
+    next(b for b in page.button if b.label == "Measure this pick").click().run()
+    assert any("does not exist" in error for error in _errors(page))
+    assert jobs.Queue().jobs() == []
+
+
+def test_without_profiles_the_page_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENPTQ_PROFILES", str(tmp_path / "none"))
+    page = _page()
+    assert _errors(page) == []
+    assert any("genptq_core profile" in code.value for code in page.code)
+
+
+def test_a_damaged_profile_is_a_sentence(profiles: Path) -> None:
+    (profiles / "made-up" / "profile.json").write_text('{"schema": "genptq-profile"')
+    page = _page()
+    assert any("profile.json" in error for error in _errors(page))
+
+
+def test_the_page_never_imports_torch(profiles: Path, records: list[Measured]) -> None:
+    script = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        f"page = AppTest.from_file({str(APP)!r}, default_timeout=60); "
+        "page.run(); assert not page.exception, page.exception; "
+        "print('metrics', len(page.metric)); print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split()[-3:] == ["metrics", "6", "False"]

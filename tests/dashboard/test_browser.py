@@ -1,0 +1,216 @@
+"""The page in a real browser: keys, clicks, the address, a download."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from genptq_core.profile import JSON_NAME, bundled_folder
+from genptq_core.store import Measured
+
+from .conftest import APP, ROOT
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver  # noqa: E402
+from selenium.common.exceptions import (  # noqa: E402
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+_BINARY = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+_DRIVER = shutil.which("chromedriver") or ""
+pytestmark = pytest.mark.skipif(
+    not (_BINARY and _DRIVER), reason="chromium and chromedriver are not installed"
+)
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1440,2400",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium of its own, which saves downloads to `browser.downloads`."""
+    options = Options()
+    options.binary_location = _BINARY
+    for flag in _FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    driver = webdriver.Chrome(options=options, service=Service(_DRIVER))
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def serve(cache: Path) -> Iterator[Callable[[Path], str]]:
+    """Starts the page on a free port for a folder of profiles; returns its address."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(profiles: Path) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {**os.environ, "GENPTQ_PROFILES": str(profiles), "GENPTQ_CACHE": str(cache)}
+        command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
+        log = (cache / "page.log").open("wb")
+        running.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        )
+        log.close()
+        address = f"http://127.0.0.1:{port}/"
+        for _ in range(150):
+            try:
+                with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
+                    return address
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError((cache / "page.log").read_text())
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := condition():
+                return found
+        except (NoSuchElementException, StaleElementReferenceException, WebDriverException):
+            pass  # being redrawn
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def _digest(browser: Any) -> str:
+    """The digest that the page shows for its pick."""
+    return str(browser.find_element(By.CSS_SELECTOR, ".st-key-identity code").text)
+
+
+def _query(browser: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(browser.current_url).query)
+
+
+def _press(browser: Any, knob: str, *keys: str) -> None:
+    browser.find_element(By.CSS_SELECTOR, f".st-key-{knob} input[type='range']").send_keys(*keys)
+
+
+def _check_no_exception(browser: Any) -> None:
+    assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid='stException']")
+    faults = [
+        entry["message"]
+        for entry in browser.get_log("browser")
+        if entry["level"] == "SEVERE" and "Uncaught" in entry["message"]
+    ]
+    assert faults == []
+
+
+@pytest.mark.skipif(
+    not (bundled_folder() / "whisper-tiny.en" / JSON_NAME).is_file(),
+    reason="the bundled profile is not here",
+)
+def test_slider_address_and_download(browser: Any, serve: Callable[[Path], str]) -> None:
+    browser.get(serve(bundled_folder()))
+    before = _until(lambda: _digest(browser), "the first map")
+    size = float(_query(browser)["mb"][0])
+
+    _press(browser, "mb", Keys.ARROW_LEFT * 12)
+    _until(lambda: _digest(browser) != before, "another map")
+    _until(lambda: float(_query(browser)["mb"][0]) < size, "the address to follow")
+    values = browser.find_elements(By.CSS_SELECTOR, "[data-testid='stMetricValue']")
+    assert values[0].text.endswith("MB")
+    _check_no_exception(browser)
+
+    tab = "//*[@role='tab'][contains(., 'Export')]"
+    browser.find_element(By.XPATH, tab).click()
+    _until(lambda: browser.find_element(By.CSS_SELECTOR, ".st-key-download_json button"), "Export")
+    shown = _digest(browser)
+    browser.find_element(By.CSS_SELECTOR, ".st-key-download_json button").click()
+    saved = _until(lambda: list(browser.downloads.glob("*.json")), "the download")[0]
+    document = json.loads(saved.read_text())
+    assert document["digest"].startswith(shown)
+    assert shown in saved.name
+    assert document["bytes"] <= 1e6 * float(_query(browser)["mb"][0])
+    assert len(document["bits"]) > 50
+
+    # The address alone restores the map.
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    assert _until(lambda: _digest(browser), "the restored map") == shown
+    _check_no_exception(browser)
+
+
+def test_a_click_picks_a_measured_map(
+    browser: Any, serve: Callable[[Path], str], profiles: Path, records: list[Measured]
+) -> None:
+    browser.get(serve(profiles))
+    _until(lambda: _digest(browser), "the first map")
+    by_short = {m.map_digest[:10] for m in records}
+    chart = ".st-key-front_chart .js-plotly-plot"
+    _until(lambda: browser.find_element(By.CSS_SELECTOR, f"{chart} .points path"), "the points")
+    # Where Plotly drew the first map of mixed widths, in pixels of the window.
+    place = browser.execute_script(
+        "const plot = document.querySelector(arguments[0]);"
+        "plot.scrollIntoView({block: 'center'});"
+        "const trace = plot._fullData.find(t => t.name === 'measured, mixed widths');"
+        "const full = plot._fullLayout, box = plot.getBoundingClientRect();"
+        "return [box.left + full.xaxis._offset + full.xaxis.d2p(trace.x[0]),"
+        " box.top + full.yaxis._offset + full.yaxis.d2p(trace.y[0])];",
+        chart,
+    )
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        browser.execute_cdp_cmd(
+            "Input.dispatchMouseEvent",
+            {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1},
+        )
+        time.sleep(0.3)
+    picked = _until(lambda: _query(browser).get("pick"), "the pick in the address")[0]
+    assert picked in by_short
+    _until(lambda: _digest(browser) == picked, "the picked map")
+    labels = [
+        e.text for e in browser.find_elements(By.CSS_SELECTOR, "[data-testid='stMetricLabel']")
+    ]
+    assert any("measured" in label for label in labels)
+    # Labels from files are shown as text, never as markup.
+    assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid='stMarkdownContainer'] b")
+    _check_no_exception(browser)
+
+    _press(browser, "mb", Keys.ARROW_RIGHT)
+    _until(lambda: "pick" not in _query(browser), "the solver's map again")
+    _check_no_exception(browser)

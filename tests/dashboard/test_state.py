@@ -1,0 +1,106 @@
+"""Knobs, pins and links."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from dashboard import state
+from genptq_core.errors import ConstraintError
+from genptq_core.profile import Profile
+from tests.core import synthetic
+
+KNOBS = state.Knobs(
+    model="a b&c",
+    mode=state.BY_ACCURACY,
+    size_mb=17.3,
+    points=1.4,
+    loss=0.07,
+    min_bits=3,
+    max_bits=8,
+    pins="*fc1* = 4\n*embed* = 5",
+    pick="0123456789",
+    speech="abcdef0123",
+)
+
+
+def test_a_link_restores_every_knob() -> None:
+    address = state.link("http://127.0.0.1:8501/?mb=3", KNOBS)
+    assert address.startswith("http://127.0.0.1:8501/?model=a+b%26c")
+    found = state.from_params(parse_qs(urlsplit(address).query), state.Knobs("other"))
+    assert found == KNOBS
+
+
+def test_missing_and_malformed_parameters_come_from_the_fallback() -> None:
+    fallback = state.Knobs("m", size_mb=20.0, min_bits=2)
+    assert state.from_params({}, fallback) == fallback
+    bad = {"mb": ["nan"], "points": ["x"], "by": ["magic"], "widths": ["3"], "loss": [""]}
+    assert state.from_params(bad, fallback) == fallback
+
+
+def test_a_link_by_size_leaves_the_accuracy_out() -> None:
+    params = state.to_params(state.Knobs("m", size_mb=12.5))
+    assert params["mb"] == ["12.5"]
+    assert "points" not in params
+
+
+def test_session_and_parameters_agree() -> None:
+    session = {
+        "model": KNOBS.model,
+        "by": KNOBS.mode,
+        "mb": KNOBS.size_mb,
+        "points": KNOBS.points,
+        "loss": KNOBS.loss,
+        "widths": (3, 8),
+        "pins": KNOBS.pins,
+        "pick": KNOBS.pick,
+        "speech": KNOBS.speech,
+    }
+    assert state.from_session(session, state.Knobs("x")) == KNOBS
+
+
+@pytest.mark.parametrize(
+    ("text", "pins"),
+    [
+        ("", ()),
+        ("*fc1* = 4", (("*fc1*", 4),)),
+        ("a=2; b = 16  # note\n\n", (("a", 2), ("b", 16))),
+        ("x=y=3", (("x=y", 3),)),
+    ],
+)
+def test_pins_are_read(text: str, pins: tuple[tuple[str, int], ...]) -> None:
+    assert state.parse_pins(text) == pins
+
+
+@pytest.mark.parametrize("text", ["foo", "= 4", "a =", "a = four", "a = -2", "a = ٤", "a = 123"])
+def test_bad_pins_are_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(ConstraintError) as caught:
+        state.parse_pins(text)
+    assert "=" in caught.value.hint
+
+
+def test_the_size_slider_holds_every_map() -> None:
+    for width in (4, 16, 256):
+        made = synthetic.profile(0, units=12, width=width)
+        sizes = state.size_range(made)
+        costs = made.option_bytes()
+        smallest = (made.kept_bytes + costs.min(axis=1).sum()) / 1e6
+        largest = (made.kept_bytes + costs.max(axis=1).sum()) / 1e6
+        assert sizes.values[0] >= smallest
+        assert sizes.values[-1] >= largest
+        assert list(sizes.values) == sorted(set(sizes.values))
+        assert 3 <= len(sizes.values) < 2000
+        assert len({sizes.text(value) for value in sizes.values}) == len(sizes.values)
+        assert sizes.clip(0) == sizes.values[0]
+        assert sizes.clip(1e9) == sizes.values[-1]
+        middle = sizes.clip((smallest + largest) / 2)
+        assert middle >= (smallest + largest) / 2
+        assert sizes.clip(middle) == middle
+
+
+def test_the_whole_menu_is_no_constraint(profile: Profile) -> None:
+    free = state.constraints(state.Knobs("m", min_bits=2, max_bits=16), profile.menu)
+    assert (free.min_bits, free.max_bits, free.pins) == (None, None, ())
+    some = state.constraints(state.Knobs("m", min_bits=3, max_bits=8, pins="*=4"), profile.menu)
+    assert (some.min_bits, some.max_bits, some.pins) == (3, 8, (("*", 4),))
