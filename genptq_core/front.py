@@ -85,14 +85,15 @@ def hypervolume(size: np.ndarray, loss: np.ndarray) -> float:
 class WerCurve:
     """A monotone map from predicted loss to the increase of WER, with its band.
 
-        increase(loss) = scale * loss^power
+        increase(loss) = min(scale * loss^power, 1)
 
     Attributes:
         scale, power: the fitted curve.
         band: half width of the band that held out the stated share of measured points, as a
             fraction of the curve, and not below `floor`.
         floor: least half width, a WER fraction.
-        held_out: mean absolute error of points left out of the fit, a WER fraction.
+        held_out: mean absolute error of points left out of the fit, a WER fraction, among those
+            measured below +5 percentage points.
         points: measured points fitted.
         largest: largest loss fitted; the curve is a guess beyond it.
     """
@@ -107,7 +108,8 @@ class WerCurve:
 
     def increase(self, loss: np.ndarray | float) -> np.ndarray:
         """Predicted increase of WER, a fraction."""
-        return self.scale * np.asarray(loss, dtype=np.float64) ** self.power
+        raw = self.scale * np.asarray(loss, dtype=np.float64) ** self.power
+        return np.minimum(raw, WORST_INCREASE)
 
     def interval(self, loss: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end of the band around `increase`."""
@@ -124,6 +126,12 @@ class WerCurve:
             return float((np.float64(middle) / self.scale) ** (1 / self.power))
 
 
+WORST_INCREASE = 1.0
+"""WER increases count up to here, a fraction: how long a broken model loops tells nothing."""
+
+LEAST_POINTS = 5
+"""Measured maps needed before a curve is fitted."""
+
 COVERAGE = 0.9
 """Share of held-out measured points that the band is made to hold."""
 
@@ -139,12 +147,13 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
         increase: its measured increase of WER, a fraction.
 
     Returns:
-        The curve, or None with fewer than five points of positive loss.
+        The curve, or None with fewer than `LEAST_POINTS` points of positive loss that a broken
+        model did not make.
     """
     x, y = np.asarray(loss, dtype=np.float64), np.asarray(increase, dtype=np.float64)
-    usable = (x > 0) & (y < 0.5)  # past that, decoding loops, and WER says nothing about loss
-    x, y = x[usable], y[usable]
-    if len(x) < 5:
+    changed = x > 0
+    x, y = x[changed], np.minimum(y[changed], WORST_INCREASE)
+    if (y < WORST_INCREASE / 2).sum() < LEAST_POINTS:
         return None
     scale, power = _fit_power(x, y)
     residual = np.empty(len(x))
@@ -152,21 +161,23 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
     for index in range(len(x)):
         rest = np.arange(len(x)) != index
         a, p = _fit_power(x[rest], y[rest])
-        guess = a * x[index] ** p
+        guess = min(a * x[index] ** p, WORST_INCREASE)
         residual[index] = abs(y[index] - guess)
         relative[index] = residual[index] / max(guess, 1e-9)
     small = scale * x**power < 0.02
     floor = float(np.quantile(residual[small], COVERAGE)) if small.any() else _NOISE
     large = ~small
     band = float(np.quantile(relative[large], COVERAGE)) if large.any() else 0.5
-    return WerCurve(scale, power, band, floor, float(residual.mean()), len(x), float(x.max()))
+    useful = y < 0.05
+    held_out = float(residual[useful].mean()) if useful.any() else float(residual.mean())
+    return WerCurve(scale, power, band, floor, held_out, len(x), float(x.max()))
 
 
 def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     from scipy.optimize import least_squares
 
     def error(parameters: np.ndarray) -> np.ndarray:
-        guess = np.exp(parameters[0]) * x ** np.exp(parameters[1])
+        guess = np.minimum(np.exp(parameters[0]) * x ** np.exp(parameters[1]), WORST_INCREASE)
         return np.asarray((guess - y) / (_NOISE + 0.15 * np.abs(y)))
 
     start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
