@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
+    Constraints,
     Measured,
     Profile,
     bit_map,
@@ -42,15 +43,16 @@ DEMO = "demo/manifest"
 
 def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, tuple[int, ...]]]:
     """Labels and widths of the configurations to measure."""
-    task = problem(profile)
+    task = problem(profile, Constraints(min_bits=options.min_bits))
+    note = f", at least {options.min_bits}" if options.min_bits else ""
     maps: list[tuple[str, tuple[int, ...]]] = []
     for width in options.uniform:
         label = "full precision" if width == 16 else f"uniform {int(width)}"
         maps.append((label, (int(width),) * len(profile.units)))
     for average in options.average:
-        maps.append((f"mixed {average:g} bits", solve_average_bits(task, average).bits))
+        maps.append((f"mixed {average:g} bits{note}", solve_average_bits(task, average).bits))
     for size in options.size_mb:
-        maps.append((f"mixed {size:g} MB", solve(task, int(size * 1e6)).bits))
+        maps.append((f"mixed {size:g} MB{note}", solve(task, int(size * 1e6)).bits))
     if options.again:
         known = {m.bits: m.label for m in load_measured(options.profile, profile.digest)}
         maps += [(label, bits) for bits, label in known.items()]
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--uniform", type=numbers, default=[])
     parser.add_argument("--average", type=numbers, default=[])
     parser.add_argument("--size-mb", type=numbers, default=[])
+    parser.add_argument("--min-bits", type=int)
     parser.add_argument("--again", action="store_true", help="maps measured on other speech")
     parser.add_argument("--ship", action="store_true")
     options = parser.parse_args()

@@ -178,12 +178,13 @@ def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
     def error(parameters: np.ndarray) -> np.ndarray:
         guess = np.minimum(np.exp(parameters[0]) * x ** np.exp(parameters[1]), WORST_INCREASE)
-        return np.asarray((guess - y) / (_NOISE + 0.15 * np.abs(y)))
+        # Differences near zero, ratios far from it: so neither end rules the fit.
+        return np.asarray(np.arcsinh(guess / (5 * _NOISE)) - np.arcsinh(y / (5 * _NOISE)))
 
     start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
     # Five noisy points may ask for a step or a constant; neither tells anything between them.
     bounds = ([-np.inf, np.log(0.1)], [np.inf, np.log(10.0)])
-    found = least_squares(error, start, loss="soft_l1", bounds=bounds)
+    found = least_squares(error, start, loss="soft_l1", f_scale=0.3, bounds=bounds)
     return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
 
 

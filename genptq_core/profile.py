@@ -172,6 +172,8 @@ def load_profile(folder: Path) -> Profile:
     if sha256_json(content) != document.get("digest"):
         raise ProfileError(f"{path} is damaged: its content does not match its digest.", _REMEDY)
     tensors = _load_tensors(Path(folder) / TENSORS_NAME, str(content.get("tensors")))
+    if not content.get("units"):
+        raise ProfileError(f"{path} names no units.", _REMEDY)
     try:
         settings = dict(content["settings"])
         settings["bits"] = tuple(settings["bits"])
