@@ -77,7 +77,7 @@ def test_pins_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
         (["--size-mb", "nan"], "makes no sense"),
         (["--avg-bits", "1"], "not feasible"),
         (["--max-wer-increase", "1.5"], "is a fraction"),
-        (["--max-wer-increase", "0.0000001"], "No map is predicted"),
+        (["--max-wer-increase", "1e-7", "--max-bits", "8"], "No map is predicted"),
         (["--size-mb", "20", "--pin", "nothing*=4"], "matches no layer"),
         (["--size-mb", "20", "--pin", "*=7"], "no such width"),
         (["--size-mb", "20", "--pin", "oops"], "is not GLOB=BITS"),
