@@ -20,6 +20,20 @@ from genptq_core import Measured, Profile, load_measured, load_profile, quadrati
 from genptq_core.front import wer_curve
 
 
+def markdown(profile: Profile, records: list[Measured]) -> None:
+    """Print the README's table for one speech set."""
+    print("| map | MB | % less | codes | stored | WER % | change | 95 % interval | divergence |")
+    print("| --- " * 9 + "|")
+    for m in sorted(records, key=lambda m: -m.bytes):
+        low, high = m.ci95
+        print(
+            f"| {m.label} | {m.bytes / 1e6:.1f} | {100 * m.reduction_vs_fp32:.1f} "
+            f"| {m.avg_bits:.2f} | {8 * m.bytes / profile.source.parameters:.2f} "
+            f"| {100 * m.wer:.2f} | {100 * m.wer_increase:+.2f} "
+            f"| {100 * low:+.2f} to {100 * high:+.2f} | {m.loss:.4f} |"
+        )
+
+
 def report(profile: Profile, records: list[Measured]) -> None:
     """Print the table and the correlations for one speech set."""
     records = sorted(records, key=lambda m: m.bytes)
@@ -67,11 +81,16 @@ def main() -> None:
     """Report every speech set of a profile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--markdown", action="store_true", help="print the README's table")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     measured = load_measured(options.profile, profile.digest)
     for digest in dict.fromkeys(m.speech_digest for m in measured):
-        report(profile, [m for m in measured if m.speech_digest == digest])
+        records = [m for m in measured if m.speech_digest == digest]
+        if options.markdown:
+            markdown(profile, records)
+        else:
+            report(profile, records)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,8 @@ class WerCurve:
 
     Attributes:
         scale, power: the fitted curve.
-        band: half width of the band that held out the stated share of measured points, as a
-            fraction of the curve, and not below `floor`.
-        floor: least half width, a WER fraction.
+        band, floor: half width of the band, floor + band * increase, which held the stated share
+            of measured points left out of the fit; floor is a WER fraction.
         held_out: mean absolute error of points left out of the fit, a WER fraction, among those
             measured below +5 percentage points.
         points: measured points fitted.
@@ -114,14 +113,14 @@ class WerCurve:
     def interval(self, loss: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end of the band around `increase`."""
         middle = self.increase(loss)
-        half = np.maximum(self.band * middle, self.floor)
+        half = self.floor + self.band * middle
         return middle - half, middle + half
 
     def loss_for(self, increase: float) -> float:
         """Largest loss whose band stays under an increase of WER; 0 if none does."""
         if increase <= self.floor:
             return 0.0
-        middle = min(increase / (1 + self.band), increase - self.floor)
+        middle = (increase - self.floor) / (1 + self.band)
         with np.errstate(over="ignore", divide="ignore"):  # on a flat curve, any loss will do
             return float((np.float64(middle) / self.scale) ** (1 / self.power))
 
@@ -137,6 +136,10 @@ COVERAGE = 0.9
 
 _NOISE = 0.002
 """Sampling error of a WER increase near zero, a fraction; keeps tiny losses from ruling the fit."""
+
+
+_BAND_START = 0.005
+"""Increase at which the band's fixed and proportional parts are equal, a fraction."""
 
 
 def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve | None:
@@ -163,14 +166,11 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
         a, p = _fit_power(x[rest], y[rest])
         guess = min(a * x[index] ** p, WORST_INCREASE)
         residual[index] = abs(y[index] - guess)
-        relative[index] = residual[index] / max(guess, 1e-9)
-    small = scale * x**power < 0.02
-    floor = float(np.quantile(residual[small], COVERAGE)) if small.any() else _NOISE
-    large = ~small
-    band = float(np.quantile(relative[large], COVERAGE)) if large.any() else 0.5
+        relative[index] = residual[index] / (_BAND_START + guess)
+    band = float(np.quantile(relative, COVERAGE))
     useful = y < 0.05
     held_out = float(residual[useful].mean()) if useful.any() else float(residual.mean())
-    return WerCurve(scale, power, band, floor, held_out, len(x), float(x.max()))
+    return WerCurve(scale, power, band, band * _BAND_START, held_out, len(x), float(x.max()))
 
 
 def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
