@@ -37,6 +37,7 @@ from genptq_core import (
     solve_average_bits,
 )
 from genptq_core.store import ship
+from genptq_core.wer import count_loops
 
 DEMO = "demo/manifest"
 
@@ -68,7 +69,12 @@ def shipped(profile: Profile, record: Measured) -> Measured:
     """A record as it ships: today's prediction, and transcripts only of speech that ships too."""
     task = problem(profile)
     predicted = float(task.loss(choices_of(task, record.bits)))
-    record = dataclasses.replace(record, predicted_loss=predicted)
+    looped = record.looped
+    if record.transcripts:
+        looped = count_loops(
+            [a for _, a, _ in record.transcripts], [b for *_, b in record.transcripts]
+        )
+    record = dataclasses.replace(record, predicted_loss=predicted, looped=looped)
     return record if record.speech == DEMO else dataclasses.replace(record, transcripts=())
 
 

@@ -22,15 +22,15 @@ from genptq_core.front import wer_curve
 
 def markdown(profile: Profile, records: list[Measured]) -> None:
     """Print the README's table for one speech set."""
-    print("| map | MB | % less | codes | stored | WER % | change | 95 % interval | divergence |")
-    print("| --- " * 9 + "|")
+    print("| map | MB | % less | codes | stored | WER % | change | interval | loops | divergence |")
+    print("| --- " * 10 + "|")
     for m in sorted(records, key=lambda m: -m.bytes):
         low, high = m.ci95
         print(
             f"| {m.label} | {m.bytes / 1e6:.1f} | {100 * m.reduction_vs_fp32:.1f} "
             f"| {m.avg_bits:.2f} | {8 * m.bytes / profile.source.parameters:.2f} "
             f"| {100 * m.wer:.2f} | {100 * m.wer_increase:+.2f} "
-            f"| {100 * low:+.2f} to {100 * high:+.2f} | {m.loss:.4f} |"
+            f"| {100 * low:+.2f} to {100 * high:+.2f} | {m.looped} | {m.loss:.4f} |"
         )
 
 

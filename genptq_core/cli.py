@@ -330,6 +330,7 @@ def _public(profile: Profile, record: Measured) -> dict[str, Any]:
         "method": record.method,
         "seconds": record.seconds,
         "when": record.when,
+        "looped": record.looped,
         "digest": record.map_digest,
         "bits": bitmap.names(profile, record.bits),
     }
@@ -340,14 +341,14 @@ def _measured(options: argparse.Namespace) -> Answer:
     records = load_measured(options.profile, profile.digest)
     lines = [
         f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
-        f"{'95 % interval':>17} {'loss':>8}  speech, label"
+        f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"
     ]
     for m in records:
         interval = f"[{100 * m.ci95[0]:+.2f}, {100 * m.ci95[1]:+.2f}]"
         lines.append(
             f"{m.bytes / 1e6:7.2f} {100 * m.reduction_vs_fp32:7.1f} {m.avg_bits:6.2f} "
-            f"{100 * m.wer:7.2f} {100 * m.wer_increase:+7.2f} {interval:>17} {m.loss:8.4f}  "
-            f"{m.speech} ({m.utterances}), {m.label}"
+            f"{100 * m.wer:7.2f} {100 * m.wer_increase:+7.2f} {interval:>17} {m.loss:8.4f} "
+            f"{'?' if m.looped is None else m.looped:>5}  {m.speech} ({m.utterances}), {m.label}"
         )
     return {"measured": [_public(profile, m) for m in records]}, "\n".join(lines)
 

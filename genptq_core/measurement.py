@@ -25,7 +25,7 @@ from .quantizers import Sketch, quantize_gptq
 from .speech import SpeechSet, load_audio
 from .store import Measured
 from .units import UNQUANTIZED
-from .wer import NORMALIZER, count_errors, normalize, paired_interval
+from .wer import NORMALIZER, count_errors, count_loops, normalize, paired_interval
 
 METHOD = "gptq, inputs of full precision; greedy, at most 224 tokens"
 
@@ -165,6 +165,7 @@ def measure(
         profile_digest=profile.digest,
         seconds=round(time.perf_counter() - started, 1),
         when=datetime.date.today().isoformat(),
+        looped=count_loops([t.text for t in full], [t.text for t in heard]),
         transcripts=tuple(
             (u.digest, a.text, b.text)
             for u, a, b in zip(speech.utterances, full, heard, strict=True)

@@ -52,6 +52,7 @@ class Measured:
         profile_digest: digest of the profile whose rounding was used.
         seconds: time the measurement took.
         when: date, ISO 8601.
+        looped: utterances on which the quantized model ran away; see `wer.count_loops`.
         transcripts: (audio digest, full precision text, quantized text) an utterance; may be
             left out of what ships.
     """
@@ -77,10 +78,12 @@ class Measured:
     profile_digest: str
     seconds: float
     when: str
+    looped: int | None = None
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+_KINDS["int | None"] = (int, type(None))
 
 
 def _record(fields: dict[str, Any]) -> Measured:

@@ -76,6 +76,16 @@ def paired_interval(
     return float(low), float(high)
 
 
+def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
+    """Utterances on which a quantized model ran away, repeating itself.
+
+    Counted are transcripts more than 10 words longer than twice full precision's; greedy decoding
+    has no guard against loops, and a single one adds points to the WER of a small set.
+    """
+    pairs = zip(full, quantized, strict=True)
+    return sum(len(b.split()) > 2 * len(a.split()) + 10 for a, b in pairs)
+
+
 @dataclass(frozen=True)
 class Span:
     """A run of words in an alignment: `kind` is equal, substitute, delete or insert."""

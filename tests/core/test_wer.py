@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genptq_core.wer import Errors, align, count_errors, normalize, paired_interval
+from genptq_core.wer import Errors, align, count_errors, count_loops, normalize, paired_interval
 
 
 @pytest.mark.parametrize(
@@ -170,3 +170,9 @@ def test_interval_of_one_utterance_and_of_no_words() -> None:
     assert paired_interval(one, more) == pytest.approx((0.2, 0.2))
     nothing = _errors(np.array([0, 0]), np.array([0, 0]))
     assert paired_interval(nothing, nothing) == (0.0, 0.0)
+
+
+def test_loops_are_counted() -> None:
+    full = ["one two three", "one two three", ""]
+    assert count_loops(full, ["one two four", "three " * 16, "a b c"]) == 0
+    assert count_loops(full, ["one two four", "three " * 17, "word " * 11]) == 2
