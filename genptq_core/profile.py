@@ -101,7 +101,7 @@ class Profile:
         anchors: measured losses that check and correct the prediction.
         sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".
         seconds: time the computation took.
-        digest: SHA-256 over the profile's content.
+        digest: SHA-256 over the profile's content, the time it took left out.
     """
 
     source: Source
@@ -152,11 +152,12 @@ def save(profile: Profile, folder: Path) -> Profile:
         "settings": dataclasses.asdict(profile.settings),
         "units": [dataclasses.asdict(unit) for unit in profile.units],
         "anchors": [dataclasses.asdict(anchor) for anchor in profile.anchors],
-        "seconds": round(profile.seconds, 1),
         "tensors": tensors_digest,
     }
     digest = sha256_json(content)
-    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, {**content, "digest": digest})
+    # How long it took is no part of the digest: the same profile computed twice is one profile.
+    rest = {"seconds": round(profile.seconds, 1), "digest": digest}
+    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, {**content, **rest})
     return dataclasses.replace(profile, digest=digest)
 
 
@@ -168,7 +169,8 @@ def load_profile(folder: Path) -> Profile:
     """
     path = Path(folder) / JSON_NAME
     document = read_json(path, SCHEMA, VERSION, ProfileError, _REMEDY)
-    content = {k: v for k, v in document.items() if k not in ("schema", "version", "digest")}
+    apart = ("schema", "version", "digest", "seconds")
+    content = {k: v for k, v in document.items() if k not in apart}
     if sha256_json(content) != document.get("digest"):
         raise ProfileError(f"{path} is damaged: its content does not match its digest.", _REMEDY)
     tensors = _load_tensors(Path(folder) / TENSORS_NAME, str(content.get("tensors")))
@@ -191,7 +193,7 @@ def load_profile(folder: Path) -> Profile:
             lengths=tensors["lengths"],
             anchors=anchors,
             sketches=sketches,
-            seconds=float(content["seconds"]),
+            seconds=float(document["seconds"]),
             digest=str(document["digest"]),
         )
     except (KeyError, TypeError, ValueError) as error:
