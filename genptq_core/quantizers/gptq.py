@@ -15,7 +15,8 @@ from .grid import Quantized, fit_grid, round_to_nearest
 DAMPING = 0.2
 """Added to the Hessian's diagonal, as a fraction of its mean.
 
-Twenty times what GPTQ uses: on tiny.en it lowers the divergence at 3 bits by a quarter."""
+GPTQ's usual 0.01 fits the calibration inputs too closely at 2 and 3 bits.
+"""
 
 _BLOCK = 64
 
