@@ -121,14 +121,16 @@ def test_a_cancelled_job_stops_within_seconds(
     monkeypatch.setattr(worker, "_BEAT", 0.05)
     number = queue.add(REQUEST)
     # A run in the background of a shell inherits SIGINT ignored, as a worker may.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {stop: signal.signal(stop, signal.SIG_IGN) for stop in stops}
     try:
         worker.obey_signals()
         started = time.monotonic()
         worker.work(queue)
         assert time.monotonic() - started < 10
     finally:
-        signal.signal(signal.SIGINT, before)
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
     assert _state(queue, number).state == jobs.CANCELLED
 
 
