@@ -25,7 +25,6 @@ from genptq_core import (
     Measured,
     Profile,
     bit_map,
-    choices_of,
     load_manifest,
     load_measured,
     load_model,
@@ -35,9 +34,9 @@ from genptq_core import (
     save_measured,
     solve,
     solve_average_bits,
+    with_predictions,
 )
 from genptq_core.store import ship
-from genptq_core.wer import count_loops
 
 DEMO = "demo/manifest"
 
@@ -65,16 +64,8 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part]
 
 
-def shipped(profile: Profile, record: Measured) -> Measured:
-    """A record as it ships: today's prediction, and transcripts only of speech that ships too."""
-    task = problem(profile)
-    predicted = float(task.loss(choices_of(task, record.bits)))
-    looped = record.looped
-    if record.transcripts:
-        looped = count_loops(
-            [a for _, a, _ in record.transcripts], [b for *_, b in record.transcripts]
-        )
-    record = dataclasses.replace(record, predicted_loss=predicted, looped=looped)
+def shipped(record: Measured) -> Measured:
+    """A record as it ships: transcripts only of speech that ships too."""
     return record if record.speech == DEMO else dataclasses.replace(record, transcripts=())
 
 
@@ -109,8 +100,8 @@ def main() -> None:
             flush=True,
         )
     if options.ship:
-        records = load_measured(options.profile, profile.digest)
-        ship(options.profile, [shipped(profile, m) for m in records])
+        records = with_predictions(profile, load_measured(options.profile, profile.digest))
+        ship(options.profile, [shipped(m) for m in records])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from genptq_core import Measured, Profile, load_measured, load_profile, quadratic_loss
+from genptq_core import (
+    Measured,
+    Profile,
+    load_measured,
+    load_profile,
+    quadratic_loss,
+    with_predictions,
+)
 from genptq_core.front import wer_curve
 
 
@@ -84,7 +91,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the README's table")
     options = parser.parse_args()
     profile = load_profile(options.profile)
-    measured = load_measured(options.profile, profile.digest)
+    measured = with_predictions(profile, load_measured(options.profile, profile.digest))
     for digest in dict.fromkeys(m.speech_digest for m in measured):
         records = [m for m in measured if m.speech_digest == digest]
         if options.markdown:

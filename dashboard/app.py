@@ -98,7 +98,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     folder = found[name]
     profile = loaders.profile(folder)
     sizes = state.size_range(profile)
-    records, version = loaders.measured(folder, profile.digest)
+    records, version = loaders.measured(folder, profile)
     sets = speech_sets(records)
     # Without constraints: the recommendation must not move while a user tries a pin.
     free_task = loaders.task(profile, Constraints())

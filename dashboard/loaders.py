@@ -15,6 +15,7 @@ from genptq_core.constraints import Constraints
 from genptq_core.errors import ProfileError
 from genptq_core.files import cache_folder
 from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
+from genptq_core.prediction import with_predictions
 from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder, load_profile
 from genptq_core.speech import SpeechSet, load_manifest
 from genptq_core.store import Measured, load_measured
@@ -92,12 +93,13 @@ def _front(_task: Problem, digest: str, key: str) -> Front:
     return predicted_front(_task)
 
 
-def measured(folder: Path, digest: str) -> tuple[tuple[Measured, ...], Stamp]:
+def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
     """What was measured for a profile, and the stamp of the files that hold it.
 
     Raises:
         StoreError: a store is damaged.
     """
+    digest = of.digest
     cached = cache_folder() / "measured" / f"{digest}.sqlite"
     version = stamp(
         folder / "measured.json",
@@ -106,12 +108,12 @@ def measured(folder: Path, digest: str) -> tuple[tuple[Measured, ...], Stamp]:
         cached,
         cached.with_name(f"{cached.name}-wal"),
     )
-    return _measured(str(folder), digest, version), version
+    return _measured(of, str(folder), digest, version), version
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _measured(folder: str, digest: str, version: Stamp) -> tuple[Measured, ...]:
-    return tuple(load_measured(Path(folder), digest))
+def _measured(_profile: Profile, folder: str, digest: str, version: Stamp) -> tuple[Measured, ...]:
+    return tuple(with_predictions(_profile, load_measured(Path(folder), digest)))
 
 
 def curve(

@@ -39,7 +39,7 @@ _HOMES = {
     ),
     "measurement": ("measure", "quantized_weights", "transcribe_files"),
     "models": ("SpeechModel", "Transcript", "load_model"),
-    "prediction": ("QuadraticLoss", "quadratic_loss"),
+    "prediction": ("QuadraticLoss", "quadratic_loss", "with_predictions"),
     "profile": ("Profile", "Settings", "bundled_profile", "load_profile"),
     "progress": ("Progress", "Report"),
     "sensitivity": ("Outcome", "compute"),

@@ -17,6 +17,7 @@ from .constraints import Constraints
 from .doctor import examine
 from .files import write_text
 from .front import predicted_front, solve_wer_increase, wer_curve
+from .prediction import with_predictions
 from .profile import Profile, Settings, load_profile
 from .progress import Progress
 from .speech import load_manifest, speech_set, utterance
@@ -243,7 +244,7 @@ def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> A
 
 def _best_curve(profile: Profile, folder: Path) -> Any:
     """The curve of the speech set with the most measured words."""
-    measured = load_measured(folder, profile.digest)
+    measured = with_predictions(profile, load_measured(folder, profile.digest))
     sets = {m.speech_digest: m.words for m in measured}
     for digest in sorted(sets, key=lambda d: -sets[d]):
         curve = wer_curve(measured, digest)
@@ -338,7 +339,7 @@ def _public(profile: Profile, record: Measured) -> dict[str, Any]:
 
 def _measured(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    records = load_measured(options.profile, profile.digest)
+    records = with_predictions(profile, load_measured(options.profile, profile.digest))
     lines = [
         f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
         f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"

@@ -137,7 +137,6 @@ COVERAGE = 0.9
 _NOISE = 0.002
 """Sampling error of a WER increase near zero, a fraction; keeps tiny losses from ruling the fit."""
 
-
 _BAND_START = 0.005
 """Increase at which the band's fixed and proportional parts are equal, a fraction."""
 
@@ -189,7 +188,7 @@ def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def wer_curve(measured: Sequence[Measured], speech_digest: str) -> WerCurve | None:
-    """The curve fitted on a profile's measurements on one speech set."""
+    """The curve fitted on a profile's measurements (`with_predictions`) on one speech set."""
     points = [m for m in measured if m.speech_digest == speech_digest]
     return fit_wer_curve([m.predicted_loss for m in points], [m.wer_increase for m in points])
 

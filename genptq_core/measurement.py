@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .allocation import choices_of, problem
 from .bitmap import BitMap
 from .errors import ModelError, SpeechError
 from .files import atomic, cache_folder, sha256_json
 from .instruments import CHUNK, divergence
 from .models import SpeechModel, Transcript, replaced
-from .prediction import quadratic_loss
 from .profile import Profile
 from .progress import Progress, Report, silent
 from .quantizers import Sketch, quantize_gptq
@@ -140,22 +140,22 @@ def measure(
     report(Progress("measuring", len(speech), len(speech)))
     full_errors = count_errors(references, [t.text for t in full])
     errors = count_errors(references, [t.text for t in heard])
-    choice = np.array([profile.menu.index(b) for b in chosen.bits])
-    size = profile.kept_bytes + int(profile.option_bytes()[np.arange(len(choice)), choice].sum())
-    weights_of = np.array([u.weights for u in profile.units])
+    task = problem(profile)
+    choice = choices_of(task, chosen.bits)
+    size = int(task.bytes(choice))
     return Measured(
         label=label,
         map_digest=chosen.digest,
         bits=chosen.bits,
         bytes=size,
-        avg_bits=float((np.array(chosen.bits) * weights_of).sum() / weights_of.sum()),
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        avg_bits=float(task.average_bits(choice)),
+        reduction_vs_fp32=task.reduction(size),
         wer=errors.wer,
         wer_full_precision=full_errors.wer,
         wer_increase=errors.wer - full_errors.wer,
         ci95=paired_interval(full_errors, errors),
         loss=total_loss / tokens,
-        predicted_loss=float(quadratic_loss(profile)(choice)),
+        predicted_loss=float(task.loss(choice)),
         speech=speech.name,
         speech_digest=speech.digest,
         utterances=len(speech),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import StoreError
 from .profile import Profile
+from .store import Measured
 from .units import UNQUANTIZED
 
 SHRINKAGE = 0.85
@@ -98,3 +102,26 @@ def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
             factor = np.sqrt(anchor.loss / predicted)
             factors[changed, column] = np.clip(factor, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
     return factors
+
+
+def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Measured]:
+    """Measurements with today's predicted loss, whatever predictor was there when they were made.
+
+    Raises:
+        StoreError: a record holds a map that is not one of the profile's.
+    """
+    if not records:
+        return []
+    index = {bits: i for i, bits in enumerate(profile.menu)}
+    try:
+        choices = np.array([[index[b] for b in m.bits] for m in records])
+        losses = quadratic_loss(profile)(choices)
+    except (KeyError, ValueError, IndexError) as error:
+        raise StoreError(
+            f"A measurement of {profile.source.model} holds a map that does not fit the profile.",
+            "Move its store away and measure again.",
+        ) from error
+    return [
+        dataclasses.replace(m, predicted_loss=float(loss))
+        for m, loss in zip(records, losses, strict=True)
+    ]

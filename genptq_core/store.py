@@ -42,7 +42,8 @@ class Measured:
         wer_increase: wer - wer_full_precision.
         ci95: paired bootstrap interval of the increase.
         loss: Kullback-Leibler divergence to full precision on this speech, nats a token.
-        predicted_loss: what the profile predicts, nats a token.
+        predicted_loss: what was predicted then, nats a token; `prediction.with_predictions`
+            says what is predicted now.
         speech: name of the speech set.
         speech_digest: digest over its recordings and texts.
         utterances: utterances measured.

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genptq_core.errors import StoreError
 from genptq_core.prediction import (
     _LARGEST_CORRECTION,
     QuadraticLoss,
     corrections,
     quadratic_loss,
+    with_predictions,
 )
 from genptq_core.profile import Anchor
 from genptq_core.units import UNQUANTIZED
@@ -162,3 +164,22 @@ def test_zero_sensitivities_predict_zero() -> None:
     made = synthetic.profile(6, units=4, scale=0.0)
     loss = quadratic_loss(made)
     assert (loss(np.zeros((1, 4), dtype=int)) == 0).all()
+
+
+def test_measurements_carry_the_prediction_of_today() -> None:
+    made = synthetic.profile(7, units=5)
+    bits = (made.menu[0],) * 5
+    stale = dataclasses.replace(synthetic.measured(made, bits), predicted_loss=123.0)
+    (fresh,) = with_predictions(made, [stale])
+    choice = np.array([made.menu.index(b) for b in bits])
+    assert fresh.predicted_loss == pytest.approx(float(quadratic_loss(made)(choice)))
+    assert dataclasses.replace(fresh, predicted_loss=123.0) == stale
+    assert with_predictions(made, []) == []
+
+
+@pytest.mark.parametrize("bits", [(7,) * 5, (2,) * 4])
+def test_measurements_of_other_maps_are_named(bits: tuple[int, ...]) -> None:
+    made = synthetic.profile(7, units=5)
+    fits = synthetic.measured(made, (made.menu[0],) * 5)
+    with pytest.raises(StoreError, match="does not fit the profile"):
+        with_predictions(made, [dataclasses.replace(fits, bits=bits)])
