@@ -114,9 +114,9 @@ def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Meas
         return []
     index = {bits: i for i, bits in enumerate(profile.menu)}
     try:
-        choices = np.array([[index[b] for b in m.bits] for m in records])
-        losses = quadratic_loss(profile)(choices)
-    except (KeyError, ValueError, IndexError) as error:
+        choices = [[index[b] for _, b in zip(profile.units, m.bits, strict=True)] for m in records]
+        losses = quadratic_loss(profile)(np.array(choices))
+    except (KeyError, ValueError) as error:
         raise StoreError(
             f"A measurement of {profile.source.model} holds a map that does not fit the profile.",
             "Move its store away and measure again.",
