@@ -22,6 +22,7 @@ _HOMES = {
     "errors": (
         "BitMapError",
         "ConstraintError",
+        "ExportError",
         "GenPTQError",
         "InfeasibleError",
         "ModelError",
@@ -39,13 +40,15 @@ _HOMES = {
     ),
     "measurement": ("measure", "quantized_weights", "transcribe_files"),
     "models": ("SpeechModel", "Transcript", "load_model"),
+    "options": ("RATES", "UNQUANTIZED", "Option", "coded_options", "grid_options"),
     "prediction": ("QuadraticLoss", "quadratic_loss", "with_predictions"),
     "profile": ("Profile", "Settings", "bundled_profile", "load_profile"),
     "progress": ("Progress", "Report"),
     "sensitivity": ("Outcome", "compute"),
     "speech": ("SpeechSet", "Utterance", "load_manifest"),
     "store": ("Measured", "load_measured", "save_measured"),
-    "units": ("UNQUANTIZED", "Unit"),
+    "targets": ("TARGETS",),
+    "units": ("Unit",),
     "wer": ("align", "normalize"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

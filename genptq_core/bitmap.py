@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BitMapError
+from .errors import BitMapError, ConstraintError
 from .files import read_json, sha256_json, write_text
+from .options import Option, resolve
 from .profile import Profile
 
 SCHEMA = "genptq-bitmap"
-VERSION = 1
+VERSION = 2
 _REMEDY = "Write one with: python -m genptq_core solve --out bitmap.json."
 
 
@@ -24,65 +25,93 @@ class BitMap:
     """Widths of a profile's units, in the profile's order.
 
     Attributes:
-        bits: width of each unit.
-        digest: SHA-256 over unit names, widths and group size: two maps of one digest quantize
-            a model alike.
+        options: option of each unit.
+        digest: SHA-256 over unit names and options: two maps of one digest quantize a model
+            alike.
     """
 
-    bits: tuple[int, ...]
+    options: tuple[Option, ...]
     digest: str
 
+    @property
+    def bits(self) -> tuple[float, ...]:
+        """Width of each unit."""
+        return tuple(option.bits for option in self.options)
 
-def bit_map(profile: Profile, bits: tuple[int, ...]) -> BitMap:
+
+def bit_map(profile: Profile, widths: Sequence[float | str | Option]) -> BitMap:
     """A bit map of a profile.
+
+    Args:
+        profile: the profile.
+        widths: an option, its key, or a bare width for each unit; see `options.resolve`.
 
     Raises:
         BitMapError: a width is missing, or not on the profile's menu.
     """
-    if len(bits) != len(profile.units):
+    if len(widths) != len(profile.units):
         raise BitMapError(
-            f"The bit map has {len(bits)} widths for the profile's {len(profile.units)} layers.",
+            f"The bit map has {len(widths)} widths for the profile's {len(profile.units)} layers.",
             _REMEDY,
         )
-    for unit, width in zip(profile.units, bits, strict=True):
-        if width not in profile.menu:
-            raise BitMapError(
-                f"{unit.name} is given {width!r} bits, and the profile offers "
-                f"{', '.join(map(str, profile.menu))}.",
-                _REMEDY,
-            )
-    return BitMap(bits, sha256_json([names(profile, bits), profile.settings.group_size]))
+    try:
+        options = tuple(
+            resolve(profile.menu, width, unit.name)
+            for unit, width in zip(profile.units, widths, strict=True)
+        )
+    except ConstraintError as error:
+        raise BitMapError(str(error), _REMEDY) from error
+    keys = {unit.name: option.key for unit, option in zip(profile.units, options, strict=True)}
+    return BitMap(options, sha256_json(keys))
 
 
-def names(profile: Profile, bits: tuple[int, ...]) -> dict[str, int]:
+def bits_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, float]:
     """Width by unit name."""
-    return {unit.name: width for unit, width in zip(profile.units, bits, strict=True)}
+    return {unit.name: option.bits for unit, option in zip(profile.units, options, strict=True)}
 
 
-def from_names(profile: Profile, bits: Mapping[str, Any], where: str = "The bit map") -> BitMap:
-    """A bit map from widths by unit name.
+def groups_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, int]:
+    """Group size by unit name, 0 where there are no groups."""
+    chosen = zip(profile.units, options, strict=True)
+    return {unit.name: option.group_size for unit, option in chosen}
+
+
+def from_names(
+    profile: Profile,
+    bits: Mapping[str, Any],
+    group_sizes: Mapping[str, Any] | None = None,
+    where: str = "The bit map",
+) -> BitMap:
+    """A bit map from widths, and group sizes if there are, by unit name.
 
     Raises:
         BitMapError: a unit is missing or unknown, or a width is not on the menu.
     """
     expected = {unit.name for unit in profile.units}
-    unknown = [name for name in bits if name not in expected]
-    missing = [name for name in expected if name not in bits]
-    if unknown or missing:
-        fault = (
-            f"names {unknown[0]!r}, which" if unknown else f"lacks {sorted(missing)[0]!r}, which"
-        )
-        verb = "is no layer of" if unknown else "is a layer of"
-        raise BitMapError(
-            f"{where} {fault} {verb} {profile.source.model}.", "Use a map made for this profile."
-        )
-    widths = []
+    for table in (bits, group_sizes or bits):
+        unknown = [name for name in table if name not in expected]
+        missing = [name for name in expected if name not in table]
+        if unknown or missing:
+            name = unknown[0] if unknown else sorted(missing)[0]
+            fault = f"names {name!r}, which is no" if unknown else f"lacks {name!r}, which is a"
+            raise BitMapError(
+                f"{where} {fault} layer of {profile.source.model}.",
+                "Use a map made for this profile.",
+            )
+    widths: list[float | Option] = []
     for unit in profile.units:
-        width = bits[unit.name]
-        if isinstance(width, bool) or not isinstance(width, int):
+        width, size = bits[unit.name], (group_sizes or {}).get(unit.name)
+        if isinstance(width, bool) or not isinstance(width, int | float):
             raise BitMapError(f"{where} gives {unit.name} the width {width!r}.", _REMEDY)
-        widths.append(width)
-    return bit_map(profile, tuple(widths))
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
+            raise BitMapError(f"{where} gives {unit.name} the group size {size!r}.", _REMEDY)
+        try:
+            widths.append(width if size is None else Option(width, size))
+        except (ValueError, OverflowError) as error:
+            raise BitMapError(
+                f"{where} gives {unit.name} {width!r} bits/{size}.", _REMEDY
+            ) from error
+    return bit_map(profile, widths)
 
 
 def to_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[str, Any]:
@@ -94,11 +123,11 @@ def to_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[str, A
         "model_digest": profile.source.model_digest,
         "profile_digest": profile.digest,
         "calibration_digest": profile.source.calibration_digest,
-        "group_size": profile.settings.group_size,
         "symmetric": False,
         "digest": chosen.digest,
         **figures,
-        "bits": names(profile, chosen.bits),
+        "bits": bits_by_name(profile, chosen.options),
+        "group_sizes": groups_by_name(profile, chosen.options),
     }
 
 
@@ -108,16 +137,17 @@ def to_json(profile: Profile, chosen: BitMap, **figures: Any) -> str:
 
 
 def to_csv(profile: Profile, chosen: BitMap) -> str:
-    """One line a unit: name, part, kind, block, rows, columns, bits, bytes."""
+    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes."""
     sizes = profile.option_bytes()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["name", "part", "kind", "block", "rows", "columns", "bits", "bytes"])
-    for index, (unit, width) in enumerate(zip(profile.units, chosen.bits, strict=True)):
-        size = int(sizes[index, profile.menu.index(width)])
-        table.writerow(
-            [unit.name, unit.part, unit.kind, unit.block, unit.rows, unit.columns, width, size]
-        )
+    table.writerow(
+        ["name", "part", "kind", "block", "rows", "columns", "bits", "group_size", "bytes"]
+    )
+    for index, (unit, option) in enumerate(zip(profile.units, chosen.options, strict=True)):
+        size = int(sizes[index, profile.menu.index(option)])
+        shape = [unit.name, unit.part, unit.kind, unit.block, unit.rows, unit.columns]
+        table.writerow([*shape, option.bits, option.group_size, size])
     return text.getvalue()
 
 
@@ -132,19 +162,16 @@ def read(path: Path, profile: Profile) -> BitMap:
     Raises:
         BitMapError: the file is missing, damaged, of another schema, or of another model.
     """
-    document = read_json(path, SCHEMA, VERSION, BitMapError, _REMEDY)
-    bits = document.get("bits")
-    if not isinstance(bits, dict):
+    document = read_json(path, SCHEMA, (1, VERSION), BitMapError, _REMEDY)
+    bits, group_sizes = document.get("bits"), document.get("group_sizes")
+    if not isinstance(bits, dict) or not isinstance(group_sizes, dict | None):
         raise BitMapError(f"{path} has no table of bits.", _REMEDY)
     if document.get("model_digest") != profile.source.model_digest:
         raise BitMapError(
             f"{path} was made for another model ({document.get('model')!r}).",
             f"This profile is of {profile.source.model}.",
         )
-    if document.get("group_size") != profile.settings.group_size:
-        raise BitMapError(
-            f"{path} has group size {document.get('group_size')!r}; the profile has "
-            f"{profile.settings.group_size}.",
-            "Use a map made for this profile.",
-        )
-    return from_names(profile, bits, str(path))
+    if group_sizes is None and "group_size" in document:  # version 1 had one for all
+        size = document["group_size"]
+        group_sizes = {name: size if width != 16 else 0 for name, width in bits.items()}
+    return from_names(profile, bits, group_sizes, str(path))

@@ -13,17 +13,22 @@ from typing import Any
 
 from . import bitmap, errors
 from .allocation import Allocation, Problem, problem, solve, solve_average_bits
+from .arguments import pins, rates, sizes, widths
 from .constraints import Constraints
 from .doctor import examine
 from .files import write_text
 from .front import predicted_front, solve_wer_increase, wer_curve
+from .options import RATES, coded_options, grid_options
 from .prediction import with_predictions
 from .profile import Profile, Settings, load_profile
 from .progress import Progress
 from .speech import load_manifest, speech_set, utterance
 from .store import Measured, load_measured, save_measured
+from .targets import NATIVE, TARGETS
 
 PROGRAM = "python -m genptq_core"
+
+_TARGETS = f"the format that must hold the map: {', '.join(TARGETS)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,8 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", required=True, help="whisper-tiny.en, a local folder, a hub name")
     sub.add_argument("--speech", required=True, type=Path, help="calibration manifest (JSONL)")
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
-    sub.add_argument("--bits", type=_widths, default=(2, 3, 4, 5, 6, 8), help="widths to offer")
-    sub.add_argument("--group-size", type=int, default=64, help="columns that share a scale")
+    sub.add_argument(
+        "--listen", type=Path, help="manifest of more speech, for the statistics of inputs alone"
+    )
+    sub.add_argument(
+        "--bits", type=widths, default=(2, 3, 4, 5, 6, 8), help="integer widths to offer"
+    )
+    sub.add_argument(
+        "--group-size",
+        type=sizes,
+        default=(64,),
+        help="columns that share a scale; several: 32,64",
+    )
+    sub.add_argument(
+        "--rates", type=rates, default=RATES, help="bits a weight of entropy codes; none: 0"
+    )
     sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
@@ -78,20 +96,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_profile(sub)
     budget = sub.add_mutually_exclusive_group(required=True)
     budget.add_argument("--size-mb", type=float, help="size of the whole model, 10^6 bytes")
-    budget.add_argument("--avg-bits", type=float, help="mean code width, scales not counted")
+    budget.add_argument("--avg-bits", type=float, help="mean bits a quantized weight")
     budget.add_argument(
         "--max-wer-increase", type=float, help="a fraction: 0.01 is one percentage point"
     )
-    sub.add_argument("--target", choices=["native"], default="native", help="export target")
+    sub.add_argument("--target", default=NATIVE, help=_TARGETS)
     sub.add_argument(
         "--pin", action="append", default=[], metavar="GLOB=BITS", help="fix the width of layers"
     )
-    sub.add_argument("--min-bits", type=int)
-    sub.add_argument("--max-bits", type=int)
+    sub.add_argument("--min-bits", type=float)
+    sub.add_argument("--max-bits", type=float)
     sub.add_argument("--out", type=Path, help="write the bit map here")
 
     sub = command("front", _front, "Draw the whole predicted front.")
     _add_profile(sub)
+    sub.add_argument("--target", default=NATIVE, help=_TARGETS)
     sub.add_argument("--out", type=Path, help="write the front here, as CSV")
 
     sub = command("measure", _measure, "Decode speech with the quantized model; report its WER.")
@@ -118,16 +137,6 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, type=Path, help="folder of a profile")
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        widths = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of widths like 2,3,4,8") from None
-    if not widths or widths[0] < 1 or widths[-1] > 8:
-        raise argparse.ArgumentTypeError("widths go from 1 to 8; 16 is always on offer")
-    return tuple(widths)
-
-
 def _show(progress: Progress) -> None:
     end = "\r" if sys.stderr.isatty() else "\n"
     print(f"{progress.stage} {progress.done}/{progress.total}    ", end=end, file=sys.stderr)
@@ -142,17 +151,18 @@ Answer = tuple[dict[str, Any], str]
 
 
 def _profile(options: argparse.Namespace) -> Answer:
-    settings = Settings(
-        bits=options.bits, group_size=options.group_size, draws=options.draws, seed=options.seed
-    )
-    if options.group_size < 8 or options.draws < 1:
-        raise errors.ConstraintError("A profile needs groups of 8 or more, and 1 draw or more.")
+    ways = grid_options(options.bits, options.group_size) + coded_options(options.rates)
+    settings = Settings(ways, options.draws, options.seed)
+    if not ways or options.draws < 1:
+        raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
     speech = load_manifest(options.speech, options.limit)
 
     from .models import load_model
     from .sensitivity import compute
 
-    outcome = compute(load_model(options.model), speech, options.out, settings, _show)
+    listening = load_manifest(options.listen) if options.listen else None
+    model = load_model(options.model)
+    outcome = compute(model, speech, options.out, settings, _show, listening)
     found = outcome.profile
     result = {
         "profile": str(options.out),
@@ -165,29 +175,19 @@ def _profile(options: argparse.Namespace) -> Answer:
         "digest": found.digest,
     }
     text = (
-        f"{options.out}: {len(found.units)} layers at {len(found.menu)} widths from "
+        f"{options.out}: {len(found.units)} layers at {len(found.menu)} options from "
         f"{found.source.utterances} utterances, {outcome.backward_passes} backward passes, "
         f"{outcome.cache_hits} steps from the cache."
     )
     return result, text
 
 
-def _pins(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    pins = []
-    for text in texts:
-        glob, separator, bits = text.rpartition("=")
-        if not separator or not glob or not bits.strip().isdigit():
-            raise errors.ConstraintError(f"The pin {text!r} is not GLOB=BITS.", "Like '*fc2*=4'.")
-        pins.append((glob.strip(), int(bits)))
-    return tuple(pins)
-
-
 def _solve(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    constraints = Constraints(_pins(options.pin), options.min_bits, options.max_bits)
-    task = problem(profile, constraints)
+    constraints = Constraints(pins(options.pin), options.min_bits, options.max_bits)
+    task = problem(profile, constraints, target=options.target)
     found = _allocate(options, profile, task)
-    chosen = bitmap.bit_map(profile, found.bits)
+    chosen = bitmap.bit_map(profile, found.options)
     figures = {
         "bytes": found.bytes,
         "avg_bits": found.avg_bits,
@@ -207,15 +207,21 @@ def _solve(options: argparse.Namespace) -> Answer:
         "milliseconds": found.milliseconds,
         "target": options.target,
         "digest": chosen.digest,
-        "bits": bitmap.names(profile, found.bits),
+        "bits": bitmap.bits_by_name(profile, found.options),
+        "group_sizes": bitmap.groups_by_name(profile, found.options),
         "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
     }
     text = (
         f"{found.bytes / 1e6:.2f} MB, {100 * found.reduction_vs_fp32:.1f} % smaller than float32, "
-        f"{found.avg_bits:.2f} bits on average (codes only), predicted loss "
+        f"{found.avg_bits:.2f} bits a weight on average ({_counted(task)}), predicted loss "
         f"{found.predicted_loss:.4f} nats a token, at most {found.gap:.4f} above the optimum."
     )
     return result, text
+
+
+def _counted(task: Problem) -> str:
+    grids = any(option.form == "grid" for option in task.menu)
+    return "scales not counted" if grids else "everything counted"
 
 
 def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> Allocation:
@@ -258,7 +264,7 @@ def _front(options: argparse.Namespace) -> Answer:
 
     profile = load_profile(options.profile)
     started = time.perf_counter()
-    task = problem(profile)
+    task = problem(profile, target=options.target)
     front = predicted_front(task)
     elapsed = 1000 * (time.perf_counter() - started)
     average = task.average_bits(front.choices)
@@ -281,6 +287,7 @@ def _front(options: argparse.Namespace) -> Answer:
         "points": points,
         "knee": points[front.knee],
         "hypervolume": front.hypervolume,
+        "target": options.target,
         "milliseconds": elapsed,
     }
     at = points[front.knee]
@@ -333,7 +340,8 @@ def _public(profile: Profile, record: Measured) -> dict[str, Any]:
         "when": record.when,
         "looped": record.looped,
         "digest": record.map_digest,
-        "bits": bitmap.names(profile, record.bits),
+        "bits": bitmap.bits_by_name(profile, record.options),
+        "group_sizes": bitmap.groups_by_name(profile, record.options),
     }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import ConstraintError
+from .options import Option
 from .profile import Profile
 
 
@@ -16,29 +18,34 @@ class Constraints:
     """What a user demands of every allocation.
 
     Attributes:
-        pins: (glob over unit names, width) pairs, later ones winning.
+        pins: (glob over unit names, width or option) pairs, later ones winning; a bare width
+            leaves every option of that width open.
         min_bits: no unit goes below this.
         max_bits: no unit goes above this.
     """
 
-    pins: tuple[tuple[str, int], ...] = ()
-    min_bits: int | None = None
-    max_bits: int | None = None
+    pins: tuple[tuple[str, float | Option], ...] = ()
+    min_bits: float | None = None
+    max_bits: float | None = None
 
 
-def allowed_options(profile: Profile, constraints: Constraints) -> np.ndarray:
-    """Which options the constraints leave open: shape (units, widths), bool."""
-    menu = np.array(profile.menu)
+def allowed_options(
+    profile: Profile, menu: Sequence[Option], constraints: Constraints
+) -> np.ndarray:
+    """Which options of a menu the constraints leave open: shape (units, options), bool."""
+    widths = np.array([option.bits for option in menu])
     allowed = np.ones((len(profile.units), len(menu)), dtype=bool)
     if constraints.min_bits is not None:
-        allowed &= menu >= constraints.min_bits
+        allowed &= widths >= constraints.min_bits
     if constraints.max_bits is not None:
-        allowed &= menu <= constraints.max_bits
-    for glob, bits in constraints.pins:
-        if bits not in profile.menu:
+        allowed &= widths <= constraints.max_bits
+    for glob, wanted in constraints.pins:
+        meant = [wanted in (option, option.bits) for option in menu]
+        if not any(meant):
+            name = wanted.key if isinstance(wanted, Option) else f"{wanted}"
             raise ConstraintError(
-                f"Cannot pin {glob!r} to {bits} bits: the profile has no such width.",
-                f"Widths on offer: {', '.join(map(str, profile.menu))}.",
+                f"Cannot pin {glob!r} to {name} bits: there is no such width.",
+                f"Widths on offer: {', '.join(option.key for option in menu)}.",
             )
         matches = [
             i for i, unit in enumerate(profile.units) if fnmatch.fnmatchcase(unit.name, glob)
@@ -48,5 +55,5 @@ def allowed_options(profile: Profile, constraints: Constraints) -> np.ndarray:
                 f"The pin {glob!r} matches no layer.",
                 f"Names look like {profile.units[0].name}; * matches anything.",
             )
-        allowed[matches] = menu == bits
+        allowed[matches] = meant
     return allowed

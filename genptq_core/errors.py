@@ -54,3 +54,7 @@ class InfeasibleError(ConstraintError):
 
 class StoreError(GenPTQError):
     """The store of measured configurations cannot be read or written."""
+
+
+class ExportError(GenPTQError):
+    """An exported model cannot be written, or what was written cannot be read."""

@@ -61,7 +61,7 @@ def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -
 
 
 def read_json(
-    path: Path, schema: str, version: int, error: type[GenPTQError], remedy: str
+    path: Path, schema: str, version: int | tuple[int, ...], error: type[GenPTQError], remedy: str
 ) -> dict[str, Any]:
     """Read JSON written by `write_json`.
 
@@ -78,9 +78,11 @@ def read_json(
     if not isinstance(document, dict) or document.get("schema") != schema:
         raise error(f"{path} is not a {schema} file.", remedy)
     found = document.get("version")
-    if found != version:
+    known = version if isinstance(version, tuple) else (version,)
+    if found not in known:
         raise error(
-            f"{path} has {schema} version {found!r}; this program reads version {version}.", remedy
+            f"{path} has {schema} version {found!r}; this program reads version {known[-1]}.",
+            remedy,
         )
     return document
 

@@ -46,8 +46,8 @@ def undominated(size: np.ndarray, loss: np.ndarray) -> np.ndarray:
 def predicted_front(task: Problem) -> Front:
     """The predicted front over all sizes.
 
-    The separable front is exact (every point of it, from one dynamic programme); each of its
-    points is scored with the full loss. To these come the stationary maps of many Lagrange
+    Each point of the separable front (one dynamic programme, exact up to `knapsack.STATES`
+    states) is scored with the full loss. To these come the stationary maps of many Lagrange
     multipliers under the full loss. What is undominated remains.
     """
     choices, size, loss = task.candidates

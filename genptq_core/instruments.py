@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -38,11 +38,17 @@ def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
 
 
 class SecondMoments:
-    """While active, add the second moment of every unit's inputs to `sums`, by input name."""
+    """While active, add the second moment of units' inputs to `sums`, by input name.
 
-    def __init__(self, model: SpeechModel, sums: dict[str, Tensor]) -> None:
+    Of all units, or only of the inputs in `names`.
+    """
+
+    def __init__(
+        self, model: SpeechModel, sums: dict[str, Tensor], names: Collection[str] | None = None
+    ) -> None:
         modules = dict(model.module.named_modules())
-        self._targets = [(name, modules[name]) for name in sorted({u.inputs for u in model.units})]
+        wanted = {u.inputs for u in model.units} if names is None else names
+        self._targets = [(name, modules[name]) for name in sorted(wanted)]
         self._sums = sums
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -55,8 +61,8 @@ class SecondMoments:
             handle.remove()
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            flat = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
+        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            flat = _patches(module, inputs[0].detach())
             product = flat.T @ flat
             self._sums[name] = self._sums[name] + product if name in self._sums else product
 
@@ -78,3 +84,12 @@ class GradientsOf:
     def __exit__(self, *_: object) -> None:
         for parameter, before in zip(self._all, self._before, strict=True):
             parameter.requires_grad_(before)
+
+
+def _patches(module: nn.Module, inputs: Tensor) -> Tensor:
+    """What each row of a module's flattened weight meets: shape (positions, columns)."""
+    if isinstance(module, nn.Conv1d):
+        padded = nn.functional.pad(inputs, (int(module.padding[0]),) * 2)
+        windows = padded.unfold(2, module.kernel_size[0], module.stride[0])
+        inputs = windows.transpose(1, 2).flatten(2)  # (batch, positions, channels * kernel)
+    return inputs.reshape(-1, inputs.shape[-1])

@@ -1,4 +1,4 @@
-"""The multiple-choice knapsack: its exact front, and its linear relaxation."""
+"""The multiple-choice knapsack: its front, and its linear relaxation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+STATES = 10_000
+"""Undominated states kept. Beyond, of each step of a ten-thousandth of the range of costs the
+best remains: with many options a unit, states would grow without end and tell no more."""
+
 
 @dataclass(frozen=True)
 class SeparableFront:
-    """Every undominated integer choice of a separable loss, by rising cost.
+    """Undominated integer choices of a separable loss, by rising cost: all, up to `STATES`.
 
     Attributes:
         cost: total bytes of the units, shape (points,), int64.
@@ -33,7 +37,9 @@ class SeparableFront:
 
 
 def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
-    """Exact front of the multiple-choice knapsack, by merging undominated states unit by unit.
+    """Front of the multiple-choice knapsack, by merging undominated states unit by unit.
+
+    Exact as long as no more than `STATES` states are undominated.
 
     Args:
         cost: bytes, shape (units, widths), int64.
@@ -51,11 +57,22 @@ def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
         best = np.minimum.accumulate(falling)
         keep = np.ones(len(order), dtype=bool)
         keep[1:] = falling[1:] < best[:-1]
-        kept = order[keep]
+        kept = _thinned(order[keep], costs)
         parents.append(kept % len(total))
         options.append(open_[kept // len(total)])
         total, value = costs[kept], values[kept]
     return SeparableFront(total, value, tuple(parents), tuple(options))
+
+
+def _thinned(kept: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """At most about `STATES` of the states kept: the last, so the best, of each step of cost."""
+    if len(kept) <= STATES:
+        return kept
+    low, high = int(costs[kept[0]]), int(costs[kept[-1]])
+    step = (costs[kept] - low) * STATES // max(high - low, 1)
+    last = np.append(step[1:] != step[:-1], True)
+    last[0] = True  # the cheapest of all stays within reach
+    return kept[last]
 
 
 class Knapsack:

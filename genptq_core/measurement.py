@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,53 +14,80 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .allocation import choices_of, problem
 from .bitmap import BitMap
 from .errors import ModelError, SpeechError
 from .files import atomic, cache_folder, sha256_json
 from .instruments import CHUNK, divergence
 from .models import SpeechModel, Transcript, replaced
+from .options import Option
+from .prediction import figures_of
 from .profile import Profile
 from .progress import Progress, Report, silent
-from .quantizers import Sketch, quantize_gptq
+from .quantizers import Sketch, quantize, restored
+from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .store import Measured
-from .units import UNQUANTIZED
+from .units import Unit
 from .wer import NORMALIZER, count_errors, count_loops, normalize, paired_interval
 
-METHOD = "gptq, inputs of full precision; greedy, at most 224 tokens"
+METHOD = "inputs of full precision; greedy, at most 224 tokens"
 
 
 def quantized_weights(
-    model: SpeechModel, profile: Profile, bits: Sequence[int], report: Report = silent
+    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
 ) -> dict[str, Tensor]:
     """Round a model's weights as a bit map says, with the profile's Hessian sketches.
 
     Returns:
-        New content by parameter name, float32; parameters left wholly at 16 bit are absent.
+        New content by parameter name, float32; parameters left wholly at 16 bit are absent,
+        those that the architecture computes anew are there.
 
     Raises:
         ModelError: the model is not the profile's.
+    """
+    check_model(model, profile)
+    parameters = dict(model.module.named_parameters())
+    weights = dict(model.derived)
+    for index, (unit, option) in enumerate(zip(profile.units, options, strict=True)):
+        report(Progress("rounding", index, len(profile.units)))
+        if option.form == "half":
+            continue
+        original = parameters[unit.parameter].detach()
+        if unit.parameter not in weights:
+            weights[unit.parameter] = original.clone()
+        hessian, rows = unit_statistics(profile, unit)
+        stored = quantize(unit_weight(original, unit), hessian, rows, [option])[0]
+        if stored is None:
+            raise ModelError(
+                f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
+            )
+        part = weights[unit.parameter][unit.start : unit.stop]
+        part.copy_(restored(stored).view_as(part))
+    return weights
+
+
+def check_model(model: SpeechModel, profile: Profile) -> None:
+    """Make sure that a profile is of this very model.
+
+    Raises:
+        ModelError: it is not.
     """
     if model.digest != profile.source.model_digest:
         raise ModelError(
             f"The profile is of {profile.source.model} with other weights than {model.name}.",
             "Load the model that the profile was computed for.",
         )
-    parameters = dict(model.module.named_parameters())
-    weights: dict[str, Tensor] = {}
-    for index, (unit, width) in enumerate(zip(profile.units, bits, strict=True)):
-        report(Progress("rounding", index, len(profile.units)))
-        if width == UNQUANTIZED:
-            continue
-        original = parameters[unit.parameter].detach()
-        weights.setdefault(unit.parameter, original.clone())
-        parts = profile.sketches[unit.inputs]
+
+
+def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor | None]:
+    """A unit's Hessian (columns, columns) and the importance of its rows (rows,), if there."""
+    parts, rows = profile.sketches.get(unit.inputs), profile.importance.get(unit.parameter)
+    hessian = importance = None
+    if parts is not None:
         hessian = Sketch(**{k: torch.from_numpy(np.array(v)) for k, v in parts.items()}).dense()
-        rows = original[unit.start : unit.stop]
-        rounded = quantize_gptq(rows, hessian, width, profile.settings.group_size)
-        weights[unit.parameter][unit.start : unit.stop] = rounded.dequantize()
-    return weights
+    if rows is not None:
+        importance = torch.from_numpy(np.array(rows[unit.start : unit.stop])).float()
+    return hessian, importance
 
 
 def baseline(
@@ -98,21 +126,40 @@ def baseline(
     return transcripts, states
 
 
-def measure(
+@dataclass(frozen=True)
+class Score:
+    """How a model with other weights does on a speech set, beside full precision.
+
+    Attributes:
+        wer, wer_full_precision, wer_increase: word error rates and their difference, fractions.
+        ci95: paired bootstrap interval of the increase.
+        loss: Kullback-Leibler divergence to full precision, nats a token.
+        words: words in the normalized references.
+        looped: utterances on which it ran away; see `wer.count_loops`.
+        transcripts: (audio digest, full precision text, quantized text) an utterance.
+    """
+
+    wer: float
+    wer_full_precision: float
+    wer_increase: float
+    ci95: tuple[float, float]
+    loss: float
+    words: int
+    looped: int
+    transcripts: tuple[tuple[str, str, str], ...]
+
+
+def score(
     model: SpeechModel,
-    profile: Profile,
-    chosen: BitMap,
+    weights: Mapping[str, Tensor],
     speech: SpeechSet,
-    label: str = "",
     report: Report = silent,
-) -> Measured:
-    """WER of a bit map on a speech set, with a paired interval against full precision.
+) -> Score:
+    """Decode a speech set with other weights, and compare with full precision.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
-        ModelError: the model is not the profile's.
     """
-    started = time.perf_counter()
     references = [u.text for u in speech.utterances]
     if not any(normalize(text) for text in references):
         raise SpeechError(
@@ -120,7 +167,6 @@ def measure(
             'Add "text" to its lines.',
         )
     full, reference_states = baseline(model, speech, report)
-    weights = quantized_weights(model, profile, chosen.bits, report)
     heard: list[Transcript] = []
     total_loss, tokens = 0.0, 0
     for start in range(0, len(speech), CHUNK):
@@ -140,36 +186,63 @@ def measure(
     report(Progress("measuring", len(speech), len(speech)))
     full_errors = count_errors(references, [t.text for t in full])
     errors = count_errors(references, [t.text for t in heard])
-    task = problem(profile)
-    choice = choices_of(task, chosen.bits)
-    size = int(task.bytes(choice))
-    return Measured(
-        label=label,
-        map_digest=chosen.digest,
-        bits=chosen.bits,
-        bytes=size,
-        avg_bits=float(task.average_bits(choice)),
-        reduction_vs_fp32=task.reduction(size),
+    return Score(
         wer=errors.wer,
         wer_full_precision=full_errors.wer,
         wer_increase=errors.wer - full_errors.wer,
         ci95=paired_interval(full_errors, errors),
         loss=total_loss / tokens,
-        predicted_loss=float(task.loss(choice)),
-        speech=speech.name,
-        speech_digest=speech.digest,
-        utterances=len(speech),
         words=int(errors.words.sum()),
-        normalizer=NORMALIZER,
-        method=METHOD,
-        profile_digest=profile.digest,
-        seconds=round(time.perf_counter() - started, 1),
-        when=datetime.date.today().isoformat(),
         looped=count_loops([t.text for t in full], [t.text for t in heard]),
         transcripts=tuple(
             (u.digest, a.text, b.text)
             for u, a, b in zip(speech.utterances, full, heard, strict=True)
         ),
+    )
+
+
+def measure(
+    model: SpeechModel,
+    profile: Profile,
+    chosen: BitMap,
+    speech: SpeechSet,
+    label: str = "",
+    report: Report = silent,
+) -> Measured:
+    """WER of a bit map on a speech set, with a paired interval against full precision.
+
+    Raises:
+        SpeechError: a recording cannot be used, or no reference text is there to score against.
+        ModelError: the model is not the profile's.
+    """
+    started = time.perf_counter()
+    size, average, loss = figures_of(profile, chosen)
+    weights = quantized_weights(model, profile, chosen.options, report)
+    found = score(model, weights, speech, report)
+    return Measured(
+        label=label,
+        map_digest=chosen.digest,
+        options=chosen.options,
+        bytes=size,
+        avg_bits=average,
+        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        wer=found.wer,
+        wer_full_precision=found.wer_full_precision,
+        wer_increase=found.wer_increase,
+        ci95=found.ci95,
+        loss=found.loss,
+        predicted_loss=loss,
+        speech=speech.name,
+        speech_digest=speech.digest,
+        utterances=len(speech),
+        words=found.words,
+        normalizer=NORMALIZER,
+        method=METHOD,
+        profile_digest=profile.digest,
+        seconds=round(time.perf_counter() - started, 1),
+        when=datetime.date.today().isoformat(),
+        looped=found.looped,
+        transcripts=found.transcripts,
     )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .bitmap import BitMap
 from .errors import StoreError
+from .options import UNQUANTIZED, Option
 from .profile import Profile
 from .store import Measured
-from .units import UNQUANTIZED
 
 SHRINKAGE = 0.85
 """Share of the cross-unit terms given up.
@@ -24,24 +25,46 @@ _LARGEST_CORRECTION = 6.0
 
 
 @dataclass(frozen=True)
-class QuadraticLoss:
-    """Predicted loss of a choice z (one width a unit), in nats a token:
+class Growth:
+    """How much faster than its second order the loss grows: x -> x * (1 + (x / knee)^power).
 
-        loss(z) = (1 - rho) / 2 * || A z ||^2 + rho * d . z,    d = 1/2 * sum_r A_r^2
-
-    which is 1/2 ||A z||^2 with the terms between units scaled by 1 - rho.
+    It rises with x, so it changes no choice: a smaller quadratic loss is a smaller loss.
 
     Attributes:
-        projections: A, shape (rows, units, widths), float64.
+        knee: second-order loss at which the true one is twice as large, nats a token.
+        power: how sharply.
+    """
+
+    knee: float = np.inf
+    power: float = 1.0
+
+    def __call__(self, loss: np.ndarray | float) -> np.ndarray:
+        """The loss that a second-order loss stands for."""
+        second = np.asarray(loss, dtype=np.float64)
+        return np.asarray(second * (1 + (second / self.knee) ** self.power))
+
+
+@dataclass(frozen=True)
+class QuadraticLoss:
+    """Predicted loss of a choice z (one option a unit), in nats a token: growth(q), where
+
+        q(z) = (1 - rho) / 2 * || A z ||^2 + rho * d . z,    d = 1/2 * sum_r A_r^2
+
+    is 1/2 ||A z||^2 with the terms between units scaled by 1 - rho.
+
+    Attributes:
+        projections: A, shape (rows, units, options), float64.
         shrinkage: rho, in [0, 1]; 1 leaves the separable part alone.
+        growth: from second order to the whole loss; it rises, so solvers need only see q.
     """
 
     projections: np.ndarray
     shrinkage: float = SHRINKAGE
+    growth: Growth = Growth()
 
     @property
     def separable(self) -> np.ndarray:
-        """Loss of each option alone, d: shape (units, widths)."""
+        """Second-order loss of each option alone, d: shape (units, options)."""
         return 0.5 * np.einsum("ruo,ruo->uo", self.projections, self.projections)
 
     def __call__(self, choices: np.ndarray) -> np.ndarray:
@@ -64,21 +87,48 @@ class QuadraticLoss:
             for unit in units:
                 total += self.projections[:, unit, part[:, unit]].T
             out[start : start + 1024] = 0.5 * np.einsum("nr,nr->n", total, total)
-        return ((1 - self.shrinkage) * out + self.shrinkage * diagonal).reshape(choices.shape[:-1])
+        second = (1 - self.shrinkage) * out + self.shrinkage * diagonal
+        return self.growth(second).reshape(choices.shape[:-1])
 
 
 def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticLoss:
     """The predicted loss of a profile's configurations, over its whole menu.
 
     The raw form is second order, and too small where an error leaves the quadratic region; each
-    group's coarse widths are scaled so that its anchors come out as measured.
+    group's coarse options are scaled so that its anchors come out as measured, and the whole
+    grows as the uniform anchors do.
     """
     utterances, draws, units, widths = profile.projections.shape
     rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
     rows = rows / np.sqrt(draws * profile.lengths.sum())
     rows = rows * corrections(profile, shrinkage)
     left = np.zeros((len(rows), units, 1))  # leaving a unit as it is costs nothing
-    return QuadraticLoss(np.concatenate([rows, left], axis=2), shrinkage)
+    loss = QuadraticLoss(np.concatenate([rows, left], axis=2), shrinkage)
+    return dataclasses.replace(loss, growth=_growth(profile, loss))
+
+
+def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
+    """Fitted on the uniform anchors, whose every unit has the same option."""
+    from scipy.optimize import least_squares
+
+    uniform = [a for a in profile.anchors if len(set(a.options)) == 1]
+    if len(profile.units) < 2 or len(uniform) < 3:
+        return Growth()
+    columns = np.array([profile.menu.index(a.options[0]) for a in uniform])
+    second = loss(np.repeat(columns[:, None], len(profile.units), axis=1))
+    measured = np.array([a.loss for a in uniform])
+    usable = (second > 0) & (measured > 0)
+    if usable.sum() < 3:
+        return Growth()
+    x, y = second[usable], np.log(measured[usable])
+
+    def error(parameters: np.ndarray) -> np.ndarray:
+        return np.asarray(np.log(Growth(*np.exp(parameters))(x)) - y)
+
+    start = np.array([np.log(np.median(x)), 0.0])
+    bounds = ([np.log(x.min() / 10), np.log(0.3)], [np.log(x.max() * 1e4), np.log(3.0)])
+    found = least_squares(error, start, loss="soft_l1", f_scale=0.2, bounds=bounds)
+    return Growth(*(float(value) for value in np.exp(found.x)))
 
 
 def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
@@ -88,20 +138,37 @@ def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
     factors = np.ones((units, widths))
     rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
     for anchor in profile.anchors:
-        changed = [i for i, bits in enumerate(anchor.bits) if bits != UNQUANTIZED]
+        changed = [i for i, option in enumerate(anchor.options) if option != UNQUANTIZED]
         groups = {profile.units[i].group for i in changed}
-        used = {anchor.bits[i] for i in changed}
+        used = {anchor.options[i] for i in changed}
         if len(groups) != 1 or len(used) != 1:
             continue
-        column = menu.index(used.pop())
+        option = used.pop()
+        column = menu.index(option)
         part = rows[:, changed, column]
         together, apart = np.square(part.sum(axis=1)).sum(), np.square(part).sum()
         predicted = 0.5 * float((1 - shrinkage) * together + shrinkage * apart)
         predicted /= draws * float(profile.lengths.sum())
         if predicted > 0 and anchor.loss > 0:
             factor = np.sqrt(anchor.loss / predicted)
-            factors[changed, column] = np.clip(factor, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
+            factor = np.clip(factor, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
+            factors[np.ix_(changed, _alike(menu[:widths], option))] = factor
     return factors
+
+
+def figures_of(profile: Profile, chosen: BitMap) -> tuple[int, float, float]:
+    """What is known of a map without measuring: bytes, mean code width, predicted loss."""
+    index = {option: i for i, option in enumerate(profile.menu)}
+    choice = np.array([index[option] for option in chosen.options])
+    size = profile.kept_bytes + int(profile.option_bytes()[np.arange(len(choice)), choice].sum())
+    weights = np.array([unit.weights for unit in profile.units])
+    average = float((weights * np.array(chosen.bits)).sum() / weights.sum())
+    return size, average, float(quadratic_loss(profile)(choice))
+
+
+def _alike(options: Sequence[Option], option: Option) -> list[int]:
+    """Columns that an anchor of one option speaks for: the same width in groups of any size."""
+    return [i for i, o in enumerate(options) if (o.bits, o.form) == (option.bits, option.form)]
 
 
 def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Measured]:
@@ -112,9 +179,11 @@ def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Meas
     """
     if not records:
         return []
-    index = {bits: i for i, bits in enumerate(profile.menu)}
+    index = {option: i for i, option in enumerate(profile.menu)}
     try:
-        choices = [[index[b] for _, b in zip(profile.units, m.bits, strict=True)] for m in records]
+        choices = [
+            [index[o] for _, o in zip(profile.units, m.options, strict=True)] for m in records
+        ]
         losses = quadratic_loss(profile)(np.array(choices))
     except (KeyError, ValueError) as error:
         raise StoreError(

@@ -18,11 +18,12 @@ from safetensors.numpy import load, save_file
 
 from .errors import ProfileError
 from .files import atomic, read_json, sha256, sha256_file, sha256_json, write_json
+from .options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
 from .targets.native import kept_bytes, unit_bytes
-from .units import UNQUANTIZED, Unit
+from .units import Unit
 
 SCHEMA = "genptq-profile"
-VERSION = 1
+VERSION = 2
 JSON_NAME = "profile.json"
 TENSORS_NAME = "tensors.safetensors"
 _REMEDY = "Compute the profile again with: python -m genptq_core profile."
@@ -33,20 +34,21 @@ class Settings:
     """What a profile was computed with.
 
     Attributes:
-        bits: widths offered, ascending, 16 (left as it is) not among them.
-        group_size: columns that share a scale.
+        options: ways to store a unit, 16 bit (left as it is) not among them.
         draws: label draws, and so backward passes, an utterance.
         seed: seed of the draws.
         rank: directions kept in each Hessian sketch.
         quantizer: how weights are rounded; another recipe makes another profile.
     """
 
-    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
-    group_size: int = 64
+    options: tuple[Option, ...] = (
+        *grid_options((2, 3, 4, 5, 6, 8), (USUAL_GROUP,)),
+        *coded_options(RATES),
+    )
     draws: int = 4
     seed: int = 0
-    rank: int = 128
-    quantizer: str = "gptq, damping 0.2, ordered by diagonal, clipping searched"
+    rank: int = 192
+    quantizer: str = "gptq; grids damped 0.2, clipped by search; codes damped 0.1, filled"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class Anchor:
     """A configuration whose loss was measured on calibration speech.
 
     Attributes:
-        bits: width of each unit, in the profile's order.
+        options: option of each unit, in the profile's order.
         loss: mean Kullback-Leibler divergence to full precision, nats a token.
     """
 
-    bits: tuple[int, ...]
+    options: tuple[Option, ...]
     loss: float
 
 
@@ -71,20 +73,26 @@ class Source:
         family: its family, such as "whisper".
         model_digest: SHA-256 over its weights.
         parameters: its parameters, tied ones once.
+        derived: those of them that the architecture computes anew, which are not stored.
         calibration: the calibration set's name.
         calibration_digest: SHA-256 over its recordings.
         utterances: recordings in it.
         tokens: tokens the model wrote for it.
+        listened: recordings that inputs were summed over, those of the calibration set among them.
+        listening_digest: SHA-256 over the recordings beyond the calibration set; "" without.
     """
 
     model: str
     family: str
     model_digest: str
     parameters: int
+    derived: int
     calibration: str
     calibration_digest: str
     utterances: int
     tokens: int
+    listened: int = 0
+    listening_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +104,11 @@ class Profile:
         settings: how it was computed.
         units: the quantizable units, in the network's order.
         projections: inner products of loss gradients with quantization errors, shape
-            (utterances, draws, units, widths), float32, in nats; see `sensitivity`.
+            (utterances, draws, units, options), float32, in nats; see `sensitivity`.
         lengths: tokens of each utterance, shape (utterances,).
         anchors: measured losses that check and correct the prediction.
         sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".
+        importance: what the loss minds each row of each weight, (rows,) by parameter name.
         seconds: time the computation took.
         digest: SHA-256 over the profile's content, the time it took left out.
     """
@@ -111,24 +120,24 @@ class Profile:
     lengths: np.ndarray
     anchors: tuple[Anchor, ...]
     sketches: dict[str, dict[str, np.ndarray]]
+    importance: dict[str, np.ndarray]
     seconds: float
     digest: str
 
     @property
-    def menu(self) -> tuple[int, ...]:
-        """Every width a unit may have: those computed, and 16 for leaving it as it is."""
-        return (*self.settings.bits, UNQUANTIZED)
+    def menu(self) -> tuple[Option, ...]:
+        """Every option a unit may have: those computed, and 16 bit for leaving it as it is."""
+        return (*self.settings.options, UNQUANTIZED)
 
     @property
     def kept_bytes(self) -> int:
         """Bytes of what is never quantized."""
-        return kept_bytes(self.source.parameters, self.units)
+        return kept_bytes(self.source.parameters - self.source.derived, self.units)
 
     def option_bytes(self) -> np.ndarray:
-        """Bytes of every unit at every width of the menu: shape (units, widths), int64."""
-        group = self.settings.group_size
+        """Bytes of every unit at every option of the menu: shape (units, options), int64."""
         return np.array(
-            [[unit_bytes(unit, bits, group) for bits in self.menu] for unit in self.units],
+            [[unit_bytes(unit, option) for option in self.menu] for unit in self.units],
             dtype=np.int64,
         )
 
@@ -142,6 +151,7 @@ def save(profile: Profile, folder: Path) -> Profile:
     tensors = {"projections": profile.projections, "lengths": profile.lengths}
     for name, parts in profile.sketches.items():
         tensors |= {f"sketch/{name}/{part}": array for part, array in parts.items()}
+    tensors |= {f"importance/{name}": array for name, array in profile.importance.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with atomic(Path(folder) / TENSORS_NAME) as temporary:
         # One entry only: the library writes several in random order, and the digest would vary.
@@ -149,9 +159,15 @@ def save(profile: Profile, folder: Path) -> Profile:
         tensors_digest = sha256_file(temporary)
     content: dict[str, Any] = {
         "source": dataclasses.asdict(profile.source),
-        "settings": dataclasses.asdict(profile.settings),
+        "settings": {
+            **dataclasses.asdict(profile.settings),
+            "options": [option.key for option in profile.settings.options],
+        },
         "units": [dataclasses.asdict(unit) for unit in profile.units],
-        "anchors": [dataclasses.asdict(anchor) for anchor in profile.anchors],
+        "anchors": [
+            {"options": [o.key for o in anchor.options], "loss": anchor.loss}
+            for anchor in profile.anchors
+        ],
         "tensors": tensors_digest,
     }
     digest = sha256_json(content)
@@ -178,8 +194,11 @@ def load_profile(folder: Path) -> Profile:
         raise ProfileError(f"{path} names no units.", _REMEDY)
     try:
         settings = dict(content["settings"])
-        settings["bits"] = tuple(settings["bits"])
-        anchors = tuple(Anchor(tuple(a["bits"]), float(a["loss"])) for a in content["anchors"])
+        settings["options"] = tuple(Option.parse(key) for key in settings["options"])
+        anchors = tuple(
+            Anchor(tuple(Option.parse(key) for key in a["options"]), float(a["loss"]))
+            for a in content["anchors"]
+        )
         sketches: dict[str, dict[str, np.ndarray]] = {}
         for name, array in tensors.items():
             if name.startswith("sketch/"):
@@ -193,6 +212,11 @@ def load_profile(folder: Path) -> Profile:
             lengths=tensors["lengths"],
             anchors=anchors,
             sketches=sketches,
+            importance={
+                name.removeprefix("importance/"): array
+                for name, array in tensors.items()
+                if name.startswith("importance/")
+            },
             seconds=float(document["seconds"]),
             digest=str(document["digest"]),
         )

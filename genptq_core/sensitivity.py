@@ -18,8 +18,6 @@ cut off continues where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,24 +30,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import profile as profiles
-from .errors import ModelError, ProfileError
-from .files import atomic, cache_folder, read_json, sha256_json, write_json
-from .instruments import CHUNK, GradientsOf, SecondMoments, divergence, head_states
-from .models import SpeechModel, Transcript, parameter_count, replaced
-from .profile import Anchor, Profile, Settings, Source
+from .anchors import measure_anchors
+from .errors import ModelError
+from .files import atomic, cache_folder, sha256_json
+from .instruments import GradientsOf
+from .models import SpeechModel, Transcript, parameter_count
+from .observation import Observed, observe
+from .options import UNQUANTIZED, Option
+from .profile import Profile, Settings, Source
 from .progress import Progress, Report, silent
-from .quantizers import Sketch, quantize_gptq, sketch
+from .quantizers import quantize, restored
 from .speech import SpeechSet, load_audio
-from .units import UNQUANTIZED, Unit
+from .units import Unit
+from .work import VERSION, Work
 
-ANCHOR_UTTERANCES = 12
-"""Calibration utterances on which anchors are measured."""
+LISTENED_ROWS = 16
+"""Calibration utterances that tell what each row of a weight matters."""
 
-COARSE = 3
-"""Widths up to this one are checked against measured losses, group by group."""
-
-_SCHEMA = "genptq-work"
-_VERSION = 1
+_TOGETHER = 4  # utterances whose gradients meet the rounding errors in one go
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,7 @@ def compute(
     out: Path,
     settings: Settings | None = None,
     report: Report = silent,
+    listening: SpeechSet | None = None,
 ) -> Outcome:
     """Compute a profile, or take from the cache what is already there, and write it to `out`.
 
@@ -80,8 +79,10 @@ def compute(
         model: the model to profile.
         speech: the calibration set; reference texts are not used.
         out: folder for the profile.
-        settings: widths, group size, draws, seed.
+        settings: options, draws, seed.
         report: called with the progress of each stage.
+        listening: more speech, transcribed only for the statistics of inputs: forward passes are
+            cheap, and rounding overfits the inputs that it was made for.
 
     Raises:
         ModelError: a weight or a gradient is not finite.
@@ -94,17 +95,19 @@ def compute(
             raise ModelError(
                 f"{name} of {model.name} holds NaN or infinite weights.", "Get the model again."
             )
-    audio_digests = [u.digest for u in speech.utterances]
+    audio_digests = [[u.digest for u in s.utterances] for s in (speech, listening) if s]
     key = sha256_json(
-        [_VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
+        [VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
     )
     started = time.perf_counter()
-    work = _Work(cache_folder() / "work" / key[:32], model, speech, settings, report)
-    transcripts, sketches = work.observe()
-    projections = work.project(transcripts, sketches)
-    anchors = work.anchor(transcripts, sketches)
-    lengths = np.array([len(t.tokens) for t in transcripts], dtype=np.int64)
+    work = Work(cache_folder() / "work" / key[:32], model, speech, listening, settings, report)
+    observed = observe(work)
+    importance = _importance(work, observed)
+    errors = _Errors(work, observed, importance)
+    projections = _project(work, observed.transcripts, errors)
+    anchors = measure_anchors(work, observed.transcripts, errors.weights)
+    lengths = np.array([len(t.tokens) for t in observed.transcripts], dtype=np.int64)
     seconds = work.spent(time.perf_counter() - started)
     result = Profile(
         source=Source(
@@ -112,10 +115,13 @@ def compute(
             family=model.family,
             model_digest=model.digest,
             parameters=parameter_count(model.module),
+            derived=sum(tensor.numel() for tensor in model.derived.values()),
             calibration=speech.name,
             calibration_digest=speech.digest,
             utterances=len(speech),
             tokens=int(lengths.sum()),
+            listened=len(speech) + (len(listening) if listening else 0),
+            listening_digest=listening.digest if listening else "",
         ),
         settings=settings,
         units=model.units,
@@ -128,8 +134,9 @@ def compute(
                 "scale": s.scale.numpy(),
                 "diagonal": s.diagonal.numpy(),
             }
-            for name, s in sketches.items()
+            for name, s in observed.sketches.items()
         },
+        importance={name: values.numpy() for name, values in importance.items()},
         seconds=seconds,
         digest="",
     )
@@ -137,250 +144,182 @@ def compute(
     return Outcome(profiles.save(result, out), work.hits, work.backward_passes)
 
 
-class _Work:
-    """The stages of one profile, each resuming from its files."""
+def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
+    """What the loss minds each row of each weight: float16, mean 1, by parameter name.
 
-    def __init__(
-        self,
-        folder: Path,
-        model: SpeechModel,
-        speech: SpeechSet,
-        settings: Settings,
-        report: Report,
-    ) -> None:
-        self.folder = folder
-        self.model = model
-        self.speech = speech
-        self.settings = settings
-        self.report = report
-        self.hits = 0
-        self.backward_passes = 0
-        self._errors: dict[str, Path] = {}
-        self.parameters = {
-            name: p
-            for name, p in model.module.named_parameters()
-            if name in {unit.parameter for unit in model.units}
-        }
+    Of the output projection, what its logits' Fisher information is; of the others, the energy
+    of the row's gradients on a few utterances.
+    """
+    path = work.folder / "importance.safetensors"
+    try:
+        with safe_open(path, framework="pt") as handle:
+            found = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        work.hits += 1
+        return found
+    except (OSError, SafetensorError):
+        pass  # absent or damaged: made below
+    total = min(LISTENED_ROWS, len(work.speech))
+    energy: dict[str, Tensor] = {}
+    for index in range(total):
+        work.report(Progress("rows", index, total))
+        for name, slopes in _gradients(work, observed.transcripts[index], index, 1).items():
+            rows = slopes[0].flatten(1).square().sum(dim=1)
+            energy[name] = energy[name] + rows if name in energy else rows
+    if len(observed.outputs) == len(energy.get(work.model.head, ())):
+        energy[work.model.head] = observed.outputs
+    found = {}
+    for name, rows in energy.items():
+        mean = float(rows.mean())
+        scaled = rows / mean if mean > 0 else torch.ones_like(rows)
+        found[name] = scaled.clamp(max=6e4).half().contiguous()
+    with atomic(path) as temporary:
+        save_file(found, temporary)
+    return found
 
-    # Stage 1: transcripts, and second moments of every unit's inputs on them.
 
-    def observe(self) -> tuple[list[Transcript], dict[str, Sketch]]:
-        path = self.folder / "observed.safetensors"
-        total = len(self.speech)
-        tensors, transcripts = self._observed(path)
-        self.hits += len(transcripts)
-        sketched = [name for name in tensors if name.startswith("factor/")]
-        while len(transcripts) < total:
-            self.report(Progress("listening", len(transcripts), total))
-            batch = self.speech.utterances[len(transcripts) : len(transcripts) + CHUNK]
-            audio = [load_audio(u) for u in batch]
-            with torch.no_grad():
-                with SecondMoments(self.model, tensors):
-                    encoded = self.model.encode(audio)
-                fresh = self.model.transcribe(encoded)
-                with SecondMoments(self.model, tensors):
-                    # One by one, so that padding does not count as input.
-                    for index, transcript in enumerate(fresh):
-                        states = self.model.head_inputs(encoded[index : index + 1], [transcript])
-                        self.model.log_probs(states[0])
-            transcripts += fresh
-            self._save_observed(path, tensors, transcripts)
-        if not sketched:
-            names = sorted(tensors)
-            compact: dict[str, Tensor] = {}
-            for done, name in enumerate(names):
-                self.report(Progress("sketching", done, len(names)))
-                small = sketch(tensors[name], self.settings.rank)
-                compact[f"factor/{name}"] = small.factor.contiguous()
-                compact[f"scale/{name}"] = small.scale
-                compact[f"diagonal/{name}"] = small.diagonal
-            tensors = compact
-            self._save_observed(path, tensors, transcripts)
-        self.report(Progress("listening", total, total))
-        names = [name.removeprefix("factor/") for name in tensors if name.startswith("factor/")]
-        return transcripts, {
-            n: Sketch(tensors[f"factor/{n}"], tensors[f"scale/{n}"], tensors[f"diagonal/{n}"])
-            for n in names
-        }
+def _gradients(work: Work, transcript: Transcript, index: int, draws: int) -> dict[str, Tensor]:
+    """Gradients of one utterance's loss on drawn labels: (draws, *shape) by parameter name."""
+    generator = torch.Generator().manual_seed(work.settings.seed * 1_000_003 + index)
+    found: dict[str, list[Tensor]] = {name: [] for name in work.parameters}
+    model = work.model
+    audio = load_audio(work.speech.utterances[index])
+    with GradientsOf(model.module, work.parameters):
+        log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
+        labels = torch.multinomial(
+            log_probs.detach().exp(), draws, replacement=True, generator=generator
+        )
+        for draw in range(draws):
+            loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
+            slopes = torch.autograd.grad(
+                loss, list(work.parameters.values()), retain_graph=draw + 1 < draws
+            )
+            work.backward_passes += 1
+            for name, slope in zip(work.parameters, slopes, strict=True):
+                found[name].append(slope)
+    return {name: torch.stack(slopes) for name, slopes in found.items()}
 
-    def _observed(self, path: Path) -> tuple[dict[str, Tensor], list[Transcript]]:
-        try:
-            with safe_open(path, framework="pt") as handle:
-                written = json.loads(handle.metadata()["transcripts"])
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-            return tensors, [Transcript(text, tuple(tokens)) for text, tokens in written]
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-            return {}, []
 
-    def _save_observed(
-        self, path: Path, tensors: dict[str, Tensor], transcripts: Sequence[Transcript]
-    ) -> None:
-        written = json.dumps([[t.text, t.tokens] for t in transcripts])
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, metadata={"transcripts": written})
+class _Errors:
+    """Rounding errors of every option of every unit, one file a unit, made when first needed."""
 
-    # Stage 2: rounding errors of every option, one file a parameter.
+    def __init__(self, work: Work, observed: Observed, importance: dict[str, Tensor]) -> None:
+        self._work = work
+        self._observed = observed
+        self._importance = importance
+        self._paths: list[Path] = []
 
-    def errors(self, sketches: dict[str, Sketch]) -> dict[str, Path]:
-        if self._errors:
-            return self._errors
-        paths: dict[str, Path] = {}
-        for index, (name, parameter) in enumerate(self.parameters.items()):
-            path = self.folder / "errors" / f"{index}.safetensors"
-            paths[name] = path
+    @property
+    def paths(self) -> list[Path]:
+        """The files, one a unit, in the profile's order."""
+        if not self._paths:
+            self._paths = self._make()
+        return self._paths
+
+    def _make(self) -> list[Path]:
+        work = self._work
+        paths: list[Path] = []
+        for index, unit in enumerate(work.model.units):
+            path = work.folder / "errors" / f"{index}.safetensors"
+            paths.append(path)
             if path.exists():
-                self.hits += 1
+                work.hits += 1
                 continue
-            self.report(Progress("rounding", index, len(self.parameters)))
-            inputs = next(u.inputs for u in self.model.units if u.parameter == name)
-            hessian = sketches[inputs].dense()
-            weight = parameter.detach()
+            work.report(Progress("rounding", index, len(work.model.units)))
+            weight = unit_weight(work.parameters[unit.parameter], unit)
+            hessian = self._observed.sketches.get(unit.inputs)
+            rows = self._importance[unit.parameter][unit.start : unit.stop].float()
+            options = work.settings.options
+            moments = None if hessian is None else hessian.dense()
+            stored = quantize(weight, moments, rows, options)
             found = {
-                str(bits): (
-                    quantize_gptq(weight, hessian, bits, self.settings.group_size).dequantize()
-                    - weight
-                ).to(torch.float16)
-                for bits in self.settings.bits
+                # An option that cannot be had is NaN, which the solver leaves out by name.
+                option.key: torch.full_like(weight, torch.nan).half()
+                if one is None
+                else (restored(one) - weight).half()
+                for option, one in zip(options, stored, strict=True)
             }
             with atomic(path) as temporary:
                 save_file(found, temporary)
-        self.report(Progress("rounding", len(self.parameters), len(self.parameters)))
-        self._errors = paths
+        work.report(Progress("rounding", len(paths), len(paths)))
         return paths
 
-    # Stage 3: gradients along those errors, one file an utterance.
-
-    def project(self, transcripts: Sequence[Transcript], sketches: dict[str, Sketch]) -> np.ndarray:
-        rows: list[np.ndarray] = []
-        total = len(self.speech)
-        errors: dict[str, Path] = {}
-        for index, (recording, transcript) in enumerate(
-            zip(self.speech.utterances, transcripts, strict=True)
-        ):
-            path = self.folder / "projections" / f"{index}.safetensors"
-            try:
-                with safe_open(path, framework="np") as handle:
-                    rows.append(handle.get_tensor("projections"))
-                self.hits += 1
+    def weights(self, options: tuple[Option, ...]) -> dict[str, Tensor]:
+        """Parameters of a configuration, by name; those left as they are stay out."""
+        found: dict[str, Tensor] = {}
+        for unit, option, path in zip(self._work.model.units, options, self.paths, strict=True):
+            if option == UNQUANTIZED:
                 continue
-            except (OSError, SafetensorError):
-                errors = self.errors(sketches)
-            self.report(Progress("gradients", index, total))
-            row = self._project_one(load_audio(recording), transcript, index, errors)
-            with atomic(path) as temporary:
-                save_file({"projections": torch.from_numpy(row)}, temporary)
-            rows.append(row)
-        self.report(Progress("gradients", total, total))
-        return np.stack(rows)
-
-    def _project_one(
-        self, audio: np.ndarray, transcript: Transcript, index: int, errors: dict[str, Path]
-    ) -> np.ndarray:
-        draws = self.settings.draws
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + index)
-        gradients: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
-        with GradientsOf(self.model.module, self.parameters):
-            encoded = self.model.encode([audio])
-            log_probs = self.model.log_probs(self.model.head_inputs(encoded, [transcript])[0])
-            labels = torch.multinomial(
-                log_probs.detach().exp(), draws, replacement=True, generator=generator
-            )
-            for draw in range(draws):
-                loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
-                found = torch.autograd.grad(
-                    loss, list(self.parameters.values()), retain_graph=draw + 1 < draws
-                )
-                self.backward_passes += 1
-                for name, gradient in zip(self.parameters, found, strict=True):
-                    gradients[name].append(gradient)
-        out = np.empty((draws, len(self.model.units), len(self.settings.bits)), dtype=np.float32)
-        for name, path in errors.items():
-            stacked = torch.stack(gradients.pop(name))
-            units = [(i, u) for i, u in enumerate(self.model.units) if u.parameter == name]
+            if unit.parameter not in found:
+                found[unit.parameter] = self._work.parameters[unit.parameter].detach().clone()
             with safe_open(path, framework="pt") as handle:
-                for column, bits in enumerate(self.settings.bits):
-                    error = handle.get_tensor(str(bits))
-                    for row, unit in units:
-                        part = error[unit.start : unit.stop].float().reshape(-1)
-                        slope = stacked[:, unit.start : unit.stop].reshape(draws, -1)
-                        out[:, row, column] = (slope @ part).numpy()
-        if not np.isfinite(out).all():
-            bad = sorted({self.model.units[i].name for i in np.argwhere(~np.isfinite(out))[:, 1]})
-            raise ModelError(
-                f"The gradients of {', '.join(bad[:3])} are not finite on "
-                f"{self.speech.utterances[index].audio}.",
-                "Check the weights and the recording for NaN.",
-            )
-        return out
-
-    # Stage 4: a few measured losses that check and correct the coarse end.
-
-    def anchor(
-        self, transcripts: Sequence[Transcript], sketches: dict[str, Sketch]
-    ) -> tuple[Anchor, ...]:
-        path = self.folder / "anchors.json"
-        wanted = anchor_maps(self.model.units, self.settings.bits)
-        known: dict[tuple[int, ...], float] = {}
-        if path.exists():
-            try:
-                document = read_json(path, _SCHEMA, _VERSION, ProfileError, "")
-                known = {tuple(a["bits"]): float(a["loss"]) for a in document["anchors"]}
-            except (ProfileError, KeyError, TypeError, ValueError):
-                known = {}
-        self.hits += sum(bits in known for bits in wanted)
-        todo = [bits for bits in wanted if bits not in known]
-        if todo:
-            errors = self.errors(sketches)
-            count = min(ANCHOR_UTTERANCES, len(self.speech))
-            audio = [load_audio(u) for u in self.speech.utterances[:count]]
-            reference = head_states(self.model, audio, transcripts[:count])
-            for bits in todo:
-                self.report(Progress("anchors", len(known), len(wanted)))
-                with replaced(self.model, self._weights(bits, errors)):
-                    states = head_states(self.model, audio, transcripts[:count])
-                    changed = [self.model.log_probs(s).detach() for s in states]
-                known[bits] = divergence(
-                    [self.model.log_probs(s).detach() for s in reference], changed
-                )
-                records = [{"bits": list(b), "loss": loss} for b, loss in known.items()]
-                write_json(path, _SCHEMA, _VERSION, {"anchors": records})
-        self.report(Progress("anchors", len(wanted), len(wanted)))
-        return tuple(Anchor(bits, known[bits]) for bits in wanted)
-
-    def _weights(self, bits: tuple[int, ...], errors: dict[str, Path]) -> dict[str, Tensor]:
-        weights: dict[str, Tensor] = {}
-        for unit, width in zip(self.model.units, bits, strict=True):
-            if width == UNQUANTIZED:
-                continue
-            if unit.parameter not in weights:
-                weights[unit.parameter] = self.parameters[unit.parameter].detach().clone()
-            with safe_open(errors[unit.parameter], framework="pt") as handle:
-                error = handle.get_slice(str(width))[unit.start : unit.stop]
-            weights[unit.parameter][unit.start : unit.stop] += error.float()
-        return weights
-
-    def spent(self, seconds: float) -> float:
-        """Add to, and return, the seconds that all runs of this profile took."""
-        path = self.folder / "seconds.json"
-        before = 0.0
-        if path.exists():
-            before = float(read_json(path, _SCHEMA, _VERSION, ProfileError, "")["seconds"])
-        if self.backward_passes == 0 and before:
-            return before
-        write_json(path, _SCHEMA, _VERSION, {"seconds": before + seconds})
-        return before + seconds
-
-    def finish(self) -> None:
-        """Drop the rounding errors: large, and not needed again."""
-        shutil.rmtree(self.folder / "errors", ignore_errors=True)
+                error = handle.get_tensor(option.key).float()
+            part = found[unit.parameter][unit.start : unit.stop]
+            part += error.view_as(part)
+        return found
 
 
-def anchor_maps(units: Sequence[Unit], bits: Sequence[int]) -> list[tuple[int, ...]]:
-    """The configurations to measure: each group alone at each coarse width, and uniform maps."""
-    maps = [
-        tuple(width if unit.group == group else UNQUANTIZED for unit in units)
-        for group in dict.fromkeys(unit.group for unit in units)
-        for width in bits
-        if width <= COARSE
-    ]
-    return maps + [tuple(width for _ in units) for width in bits]
+def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
+    """A unit's weights: shape (rows, columns), float32."""
+    return parameter.detach()[unit.start : unit.stop].flatten(1).float()
+
+
+def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> np.ndarray:
+    """Gradients along the rounding errors, one file a few utterances; resumes.
+
+    Returns:
+        Shape (utterances, draws, units, options), float32.
+    """
+    rows: list[np.ndarray] = []
+    total = len(work.speech)
+    for start in range(0, total, _TOGETHER):
+        path = work.folder / "projections" / f"{start}.safetensors"
+        try:
+            with safe_open(path, framework="np") as handle:
+                rows.append(handle.get_tensor("projections"))
+            work.hits += len(rows[-1])
+            continue
+        except (OSError, SafetensorError):
+            pass  # absent or damaged: made below
+        paths = errors.paths
+        members = range(start, min(start + _TOGETHER, total))
+        slopes: dict[str, list[Tensor]] = {}
+        for index in members:
+            work.report(Progress("gradients", index, total))
+            fresh = _gradients(work, transcripts[index], index, work.settings.draws)
+            for name, slope in fresh.items():
+                slopes.setdefault(name, []).append(slope)
+        found = _inner_products(work, {n: torch.cat(s) for n, s in slopes.items()}, paths)
+        found = found.reshape(len(members), work.settings.draws, *found.shape[1:])
+        _check(work, found, members)
+        with atomic(path) as temporary:
+            save_file({"projections": torch.from_numpy(found)}, temporary)
+        rows.append(found)
+    work.report(Progress("gradients", total, total))
+    return np.concatenate(rows)
+
+
+def _inner_products(work: Work, slopes: dict[str, Tensor], paths: Sequence[Path]) -> np.ndarray:
+    """<gradient, rounding error>: shape (gradients, units, options)."""
+    options = work.settings.options
+    count = len(next(iter(slopes.values())))
+    out = np.empty((count, len(paths), len(options)), dtype=np.float32)
+    for row, (unit, path) in enumerate(zip(work.model.units, paths, strict=True)):
+        part = slopes[unit.parameter][:, unit.start : unit.stop].reshape(count, -1)
+        with safe_open(path, framework="pt") as handle:
+            for column, option in enumerate(options):
+                error = handle.get_tensor(option.key).view(-1).float()
+                out[:, row, column] = (part @ error).numpy()
+    return out
+
+
+def _check(work: Work, found: np.ndarray, members: Sequence[int]) -> None:
+    wrong = ~np.isfinite(found).all(axis=(1, 3))  # (utterances, units)
+    # An option that cannot be had is NaN everywhere; a bad gradient spoils every option.
+    wrong &= ~np.isfinite(found).any(axis=(1, 3))
+    if wrong.any():
+        utterance, unit = np.argwhere(wrong)[0]
+        recording = work.speech.utterances[members[int(utterance)]].audio
+        raise ModelError(
+            f"The gradients of {work.model.units[unit].name} are not finite on {recording}.",
+            "Check the weights and the recording for NaN.",
+        )

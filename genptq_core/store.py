@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .database import enter_wal
 from .errors import StoreError
 from .files import cache_folder, read_json, write_json
+from .options import Option
 
 SCHEMA = "genptq-measured"
-VERSION = 1
+VERSION = 2
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
@@ -33,7 +35,7 @@ class Measured:
     Attributes:
         label: a short name, such as "uniform 4" or "".
         map_digest: digest of the bit map.
-        bits: width of each unit, in the profile's order.
+        options: option of each unit, in the profile's order.
         bytes: size of the model, everything counted.
         avg_bits: mean code width over quantizable weights, scales not counted.
         reduction_vs_fp32: 1 - bytes / (4 * parameters).
@@ -60,7 +62,7 @@ class Measured:
 
     label: str
     map_digest: str
-    bits: tuple[int, ...]
+    options: tuple[Option, ...]
     bytes: int
     avg_bits: float
     reduction_vs_fp32: float
@@ -82,6 +84,15 @@ class Measured:
     looped: int | None = None
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def bits(self) -> tuple[float, ...]:
+        """Width of each unit."""
+        return tuple(option.bits for option in self.options)
+
+
+def _fields(record: Measured) -> dict[str, Any]:
+    return {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
+
 
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 _KINDS["int | None"] = (int, type(None))
@@ -89,7 +100,7 @@ _KINDS["int | None"] = (int, type(None))
 
 def _record(fields: dict[str, Any]) -> Measured:
     fields = dict(fields)
-    fields["bits"] = tuple(int(b) for b in fields["bits"])
+    fields["options"] = tuple(Option.parse(key) for key in fields["options"])
     fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
     fields["transcripts"] = tuple((a, b, c) for a, b, c in fields.get("transcripts", ()))
     record = Measured(**fields)
@@ -135,7 +146,7 @@ def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
     """
     beside, cached = _stores(folder, profile_digest)
     path = beside if os.access(folder, os.W_OK) else cached
-    text = json.dumps(dataclasses.asdict(record), allow_nan=False)
+    text = json.dumps(_fields(record), allow_nan=False)
     with _connection(path) as connection, connection:
         connection.execute(
             "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
@@ -145,7 +156,7 @@ def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
 
 def ship(folder: Path, records: list[Measured]) -> None:
     """Write records as the profile's `measured.json`."""
-    content = {"measured": [dataclasses.asdict(record) for record in records]}
+    content = {"measured": [_fields(record) for record in records]}
     write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, content)
 
 
@@ -169,7 +180,7 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                connection.execute("PRAGMA journal_mode=WAL")
+                enter_wal(connection)
                 with connection:
                     connection.execute(
                         "CREATE TABLE IF NOT EXISTS measured"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNQUANTIZED = 16
-"""Width of a unit that is left as it is, in float16."""
-
 
 @dataclass(frozen=True)
 class Unit:

@@ -36,6 +36,10 @@ class SpeechModel(Protocol):
     digest: str
     module: nn.Module
     units: tuple[Unit, ...]
+    head: str
+    """Name of the output projection's weight."""
+    derived: dict[str, Tensor]
+    """Parameters that the architecture computes anew, by name, as it computes them."""
 
     def encode(self, audio: Sequence[np.ndarray]) -> Any:
         """Run the acoustic encoder on a batch; the result can be sliced by utterance."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.modeling_whisper import sinusoids
 
 from ..speech import RATE
 from ..units import Unit
@@ -20,6 +21,7 @@ from .base import Transcript, weights_digest
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
+POSITIONS = "model.encoder.embed_positions.weight"
 
 # Token ids run roughly from frequent to rare, so ratios separate what is worth what; the rare
 # end is cut evenly, for one large block would make sizes jump.
@@ -40,11 +42,13 @@ class Whisper:
     """A Whisper model behind the core's protocol; see `SpeechModel` for the methods."""
 
     family = "whisper"
+    head = EMBEDDING
 
     def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
         self.name = name
         self.module: nn.Module = module
         self.units = units(module)
+        self.derived = derived(module)
         self.digest = weights_digest(module)
         self._whisper = module
         self._features = features
@@ -113,10 +117,32 @@ class Whisper:
         return torch.log_softmax(self._whisper.proj_out(head_inputs), dim=-1)
 
 
+def derived(module: Any) -> dict[str, Tensor]:
+    """The encoder's positions, if they are still the sinusoids that Whisper's architecture has.
+
+    Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", section 2.2;
+    16-bit copies differ from the formula in their last places.
+    """
+    positions = module.model.encoder.embed_positions.weight.detach()
+    computed = sinusoids(*positions.shape)
+    same = bool(((positions.float() - computed).abs() < 1e-3).all())
+    return {POSITIONS: computed} if same else {}
+
+
 def units(module: Any) -> tuple[Unit, ...]:
-    """Every Linear weight of a Whisper model, and its tied embedding in blocks of rows."""
+    """Every convolution and Linear weight, and the tied embedding in blocks of rows.
+
+    The decoder's positions stay at 16 bit: calibration speech reaches few of them, so nothing
+    would tell what the others are worth.
+    """
     found: list[Unit] = []
     for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv1d):
+            rows, columns = len(layer.weight), layer.weight[0].numel()
+            parameter, index = f"{name}.weight", int(name[-1]) - 1
+            found.append(
+                Unit(parameter, parameter, 0, rows, columns, "encoder", "convolution", index, name)
+            )
         if isinstance(layer, nn.Linear) and name != HEAD:
             rows, columns = layer.weight.shape
             part = "encoder" if ".encoder.layers." in name else "decoder"

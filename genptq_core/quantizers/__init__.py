@@ -1,7 +1,61 @@
-"""Quantizers: integer grids, rounding to the nearest, GPTQ, and the sketched Hessians it uses."""
+"""Quantizers: integer grids, GPTQ, entropy-coded steps, and the sketched Hessians they use."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..options import Option
+from .coded import Coded, quantize_coded
 from .gptq import quantize_gptq
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
 from .hessian import Sketch, sketch
 
-__all__ = ["Grid", "Quantized", "Sketch", "fit_grid", "quantize_gptq", "round_to_nearest", "sketch"]
+
+def quantize(
+    weight: Tensor, hessian: Tensor | None, importance: Tensor | None, options: Sequence[Option]
+) -> list[Coded | Quantized | Tensor | None]:
+    """Quantize a weight in several ways.
+
+    Args:
+        weight: shape (rows, columns).
+        hessian: second moment of its inputs, shape (columns, columns); none for a table of rows.
+        importance: how much the loss minds each row, shape (rows,); used by entropy codes.
+        options: how to store it.
+
+    Returns:
+        What is stored, an option; the weight itself at 16 bit; none where it cannot be so small.
+    """
+    found: dict[Option, Coded | Quantized | Tensor | None] = {}
+    rates = [option for option in options if option.form == "coded"]
+    coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
+    found.update(zip(rates, coded, strict=True))
+    for option in options:
+        if option.form == "grid":
+            moments = torch.zeros(weight.shape[1], weight.shape[1]) if hessian is None else hessian
+            found[option] = quantize_gptq(weight, moments, int(option.bits), option.group_size)
+        elif option.form == "half":
+            found[option] = weight
+    return [found[option] for option in options]
+
+
+def restored(stored: Coded | Quantized | Tensor) -> Tensor:
+    """The weight that what is stored stands for: shape (rows, columns), float32."""
+    return stored.float() if isinstance(stored, Tensor) else stored.dequantize()
+
+
+__all__ = [
+    "Coded",
+    "Grid",
+    "Quantized",
+    "Sketch",
+    "fit_grid",
+    "quantize",
+    "quantize_coded",
+    "quantize_gptq",
+    "restored",
+    "round_to_nearest",
+    "sketch",
+]

@@ -1,1 +1,78 @@
 """Targets: what each runtime can hold, and what it costs there in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import ConstraintError
+from ..options import Option
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format that a model can be written in.
+
+    Attributes:
+        name: how the command line and links name it.
+        title: how the page names it.
+        forms: the forms of options that it holds.
+        otherwise: the forms that it holds where a profile has nothing but 16 bit of those.
+    """
+
+    name: str
+    title: str
+    forms: frozenset[str]
+    otherwise: frozenset[str] = frozenset({"half"})
+
+
+NATIVE = "native"
+"""The target that is meant where none is named."""
+
+_GRID = frozenset({"grid", "half"})
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(NATIVE, "GenPTQ native, entropy-coded", frozenset({"coded", "half"}), _GRID),
+        Target("integer", "integers in groups, as runtimes hold them", _GRID),
+    )
+}
+
+
+def usable(menu: Sequence[Option]) -> list[str]:
+    """Targets for which a menu has anything but 16 bit; of those that hold the same, the first."""
+    found: dict[tuple[int, ...], str] = {}
+    for name, target in TARGETS.items():
+        columns = _columns(menu, target)
+        if any(menu[column].form != "half" for column in columns):
+            found.setdefault(tuple(columns), name)
+    return list(found.values())
+
+
+def held(menu: Sequence[Option], target: str | None = None) -> list[int]:
+    """Columns of a menu that a target can hold.
+
+    Args:
+        menu: every option of a profile.
+        target: a target's name; the native one if absent.
+
+    Raises:
+        ConstraintError: there is no such target, or the profile has nothing for it.
+    """
+    name = target or NATIVE
+    if name not in TARGETS:
+        raise ConstraintError(f"There is no target {name!r}.", f"Targets: {', '.join(TARGETS)}.")
+    columns = _columns(menu, TARGETS[name])
+    if all(menu[column].form == "half" for column in columns):
+        raise ConstraintError(
+            f"The profile has no option that the target {name!r} holds.",
+            f"It has options for: {', '.join(usable(menu)) or 'none'}.",
+        )
+    return columns
+
+
+def _columns(menu: Sequence[Option], target: Target) -> list[int]:
+    forms = {option.form for option in menu} - {"half"}
+    holds = target.forms if forms & target.forms else target.otherwise
+    return [i for i, option in enumerate(menu) if option.form in holds]

@@ -1,32 +1,40 @@
-"""The native format: dense codes, float16 scales, zero points of the codes' own width.
+"""The native format: entropy-coded weights, or dense integer codes with group scales.
 
-For a unit of `rows` x `columns` weights at `bits` in groups of `g` along a row:
+For a unit of `rows` x `columns` weights, bytes are
 
-    bytes = ceil(rows * columns * bits / 8)            codes, dense
-          + 2 * rows * ceil(columns / g)               scales, float16
-          + ceil(rows * ceil(columns / g) * bits / 8)  zero points, dense
+    entropy-coded at b bits     ceil(rows * columns * b / 8), everything counted: codes that take
+                                less are padded
+    integers of b bits in       ceil(rows * columns * b / 8)            codes, dense
+    groups of g along a row     + 2 * rows * ceil(columns / g)          scales, float16
+                                + ceil(rows * ceil(columns / g) * b / 8)  zero points, dense
 
-and 2 bytes a weight where the unit stays at 16 bit. Everything else in the model (norms, biases,
-convolutions, positions) stays at 16 bit too; tied tensors are stored, and counted, once.
+and 2 bytes a weight where the unit stays at 16 bit. Everything else in the model (norms, biases)
+stays at 16 bit too; tied tensors are stored, and counted, once. What the architecture computes
+anew, such as sinusoidal positions, is not stored.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from ..units import UNQUANTIZED, Unit
+from ..options import Option
+from ..units import Unit
 
 NAME = "native"
 
 
-def unit_bytes(unit: Unit, bits: int, group_size: int) -> int:
-    """Bytes of one unit at one width, scales and zero points included."""
-    if bits == UNQUANTIZED:
+def unit_bytes(unit: Unit, option: Option) -> int:
+    """Bytes of one unit stored in one way, all that it needs included."""
+    if option.form == "half":
         return 2 * unit.weights
-    grids = unit.rows * -(-unit.columns // group_size)
-    return -(-unit.weights * bits // 8) + 2 * grids + -(-grids * bits // 8)
+    codes = math.ceil(unit.weights * option.bits / 8)
+    if option.form == "coded":
+        return codes
+    grids = unit.rows * -(-unit.columns // option.group_size)
+    return codes + 2 * grids + math.ceil(grids * option.bits / 8)
 
 
-def kept_bytes(parameters: int, units: Sequence[Unit]) -> int:
-    """Bytes of all that no unit covers, at 16 bit."""
-    return 2 * (parameters - sum(unit.weights for unit in units))
+def kept_bytes(stored: int, units: Sequence[Unit]) -> int:
+    """Bytes of all stored parameters that no unit covers, at 16 bit."""
+    return 2 * (stored - sum(unit.weights for unit in units))

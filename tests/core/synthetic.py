@@ -1,11 +1,13 @@
 """Small made-up profiles, problems and measurements, quick enough for many hundred a test.
 
     profile(seed, units=8, bits=(2, 3, 4, 6, 8))   a `Profile` with Whisper's kinds of units
-    problem(seed, ...)                             its `Problem`; constraints and shrinkage too
-    measured(profile, bits, ...)                   a `Measured` record of a map
+    profile(seed, group_size=(8, 4), rates=(2.5,)) the same with more ways to store each of them
+    problem(seed, ...)                             its `Problem`; constraints, target and so on too
+    measured(profile, widths, ...)                 a `Measured` record of a map
 
 Everything follows from the seed. Projections are Gaussian with a part shared between units, times
-a sensitivity a unit, and fall with the width as rounding errors do.
+a sensitivity a unit, and fall with the width as rounding errors do: small groups a little below
+large ones, entropy codes below both.
 """
 
 from __future__ import annotations
@@ -21,10 +23,17 @@ from genptq_core.allocation import problem as make_problem
 from genptq_core.bitmap import bit_map
 from genptq_core.constraints import Constraints
 from genptq_core.files import sha256, sha256_array
-from genptq_core.prediction import SHRINKAGE, QuadraticLoss, quadratic_loss
+from genptq_core.options import (
+    UNQUANTIZED,
+    USUAL_GROUP,
+    Option,
+    coded_options,
+    grid_options,
+)
+from genptq_core.prediction import SHRINKAGE, QuadraticLoss, figures_of, quadratic_loss
 from genptq_core.profile import Anchor, Profile, Settings, Source
 from genptq_core.store import Measured
-from genptq_core.units import UNQUANTIZED, Unit
+from genptq_core.units import Unit
 
 BITS = (2, 3, 4, 6, 8)
 
@@ -88,10 +97,11 @@ def profile(
     *,
     units: int | Sequence[Unit] = 8,
     bits: Sequence[int] = BITS,
+    rates: Sequence[float] = (),
     utterances: int = 6,
     draws: int = 2,
     width: int = 16,
-    group_size: int = 8,
+    group_size: int | Sequence[int] = 8,
     scale: float = 1.0,
     spread: float = 1.5,
     shared: float = 0.4,
@@ -102,10 +112,11 @@ def profile(
     Args:
         seed: all else equal, equal seeds make equal profiles.
         units: how many, or the units themselves.
-        bits: widths offered; 16 joins them in the menu.
+        bits: widths of integer grids offered; 16 joins them in the menu.
+        rates: rates of entropy codes offered.
         utterances, draws: rows of the projections.
         width: columns of most units.
-        group_size: columns that share a scale.
+        group_size: columns that share a scale, one or several.
         scale: factor on all sensitivities; 0 makes every option free of loss.
         spread: standard deviation of the logarithm of the units' sensitivities.
         shared: share of the projections that all units have in common, 0 to 1.
@@ -113,27 +124,31 @@ def profile(
     """
     rng = np.random.default_rng(seed)
     made = globals()["units"](units, width) if isinstance(units, int) else tuple(units)
-    shape = (utterances, draws, len(made), len(bits))
+    sizes = (group_size,) if isinstance(group_size, int) else tuple(group_size)
+    options = grid_options(bits, sizes) + coded_options(rates)
+    shape = (utterances, draws, len(made), len(options))
     common = rng.normal(size=(utterances, draws, 1, 1))
     own = rng.normal(size=shape)
     sensitivity = np.exp(rng.normal(scale=spread, size=(len(made), 1)))
-    decay = 2.0 ** -np.array(bits, dtype=np.float64)
+    decay = np.array([_decay(option, min(sizes)) for option in options])
     lengths = rng.integers(5, 60, size=utterances)
     # About a nat a token with 2 bits everywhere, and a quarter of that a bit more.
     weights = np.array([[u.weights] for u in made])
     size = 4 * scale * np.sqrt(weights / weights.sum() * lengths.mean())
     mixed = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
     projections = (size * mixed * sensitivity * decay).astype(np.float32)
-    group_widths = [b for b in bits if b <= 3]
+    usual = USUAL_GROUP if USUAL_GROUP in sizes else max(sizes)
+    tried = [option for option in options if option.group_size in (0, usual)]
     maps = [
-        tuple(b if u.group == group else UNQUANTIZED for u in made)
+        tuple(option if u.group == group else UNQUANTIZED for u in made)
         for group in dict.fromkeys(u.group for u in made)
-        for b in group_widths
-    ] + [tuple(b for _ in made) for b in bits]
-    flat = projections.astype(np.float64).reshape(-1, len(made), len(bits))
+        for option in tried
+        if option.bits <= 3
+    ] + [tuple(option for _ in made) for option in tried]
+    flat = projections.astype(np.float64).reshape(-1, len(made), len(options))
     known: list[Anchor] = []
     for wanted in dict.fromkeys(maps) if anchors else ():
-        used = [(i, list(bits).index(b)) for i, b in enumerate(wanted) if b != UNQUANTIZED]
+        used = [(i, options.index(o)) for i, o in enumerate(wanted) if o != UNQUANTIZED]
         total = sum(flat[:, i, column] for i, column in used)
         loss = 0.5 * float((total**2).sum()) / (draws * float(lengths.sum()))
         known.append(Anchor(wanted, loss * float(rng.uniform(1.0, 4.0))))
@@ -145,20 +160,29 @@ def profile(
             family="whisper",
             model_digest=sha256(f"model {len(made)} {width}".encode()),
             parameters=parameters,
+            derived=20,
             calibration="synthetic",
             calibration_digest=sha256(f"speech {seed}".encode()),
             utterances=utterances,
             tokens=int(lengths.sum()),
         ),
-        settings=Settings(bits=tuple(bits), group_size=group_size, draws=draws, seed=seed, rank=4),
+        settings=Settings(options, draws=draws, seed=seed, rank=4),
         units=made,
         projections=projections,
         lengths=lengths,
         anchors=tuple(known),
         sketches={name: _sketch(columns, rng) for name, columns in inputs},
+        importance={},
         seconds=1.0,
         digest=sha256_array(projections),
     )
+
+
+def _decay(option: Option, smallest: int) -> float:
+    """How rounding errors fall with bits: a tenth of a bit for each doubling of the groups."""
+    if option.form == "coded":
+        return float(2.0 ** -(option.bits + 0.5))
+    return float(2.0 ** -(option.bits - 0.1 * np.log2(option.group_size / smallest)))
 
 
 def _sketch(columns: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -175,11 +199,12 @@ def problem(
     *,
     constraints: Constraints | None = None,
     shrinkage: float = SHRINKAGE,
+    target: str | None = None,
     **profile_settings: Any,
 ) -> Problem:
     """The allocation problem of a made-up profile; takes all of `profile`'s arguments."""
     made = profile(seed, **profile_settings)
-    return make_problem(made, constraints, quadratic_loss(made, shrinkage))
+    return make_problem(made, constraints, quadratic_loss(made, shrinkage), target)
 
 
 def raw_problem(
@@ -190,10 +215,10 @@ def raw_problem(
     shrinkage: float = 0.0,
     kept: int = 0,
 ) -> Problem:
-    """A problem from any projections (rows, units, widths) and costs (units, widths)."""
-    count, widths = cost.shape
+    """A problem from any projections (rows, units, options) and costs (units, options)."""
+    count, options = cost.shape
     return Problem(
-        menu=tuple(range(1, widths + 1)),
+        menu=coded_options(range(1, options + 1)),
         cost=np.asarray(cost, dtype=np.int64),
         kept=kept,
         weights=np.arange(1, count + 1, dtype=np.int64),
@@ -214,7 +239,7 @@ def _product(allowed: np.ndarray) -> Iterator[tuple[int, ...]]:
 
 def measured(
     profile: Profile,
-    bits: Sequence[int] | int,
+    widths: Sequence[float | str | Option] | float | str | Option,
     *,
     wer_increase: float = 0.01,
     label: str = "",
@@ -222,19 +247,17 @@ def measured(
     transcripts: Sequence[tuple[str, str, str]] = (),
 ) -> Measured:
     """A made-up measurement of a map (or of one width everywhere) of a profile."""
-    widths = (bits,) * len(profile.units) if isinstance(bits, int) else tuple(bits)
+    if isinstance(widths, int | float | str | Option):
+        widths = [widths] * len(profile.units)
     chosen = bit_map(profile, widths)
-    task = make_problem(profile)
-    choice = np.array([profile.menu.index(b) for b in widths])
-    size = int(task.bytes(choice))
-    loss = float(task.loss(choice))
+    size, average, loss = figures_of(profile, chosen)
     return Measured(
         label=label,
         map_digest=chosen.digest,
-        bits=widths,
+        options=chosen.options,
         bytes=size,
-        avg_bits=float(task.average_bits(choice)),
-        reduction_vs_fp32=task.reduction(size),
+        avg_bits=average,
+        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
         wer=0.05 + wer_increase,
         wer_full_precision=0.05,
         wer_increase=wer_increase,

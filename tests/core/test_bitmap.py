@@ -17,21 +17,30 @@ from hypothesis import strategies as st
 from genptq_core import bitmap
 from genptq_core.allocation import problem
 from genptq_core.errors import BitMapError, GenPTQError
+from genptq_core.options import UNQUANTIZED, Option
+from genptq_core.prediction import figures_of
 from tests.core import synthetic
 
 PROFILE = synthetic.profile(0, units=8)
 BITS = (2, 3, 4, 6, 8, 16, 2, 3)
-NAME = PROFILE.units[4].name
+NAMES = [unit.name for unit in PROFILE.units]
+NAME = NAMES[4]
+TABLES = (bitmap.bits_by_name, bitmap.groups_by_name)
+MIXED = synthetic.profile(0, units=8, group_size=(64, 8), rates=(2.25, 3))
+KEYS = ("2.25", "3", "3/64", "3/8", "8/8", "16", "2/64", "2/8")
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(PROFILE.menu), min_size=8, max_size=8))
-def test_json_round_trip(bits: list[int]) -> None:
-    chosen = bitmap.bit_map(PROFILE, tuple(bits))
-    document = json.loads(bitmap.to_json(PROFILE, chosen, predicted_loss=0.125))
+@given(st.lists(st.sampled_from(MIXED.menu), min_size=8, max_size=8))
+def test_json_round_trip(options: list[Option]) -> None:
+    chosen = bitmap.bit_map(MIXED, options)
+    text = bitmap.to_json(MIXED, chosen, predicted_loss=0.125)
+    document = json.loads(text)
     assert document["predicted_loss"] == 0.125
     assert document["digest"] == chosen.digest
-    assert bitmap.from_names(PROFILE, document["bits"]) == chosen
+    assert bitmap.from_names(MIXED, document["bits"], document["group_sizes"]) == chosen
+    assert ".0," not in text  # whole widths are written as whole numbers
+    assert chosen.bits == tuple(document["bits"].values())
 
 
 def test_file_round_trip(tmp_path: Path) -> None:
@@ -45,9 +54,10 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_order_in_the_file_does_not_matter() -> None:
-    table = bitmap.names(PROFILE, BITS)
-    shuffled = dict(sorted(table.items(), key=lambda item: item[0][::-1]))
-    assert bitmap.from_names(PROFILE, shuffled) == bitmap.bit_map(PROFILE, BITS)
+    chosen = bitmap.bit_map(MIXED, KEYS)
+    tables = [names(MIXED, chosen.options) for names in TABLES]
+    shuffled = [dict(sorted(t.items(), key=lambda item: item[0][::-1])) for t in tables]
+    assert bitmap.from_names(MIXED, *shuffled) == chosen
 
 
 def test_digest_tells_maps_and_group_sizes_apart() -> None:
@@ -56,6 +66,7 @@ def test_digest_tells_maps_and_group_sizes_apart() -> None:
     assert bitmap.bit_map(PROFILE, BITS[::-1]).digest != chosen.digest
     regrouped = synthetic.profile(0, units=8, group_size=4)
     assert bitmap.bit_map(regrouped, BITS).digest != chosen.digest
+    assert len({bitmap.bit_map(MIXED, (key,) * 8).digest for key in ("3", "3/64", "3/8")}) == 3
 
 
 @pytest.mark.parametrize("count", [0, 7, 9])
@@ -64,23 +75,44 @@ def test_a_wrong_number_of_widths_is_refused(count: int) -> None:
         bitmap.bit_map(PROFILE, (4,) * count)
 
 
-@pytest.mark.parametrize("width", [0, -4, 5, 7, 32, 10**30])
-def test_a_width_off_the_menu_is_refused_by_name(width: int) -> None:
-    with pytest.raises(BitMapError, match=rf"{NAME} is given {width} bits.*2, 3, 4, 6, 8, 16"):
+@pytest.mark.parametrize(
+    "width", [0, -4, 5, 7, 2.5, 32, 10**30, 10**400, "4/64", "4/9", "x", Option(4), Option(4, 64)]
+)
+def test_a_width_off_the_menu_is_refused_by_name(width: Any) -> None:
+    with pytest.raises(BitMapError, match=rf"{NAME} is given width .*2/8, 3/8, .*16") as caught:
         bitmap.bit_map(PROFILE, (*BITS[:4], width, *BITS[5:]))
+    assert getattr(width, "key", str(width)) in caught.value.message
+
+
+def test_a_bare_width_means_codes_then_groups_of_64() -> None:
+    chosen = bitmap.bit_map(MIXED, (2, 3, 4, 6, 8, 16, 2.25, 3.0))
+    keys = [option.key for option in chosen.options]
+    assert keys == ["2/64", "3", "4/64", "6/64", "8/64", "16", "2.25", "3"]
 
 
 @pytest.mark.parametrize(
-    "width", [True, False, 4.0, float("nan"), float("inf"), "4", None, [4], {"bits": 4}]
+    "width", [True, False, 4.5, float("nan"), float("inf"), 10**400, "4", None, [4], {"bits": 4}]
 )
-def test_what_is_not_a_whole_number_is_refused_by_name(width: Any) -> None:
-    table = {**bitmap.names(PROFILE, BITS), NAME: width}
+def test_what_is_no_width_is_refused_by_name(width: Any) -> None:
+    chosen = bitmap.bit_map(PROFILE, BITS)
+    bits, groups = (names(PROFILE, chosen.options) for names in TABLES)
+    for tables in (({**bits, NAME: width},), ({**bits, NAME: width}, groups)):
+        with pytest.raises(BitMapError, match=NAME):
+            bitmap.from_names(PROFILE, *tables)
+
+
+@pytest.mark.parametrize("size", [True, 64, -8, 4, 8.0, float("nan"), "8", [8], 10**400])
+def test_what_is_no_group_size_is_refused_by_name(size: Any) -> None:
+    chosen = bitmap.bit_map(PROFILE, BITS)
+    bits, groups = (names(PROFILE, chosen.options) for names in TABLES)
     with pytest.raises(BitMapError, match=NAME):
-        bitmap.from_names(PROFILE, table)
+        bitmap.from_names(PROFILE, bits, {**groups, NAME: size})
+    assert bitmap.from_names(PROFILE, {**bits, NAME: 8.0}, groups) == chosen
 
 
 def test_missing_and_unknown_layers_are_named() -> None:
-    table: dict[str, Any] = bitmap.names(PROFILE, BITS)
+    chosen = bitmap.bit_map(PROFILE, BITS)
+    table, groups = (names(PROFILE, chosen.options) for names in TABLES)
     missing = {name: b for name, b in table.items() if name != NAME}
     with pytest.raises(BitMapError, match=f"lacks '{NAME}'"):
         bitmap.from_names(PROFILE, missing)
@@ -88,6 +120,8 @@ def test_missing_and_unknown_layers_are_named() -> None:
         bitmap.from_names(PROFILE, {**table, "lm_head.weight": 4})
     with pytest.raises(BitMapError, match="lacks"):
         bitmap.from_names(PROFILE, {})
+    with pytest.raises(BitMapError, match=f"lacks '{NAME}'"):
+        bitmap.from_names(PROFILE, table, {n: g for n, g in groups.items() if n != NAME})
 
 
 def _changed(tmp_path: Path, **changes: Any) -> Path:
@@ -104,16 +138,21 @@ def _changed(tmp_path: Path, **changes: Any) -> Path:
     [
         ({"model_digest": "0" * 64, "model": "whisper-large"}, "another model.*whisper-large"),
         ({"model_digest": None}, "another model"),
-        ({"group_size": 128}, "group size 128.* has 8"),
-        ({"group_size": None}, "group size None"),
+        (
+            {"version": 1, "group_sizes": None, "group_size": 128},
+            f"{NAMES[0]} is given width 2/128",
+        ),
+        ({"group_sizes": [8] * 8}, "no table of bits"),
+        ({"group_sizes": {}, "bits": {NAME: 4}}, "lacks"),
+        ({"group_sizes": {NAME: 8}}, "lacks"),
         ({"bits": None}, "no table of bits"),
         ({"bits": [4] * 8}, "no table of bits"),
         ({"bits": "4"}, "no table of bits"),
         ({"schema": "genptq-profile"}, "not a genptq-bitmap file"),
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3; this program reads version 2"),
         ({"version": None}, "version None"),
-        ({"bits": {**bitmap.names(PROFILE, BITS), NAME: float("nan")}}, NAME),
-        ({"bits": {**bitmap.names(PROFILE, BITS), NAME: True}}, NAME),
+        ({"bits": {**dict.fromkeys(NAMES, 4), NAME: float("nan")}}, NAME),
+        ({"bits": {**dict.fromkeys(NAMES, 4), NAME: True}}, NAME),
     ],
 )
 def test_files_that_do_not_fit_are_refused(
@@ -122,8 +161,28 @@ def test_files_that_do_not_fit_are_refused(
     path = _changed(tmp_path, **changes)
     with pytest.raises(BitMapError, match=message) as caught:
         bitmap.read(path, PROFILE)
-    assert str(path) in caught.value.message
+    assert str(path) in caught.value.message or NAMES[0] in caught.value.message
     assert caught.value.hint
+
+
+def test_version_1_files_are_read(tmp_path: Path) -> None:
+    """They have one group size for all, and whole widths."""
+    chosen = bitmap.bit_map(PROFILE, BITS)
+    path = _changed(tmp_path, version=1, group_sizes=None, group_size=8)
+    assert bitmap.read(path, PROFILE) == chosen
+    # Where codes are on offer too, such a file still means what it says.
+    keys = ["2/8", "3/8", "4/8", "6/8", "8/8", "16", "2/8", "3/8"]
+    assert [option.key for option in bitmap.read(path, MIXED).options] == keys
+
+
+def test_files_without_group_sizes_are_read(tmp_path: Path) -> None:
+    path = _changed(tmp_path, group_sizes=None)
+    assert bitmap.read(path, PROFILE).options[5] == UNQUANTIZED
+    assert bitmap.read(path, PROFILE) == bitmap.bit_map(PROFILE, BITS)
+    assert bitmap.read(path, MIXED) == bitmap.bit_map(MIXED, BITS)
+    lacking = synthetic.profile(0, units=8, bits=(2, 3, 6, 8))
+    with pytest.raises(BitMapError, match=f"{NAMES[2]} is given width 4"):
+        bitmap.read(path, lacking)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", '{"schema": 1}', "[" * 100_000])
@@ -146,7 +205,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["schema", "version", "bits", "model_digest", "group_size", NAME]),
+                st.sampled_from(
+                    ["schema", "version", "bits", "group_sizes", "model_digest", "group_size", NAME]
+                ),
                 inner,
                 max_size=6,
             )
@@ -176,14 +237,18 @@ def test_figures_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("bits", [(2,) * 8, (16,) * 8, BITS])
-def test_csv_bytes_add_up_to_the_problems(bits: tuple[int, ...]) -> None:
-    text = bitmap.to_csv(PROFILE, bitmap.bit_map(PROFILE, bits))
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["name"] for row in rows] == [unit.name for unit in PROFILE.units]
-    assert [int(row["bits"]) for row in rows] == list(bits)
-    task = problem(PROFILE)
-    choice = np.array([PROFILE.menu.index(b) for b in bits])
-    assert sum(int(row["bytes"]) for row in rows) + task.kept == int(task.bytes(choice))
+@pytest.mark.parametrize("widths", [(2,) * 8, (16,) * 8, BITS, KEYS])
+def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None:
+    chosen = bitmap.bit_map(MIXED, widths)
+    rows = list(csv.DictReader(io.StringIO(bitmap.to_csv(MIXED, chosen))))
+    assert [row["name"] for row in rows] == [unit.name for unit in MIXED.units]
+    found = [Option(float(row["bits"]), int(row["group_size"])) for row in rows]
+    assert found == list(chosen.options)
+    size, average, _ = figures_of(MIXED, chosen)
+    assert sum(int(row["bytes"]) for row in rows) + MIXED.kept_bytes == size
+    task = problem(MIXED)
+    assert average == pytest.approx(
+        float((np.array(chosen.bits) * task.weights).sum() / task.weights.sum())
+    )
     weights = sum(int(row["rows"]) * int(row["columns"]) for row in rows)
     assert weights == int(task.weights.sum())

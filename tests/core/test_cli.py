@@ -44,6 +44,9 @@ def test_solve_by_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert set(found["bits"]) == set(found["relaxed_bits"])
     written = json.loads(path.read_text())
     assert written["bits"] == found["bits"]
+    assert written["group_sizes"] == found["group_sizes"]
+    assert set(found["group_sizes"].values()) <= {0, 64}
+    assert '": 4,' in path.read_text() and '": 4.0,' not in path.read_text()
     assert written["digest"] == found["digest"]
 
 
@@ -81,6 +84,10 @@ def test_pins_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
         (["--size-mb", "20", "--pin", "nothing*=4"], "matches no layer"),
         (["--size-mb", "20", "--pin", "*=7"], "no such width"),
         (["--size-mb", "20", "--pin", "oops"], "is not GLOB=BITS"),
+        (["--size-mb", "20", "--pin", "*=4/32"], "no such width"),
+        (["--size-mb", "20", "--pin", "*=2.125"], "no such width"),
+        (["--size-mb", "20", "--pin", "*=4/x"], "is not GLOB=BITS"),
+        (["--size-mb", "20", "--target", "toaster"], "Targets: native, integer"),
         (["--size-mb", "20", "--min-bits", "9", "--max-bits", "8"], "leave no width"),
     ],
 )
@@ -111,9 +118,9 @@ def test_front(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_measured_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
     records = run(capsys, "measured", "--profile", PROFILE)["measured"]
     dev = [r for r in records if r["utterances"] == 196]
-    assert len(dev) >= 16
+    assert len(dev) >= 6
     labels = {r["label"] for r in dev}
-    assert {"full precision", "uniform 8", "uniform 6", "uniform 4", "uniform 3"} <= labels
+    assert {"full precision", "mixed 4 bits", "mixed 3 bits", "mixed 2 bits"} <= labels
     for record in records:
         assert {"wer", "wer_increase", "ci95", "bytes", "reduction_vs_fp32", "avg_bits"} < set(
             record
@@ -128,10 +135,22 @@ def test_profile_measure_and_measured(
     folder, path = str(tmp_path / "profile"), str(tmp_path / "map.json")
     made = run(
         capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
-        "--bits", "2,4", "--group-size", "8", "--draws", "1", "--out", folder,
+        "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
+        "--out", folder,
     )  # fmt: skip
-    assert made["utterances"] == 3 and made["backward_passes"] == 3
-    run(capsys, "solve", "--profile", folder, "--avg-bits", "3", "--out", path)
+    assert made["utterances"] == 3 and made["backward_passes"] == 3 + 3
+    assert made["options"] == made["layers"] * 7
+    with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
+        native = run(capsys, "solve", "--profile", folder, "--avg-bits", "5")
+    assert set(native["bits"].values()) <= {1.5, 3.5, 16} and native["target"] == "native"
+    assert set(native["group_sizes"].values()) == {0}
+    found = run(
+        capsys, "solve", "--profile", folder, "--avg-bits", "3", "--target", "integer",
+        "--pin", "*fc1*=4/16", "--pin", "*fc2*=2", "--out", path,
+    )  # fmt: skip
+    for name, bits in found["bits"].items():
+        assert (bits, found["group_sizes"][name]) == (4, 16) or "fc1" not in name
+        assert bits == 2 or "fc2" not in name
     record = run(
         capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
         "--limit", "2", "--label", "mine",
@@ -140,6 +159,31 @@ def test_profile_measure_and_measured(
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert [r["label"] for r in listed] == ["mine"]
     assert listed[0]["wer"] == record["wer"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        *(("--bits", text) for text in ("", "x", "2,9", "2.5", "nan", "2;3")),
+        *(("--group-size", text) for text in ("", "4", "64.5", "inf", "-64")),
+        *(("--rates", text) for text in ("", "0.5", "9", "2.12345", "nan", "1e9")),
+    ],
+)
+def test_lists_that_cannot_be_read_are_refused(
+    capsys: pytest.CaptureFixture[str], flag: str, text: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["profile", "--model", "m", "--speech", "s", "--out", "o", flag, text])
+    assert caught.value.code == 2
+    assert f"argument {flag}" in capsys.readouterr().err
+
+
+def test_no_options_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = refuse(
+        capsys, "profile", "--model", "m", "--speech", "s", "--out", "o", "--bits", "0",
+        "--rates", "0",
+    )  # fmt: skip
+    assert "an option or more" in refused
 
 
 def test_transcribe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 
 from genptq_core.constraints import Constraints, allowed_options
 from genptq_core.errors import ConstraintError, GenPTQError
+from genptq_core.options import Option
 from tests.core import synthetic
 
 PROFILE = synthetic.profile(0, units=12)
-MENU = np.array(PROFILE.menu)
+MENU = np.array([option.bits for option in PROFILE.menu])
 
 
 def test_nothing_is_closed_without_constraints() -> None:
-    assert allowed_options(PROFILE, Constraints()).all()
+    assert allowed_options(PROFILE, PROFILE.menu, Constraints()).all()
 
 
 @given(st.integers(0, 20), st.integers(0, 20))
 def test_bounds_are_inclusive(least: int, most: int) -> None:
-    allowed = allowed_options(PROFILE, Constraints(min_bits=least, max_bits=most))
+    allowed = allowed_options(PROFILE, PROFILE.menu, Constraints(min_bits=least, max_bits=most))
     for row in allowed:
         np.testing.assert_array_equal(row, (least <= MENU) & (most >= MENU))
 
@@ -40,7 +41,7 @@ def test_bounds_are_inclusive(least: int, most: int) -> None:
     ],
 )
 def test_a_pin_closes_every_other_width_of_what_it_matches(glob: str) -> None:
-    allowed = allowed_options(PROFILE, Constraints(((glob, 4),)))
+    allowed = allowed_options(PROFILE, PROFILE.menu, Constraints(((glob, 4),)))
     matched = [fnmatch.fnmatchcase(unit.name, glob) for unit in PROFILE.units]
     assert any(matched)
     for row, hit in zip(allowed, matched, strict=True):
@@ -50,22 +51,22 @@ def test_a_pin_closes_every_other_width_of_what_it_matches(glob: str) -> None:
 def test_later_pins_win_and_pins_win_over_bounds() -> None:
     last = PROFILE.units[-1].name
     limits = Constraints((("*", 4), (last, 2)), min_bits=3)
-    allowed = allowed_options(PROFILE, limits)
+    allowed = allowed_options(PROFILE, PROFILE.menu, limits)
     assert MENU[allowed[-1]].tolist() == [2]
     assert MENU[allowed[0]].tolist() == [4]
-    reverse = allowed_options(PROFILE, Constraints(((last, 2), ("*", 4))))
+    reverse = allowed_options(PROFILE, PROFILE.menu, Constraints(((last, 2), ("*", 4))))
     assert MENU[reverse[-1]].tolist() == [4]
 
 
 def test_a_unit_may_be_pinned_to_stay_as_it_is() -> None:
-    allowed = allowed_options(PROFILE, Constraints((("*embed_tokens*", 16),)))
+    allowed = allowed_options(PROFILE, PROFILE.menu, Constraints((("*embed_tokens*", 16),)))
     assert MENU[allowed[-1]].tolist() == [16]
 
 
 @pytest.mark.parametrize("glob", ["encoder", "", "*.FC1.*", "*nothing*"])
 def test_a_pin_that_matches_nothing_is_refused(glob: str) -> None:
     with pytest.raises(ConstraintError, match="matches no layer") as caught:
-        allowed_options(PROFILE, Constraints(((glob, 4),)))
+        allowed_options(PROFILE, PROFILE.menu, Constraints(((glob, 4),)))
     assert repr(glob) in caught.value.message
     assert PROFILE.units[0].name in caught.value.hint
     assert isinstance(caught.value, GenPTQError)
@@ -74,10 +75,50 @@ def test_a_pin_that_matches_nothing_is_refused(glob: str) -> None:
 @pytest.mark.parametrize("bits", [0, -1, 5, 7, 17, 10**9])
 def test_a_pin_to_an_unknown_width_is_refused(bits: int) -> None:
     with pytest.raises(ConstraintError, match=f"to {bits} bits") as caught:
-        allowed_options(PROFILE, Constraints((("*", bits),)))
-    assert "2, 3, 4, 6, 8, 16" in caught.value.hint
+        allowed_options(PROFILE, PROFILE.menu, Constraints((("*", bits),)))
+    assert "2/8, 3/8, 4/8, 6/8, 8/8, 16" in caught.value.hint
 
 
 def test_a_name_with_glob_characters_matches_only_by_its_pattern() -> None:
     with pytest.raises(ConstraintError):
-        allowed_options(PROFILE, Constraints((("[abc]", 4),)))
+        allowed_options(PROFILE, PROFILE.menu, Constraints((("[abc]", 4),)))
+
+
+MIXED = synthetic.profile(0, units=4, group_size=(64, 8), rates=(2.25, 3))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "keys"),
+    [
+        (3, ["3/64", "3/8", "3"]),
+        (3.0, ["3/64", "3/8", "3"]),
+        (2.25, ["2.25"]),
+        (Option(3, 8), ["3/8"]),
+        (Option(3), ["3"]),
+        (16, ["16"]),
+    ],
+)
+def test_a_pin_to_a_width_leaves_all_of_it_open(wanted: float | Option, keys: list[str]) -> None:
+    allowed = allowed_options(MIXED, MIXED.menu, Constraints((("*k_proj*", 2), ("*", wanted))))
+    for row in allowed:
+        assert [o.key for o, open_ in zip(MIXED.menu, row, strict=True) if open_] == keys
+
+
+def test_fractional_bounds() -> None:
+    allowed = allowed_options(MIXED, MIXED.menu, Constraints(min_bits=2.25, max_bits=3))
+    found = {option.key for option, open_ in zip(MIXED.menu, allowed[0], strict=True) if open_}
+    assert found == {"2.25", "3", "3/64", "3/8"}
+
+
+@pytest.mark.parametrize("wanted", [Option(3, 16), Option(2), Option(2.5), 2.5])
+def test_a_pin_to_an_option_that_is_not_there_is_refused(wanted: float | Option) -> None:
+    with pytest.raises(ConstraintError, match="no such width") as caught:
+        allowed_options(MIXED, MIXED.menu, Constraints((("*", wanted),)))
+    assert "3/64, 3/8" in caught.value.hint
+
+
+def test_only_the_menu_given_is_open() -> None:
+    grids = MIXED.menu[:4]
+    assert allowed_options(MIXED, grids, Constraints()).shape == (4, 4)
+    with pytest.raises(ConstraintError, match=r"to 2\.25 bits"):
+        allowed_options(MIXED, grids, Constraints((("*", 2.25),)))

@@ -138,6 +138,17 @@ def test_read_json_says_what_is_wrong(tmp_path: Path, content: bytes, message: s
     assert caught.value.hint == "Do this."
 
 
+def test_read_json_of_several_versions(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    for version in (1, 2):
+        files.write_json(path, "thing", version, {"a": version})
+        assert files.read_json(path, "thing", (1, 2), StoreError, "")["a"] == version
+    for version in (0, 3, None, "1", [1]):
+        path.write_text(json.dumps({"schema": "thing", "version": version}))
+        with pytest.raises(StoreError, match="this program reads version 2"):
+            files.read_json(path, "thing", (1, 2), StoreError, "")
+
+
 def test_read_json_of_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         files.read_json(tmp_path / "none", "thing", 1, StoreError, "")

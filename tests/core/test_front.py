@@ -225,7 +225,7 @@ def test_wer_curve_takes_one_speech_set() -> None:
     made = synthetic.profile(0, units=4)
     records = [
         synthetic.measured(made, bits, wer_increase=0.3 / bits**2, speech=speech)
-        for bits in made.settings.bits
+        for bits in synthetic.BITS
         for speech in ("here", "there")
     ]
     digest = records[0].speech_digest

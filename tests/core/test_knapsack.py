@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
+from genptq_core import knapsack
 from genptq_core.knapsack import Knapsack, separable_front
 
 
@@ -250,3 +251,23 @@ def test_a_unit_without_open_options_has_no_front() -> None:
     front = separable_front(np.array([[1, 2], [1, 2]]), np.array([[1.0, 0.5], [np.nan, np.inf]]))
     assert len(front.cost) == 0
     assert front.choices(np.arange(0)).shape == (0, 2)
+
+
+def test_too_many_states_are_thinned_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    cost = np.cumsum(rng.integers(1, 10**6, size=(20, 8)), axis=1)
+    loss = np.exp(rng.normal(size=(20, 1)) - np.arange(8)) * rng.uniform(0.7, 1.4, size=(20, 8))
+    loss = np.minimum.accumulate(loss, axis=1)
+    exact = separable_front(cost, loss)
+    monkeypatch.setattr(knapsack, "STATES", 400)
+    front = separable_front(cost, loss)
+    assert 200 < len(front.cost) <= 402 < len(exact.cost)
+    assert (np.diff(front.cost) > 0).all()
+    assert (np.diff(front.loss) < 0).all()
+    assert front.cost[0] == exact.cost[0] == cost.min(axis=1).sum()
+    assert front.loss[-1] == pytest.approx(exact.loss[-1])
+    choices = front.choices(np.arange(len(front.cost)))
+    np.testing.assert_array_equal(cost[np.arange(20), choices].sum(axis=1), front.cost)
+    best = exact.loss[np.searchsorted(exact.cost, front.cost, side="right") - 1]
+    assert (front.loss >= best * (1 - 1e-12)).all()
+    assert np.median(front.loss / best) < 1.02

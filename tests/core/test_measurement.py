@@ -34,7 +34,7 @@ def test_full_precision_differs_in_nothing(tiny_en: SpeechModel, profile: Profil
     assert record.wer == record.wer_full_precision
     assert record.ci95 == (0.0, 0.0)
     assert abs(record.loss) < 1e-6
-    assert record.bytes == 2 * profile.source.parameters
+    assert record.bytes == 2 * (profile.source.parameters - profile.source.derived)
     assert all(full == heard for _, full, heard in record.transcripts)
 
 
@@ -57,8 +57,12 @@ def test_weights_follow_the_map_unit_by_unit(tiny_en: SpeechModel, profile: Prof
     bits = list(uniform(profile, 16))
     blocks = [i for i, u in enumerate(profile.units) if u.part == "embedding"]
     bits[blocks[0]], bits[blocks[2]], bits[5] = 2, 4, 3
-    weights = quantized_weights(tiny_en, profile, bits)
-    assert set(weights) == {profile.units[blocks[0]].parameter, profile.units[5].parameter}
+    keys = [f"{width}/64" if width < 16 else "16" for width in bits]
+    weights = quantized_weights(tiny_en, profile, bit_map(profile, keys).options)
+    assert set(weights) == set(tiny_en.derived) | {
+        profile.units[blocks[0]].parameter,
+        profile.units[5].parameter,
+    }
     embedding = weights[profile.units[blocks[0]].parameter]
     original = tiny_en.module.get_parameter(profile.units[blocks[0]].parameter)
     for index in blocks:
@@ -113,10 +117,12 @@ def test_size_and_prediction_are_the_solver_s(
 
     task = problem(profile)
     found = solve(task, 20_000_000)
-    record = measure(tiny_en, profile, bit_map(profile, found.bits), load_manifest(DEMO, limit=1))
+    record = measure(
+        tiny_en, profile, bit_map(profile, found.options), load_manifest(DEMO, limit=1)
+    )
     assert record.bytes == found.bytes <= 20_000_000
     assert record.avg_bits == pytest.approx(found.avg_bits)
-    choice = np.array([profile.menu.index(b) for b in found.bits])
+    choice = np.array([profile.menu.index(option) for option in found.options])
     assert record.predicted_loss == pytest.approx(float(quadratic_loss(profile)(choice)))
 
 

@@ -40,6 +40,7 @@ def ctranslate2_transcribe(model: SpeechModel, speech: SpeechSet) -> list[str]:
     from tokenizers import Tokenizer
     from transformers import WhisperFeatureExtractor
 
+    threads = torch.get_num_threads()
     runtime = ctranslate2.models.Whisper(
         str(bundled.folder()), device="cpu", compute_type="float32", intra_threads=2
     )
@@ -56,6 +57,7 @@ def ctranslate2_transcribe(model: SpeechModel, speech: SpeechSet) -> list[str]:
             max_length=224,
         )
         texts.append(tokenizer.decode(found[0].sequences_ids[0]).strip())
+    torch.set_num_threads(threads)  # they are the process's, and sums depend on them
     return texts
 
 
@@ -128,16 +130,36 @@ def test_parser_names_whatever_is_wrong(model_file: bytes, cut: int, tail: bytes
         bundled.parse(model_file[:cut] + tail, "model.bin")
 
 
-def test_units_cover_linear_weights_and_the_embedding_once(tiny_en: SpeechModel) -> None:
+def test_units_cover_convolutions_linear_weights_and_the_embedding_once(
+    tiny_en: SpeechModel,
+) -> None:
     modules = dict(tiny_en.module.named_modules())
-    linear = {f"{n}.weight" for n, m in modules.items() if isinstance(m, torch.nn.Linear)} - {
-        "proj_out.weight"
-    }
-    assert {u.parameter for u in tiny_en.units} == linear | {"model.decoder.embed_tokens.weight"}
+    layers = torch.nn.Linear | torch.nn.Conv1d
+    found = {f"{n}.weight" for n, m in modules.items() if isinstance(m, layers)}
+    found -= {"proj_out.weight"}
+    assert {u.parameter for u in tiny_en.units} == found | {tiny_en.head}
+    for unit in tiny_en.units:
+        assert tiny_en.module.get_parameter(unit.parameter)[0].numel() == unit.columns
+        assert unit.inputs in modules
     blocks = [u for u in tiny_en.units if u.part == "embedding"]
     assert blocks[0].start == 0 and blocks[-1].stop == 51_864
     assert all(a.stop == b.start for a, b in itertools.pairwise(blocks))
     assert len({u.name for u in tiny_en.units}) == len(tiny_en.units)
+
+
+def test_what_the_architecture_computes_is_derived(
+    tiny_en: SpeechModel, random_whisper: Path
+) -> None:
+    (name,) = tiny_en.derived
+    stored = tiny_en.module.get_parameter(name)
+    assert torch.allclose(tiny_en.derived[name], stored, atol=1e-3)
+    # The stored ones went through float16.
+    assert not torch.equal(tiny_en.derived[name], stored)
+    changed = load_model(str(random_whisper))
+    with torch.no_grad():
+        changed.module.get_parameter(name)[3, 4] += 0.01
+    again = type(changed)("changed", changed.module, changed._features, changed._tokenizer)
+    assert again.derived == {}
 
 
 def test_replaced_puts_the_originals_back(tiny_en: SpeechModel) -> None:
@@ -152,7 +174,8 @@ def test_replaced_puts_the_originals_back(tiny_en: SpeechModel) -> None:
 
 def test_local_folder_loads(random_whisper: Path) -> None:
     model = load_model(str(random_whisper))
-    assert model.units[0].columns == 16
+    assert {unit.columns for unit in model.units if unit.kind == "attention"} == {16}
+    assert model.units[0].columns == 80 * 3  # channels of the first convolution, times its width
     assert model.digest == load_model(str(random_whisper)).digest
 
 

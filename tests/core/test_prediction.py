@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genptq_core.bitmap import bit_map
 from genptq_core.errors import StoreError
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.prediction import (
     _LARGEST_CORRECTION,
+    Growth,
     QuadraticLoss,
     corrections,
+    figures_of,
     quadratic_loss,
     with_predictions,
 )
 from genptq_core.profile import Anchor
-from genptq_core.units import UNQUANTIZED
 from tests.core import synthetic
 
 
@@ -109,37 +112,57 @@ def test_uncorrected_prediction_is_the_mean_over_draws_a_token() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([0.0, 0.4, 1.0]))
 def test_anchors_come_out_as_measured(seed: int, units: int, shared: float) -> None:
-    made = synthetic.profile(seed, units=units, shared=shared)
+    ways = {"group_size": (64, 8), "rates": (2, 2.5, 4)} if seed % 2 else {}
+    made = synthetic.profile(seed, units=units, shared=shared, **ways)
     exact, shrunk = quadratic_loss(made, 0.0), quadratic_loss(made)
     for anchor in made.anchors:
-        pairs = zip(made.units, anchor.bits, strict=True)
-        groups = {unit.group for unit, bits in pairs if bits != UNQUANTIZED}
+        pairs = zip(made.units, anchor.options, strict=True)
+        groups = {unit.group for unit, option in pairs if option != UNQUANTIZED}
         if len(groups) > 1:
             continue
-        choice = np.array([made.menu.index(b) for b in anchor.bits])
-        assert float(exact(choice)) == pytest.approx(anchor.loss, rel=1e-6)
-        assert float(shrunk(choice)) == pytest.approx(anchor.loss, rel=1e-6)
+        choice = np.array([made.menu.index(option) for option in anchor.options])
+        # To second order: beyond it, the loss grows as the uniform anchors say.
+        for loss in (exact, shrunk):
+            assert float(loss(choice)) == pytest.approx(float(loss.growth(anchor.loss)), rel=1e-6)
 
 
 def test_corrections_touch_only_their_group_and_width() -> None:
     made = synthetic.profile(4, units=8, anchors=False)
     group = made.units[0].group
     inside = np.array([unit.group == group for unit in made.units])
-    bits = tuple(3 if hit else UNQUANTIZED for hit in inside)
-    choice = np.array([made.menu.index(b) for b in bits])
+    alone = tuple(Option(3, 8) if hit else UNQUANTIZED for hit in inside)
+    choice = np.array([made.menu.index(option) for option in alone])
     raw = float(quadratic_loss(made, 0.0)(choice))
-    found = corrections(dataclasses.replace(made, anchors=(Anchor(bits, 4 * raw),)), 0.0)
-    column = made.menu.index(3)
+    found = corrections(dataclasses.replace(made, anchors=(Anchor(alone, 4 * raw),)), 0.0)
+    column = made.menu.index(Option(3, 8))
     np.testing.assert_allclose(found[inside, column], 2.0)
     found[inside, column] = 1.0
     np.testing.assert_array_equal(found, 1.0)
+
+
+def test_an_anchor_speaks_for_grids_of_its_width_in_any_groups() -> None:
+    made = synthetic.profile(4, units=8, anchors=False, group_size=(64, 8), rates=(2, 3))
+    group = made.units[0].group
+    inside = np.array([unit.group == group for unit in made.units])
+    for option, columns in ((Option(3, 64), ["3/64", "3/8"]), (Option(3), ["3"])):
+        alone = tuple(option if hit else UNQUANTIZED for hit in inside)
+        choice = np.array([made.menu.index(o) for o in alone])
+        raw = float(quadratic_loss(made, 0.0)(choice))
+        anchor = Anchor(alone, 4 * raw)
+        found = corrections(dataclasses.replace(made, anchors=(anchor,)), 0.0)
+        assert found.shape == (8, len(made.settings.options))
+        for column, other in enumerate(made.settings.options):
+            wanted = np.where(inside & (other.key in columns), 2.0, 1.0)
+            np.testing.assert_allclose(found[:, column], wanted)
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
 def test_corrections_are_bounded(factor: float) -> None:
     made = synthetic.profile(4, units=1, anchors=False)
     raw = float(quadratic_loss(made, 0.0)(np.array([0])))
-    found = corrections(dataclasses.replace(made, anchors=(Anchor((2,), factor * raw),)), 0.0)
+    found = corrections(
+        dataclasses.replace(made, anchors=(Anchor((Option(2, 8),), factor * raw),)), 0.0
+    )
     wanted = _LARGEST_CORRECTION if factor > 1 else 1 / _LARGEST_CORRECTION
     assert found[0, 0] == pytest.approx(wanted)
 
@@ -147,15 +170,15 @@ def test_corrections_are_bounded(factor: float) -> None:
 @pytest.mark.parametrize("loss", [0.0, -0.1, float("nan")])
 def test_anchors_that_say_nothing_change_nothing(loss: float) -> None:
     made = synthetic.profile(4, units=1, anchors=False)
-    found = corrections(dataclasses.replace(made, anchors=(Anchor((2,), loss),)), 0.0)
+    found = corrections(dataclasses.replace(made, anchors=(Anchor((Option(2, 8),), loss),)), 0.0)
     np.testing.assert_array_equal(found, 1.0)
 
 
 def test_mixed_and_uniform_anchors_do_not_correct() -> None:
     made = synthetic.profile(5, units=6, anchors=False)
-    mixed = Anchor((2, 3, 16, 16, 16, 16), 1.0)
-    uniform = Anchor((2,) * 6, 1.0)
-    empty = Anchor((16,) * 6, 1.0)
+    mixed = Anchor((Option(2, 8), Option(3, 8), *(UNQUANTIZED,) * 4), 1.0)
+    uniform = Anchor((Option(2, 8),) * 6, 1.0)
+    empty = Anchor((UNQUANTIZED,) * 6, 1.0)
     found = corrections(dataclasses.replace(made, anchors=(mixed, uniform, empty)), 0.0)
     np.testing.assert_array_equal(found, 1.0)
 
@@ -168,18 +191,60 @@ def test_zero_sensitivities_predict_zero() -> None:
 
 def test_measurements_carry_the_prediction_of_today() -> None:
     made = synthetic.profile(7, units=5)
-    bits = (made.menu[0],) * 5
-    stale = dataclasses.replace(synthetic.measured(made, bits), predicted_loss=123.0)
+    options = (made.menu[0],) * 5
+    stale = dataclasses.replace(synthetic.measured(made, options), predicted_loss=123.0)
     (fresh,) = with_predictions(made, [stale])
-    choice = np.array([made.menu.index(b) for b in bits])
+    choice = np.array([made.menu.index(option) for option in options])
     assert fresh.predicted_loss == pytest.approx(float(quadratic_loss(made)(choice)))
     assert dataclasses.replace(fresh, predicted_loss=123.0) == stale
     assert with_predictions(made, []) == []
 
 
-@pytest.mark.parametrize("bits", [(7,) * 5, (2,) * 4])
-def test_measurements_of_other_maps_are_named(bits: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "options", [(Option(7, 8),) * 5, (Option(2, 64),) * 5, (Option(2),) * 5, (Option(2, 8),) * 4]
+)
+def test_measurements_of_other_maps_are_named(options: tuple[Option, ...]) -> None:
     made = synthetic.profile(7, units=5)
     fits = synthetic.measured(made, (made.menu[0],) * 5)
     with pytest.raises(StoreError, match="does not fit the profile"):
-        with_predictions(made, [dataclasses.replace(fits, bits=bits)])
+        with_predictions(made, [dataclasses.replace(fits, options=options)])
+
+
+def test_figures_of_a_map_of_any_format() -> None:
+    made = synthetic.profile(8, units=6, group_size=(64, 8), rates=(2.25, 3))
+    chosen = bit_map(made, ("2/64", "2/8", "2.25", "3", "8/8", "16"))
+    size, average, loss = figures_of(made, chosen)
+    choice = np.array([made.menu.index(option) for option in chosen.options])
+    assert loss == pytest.approx(float(quadratic_loss(made)(choice)))
+    assert size == made.kept_bytes + int(made.option_bytes()[np.arange(6), choice].sum())
+    weights = np.array([unit.weights for unit in made.units])
+    assert average == pytest.approx(float((weights * [2, 2, 2.25, 3, 8, 16]).sum() / weights.sum()))
+    whole, bits, nothing = figures_of(made, bit_map(made, (16,) * 6))
+    assert (bits, nothing) == (16, 0)
+    assert whole == 2 * (made.source.parameters - made.source.derived)
+
+
+@given(st.floats(1e-6, 1e3), st.floats(0.3, 3.0), st.lists(st.floats(0, 100), min_size=2))
+def test_growth_rises_and_is_never_below_second_order(
+    knee: float, power: float, losses: list[float]
+) -> None:
+    second = np.sort(losses)
+    grown = Growth(knee, power)(second)
+    assert (grown >= second).all()
+    assert (np.diff(grown) >= 0).all()
+    np.testing.assert_array_equal(Growth()(second), second)
+    assert float(Growth(knee, power)(knee)) == pytest.approx(2 * knee)
+
+
+def test_growth_follows_the_uniform_anchors() -> None:
+    made = synthetic.profile(9, units=8, anchors=False)
+    raw = quadratic_loss(made)
+    assert raw.growth == Growth()
+    second = [float(raw(np.full(8, column))) for column in range(5)]
+    true = Growth(second[1], 1.4)
+    anchors = tuple(
+        Anchor((option,) * 8, float(true(loss)))
+        for option, loss in zip(made.settings.options, second, strict=True)
+    )
+    found = quadratic_loss(dataclasses.replace(made, anchors=anchors)).growth
+    np.testing.assert_allclose(found(np.array(second)), true(np.array(second)), rtol=0.01)

@@ -179,7 +179,7 @@ def test_a_damaged_store_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_store_cut_short_is_named(tmp_path: Path) -> None:
-    for bits in PROFILE.settings.bits:
+    for bits in synthetic.BITS:
         save_measured(tmp_path, DIGEST, _record(bits))
     path = tmp_path / store.SQLITE_NAME
     path.write_bytes(path.read_bytes()[:4096])
@@ -201,16 +201,18 @@ def test_a_store_of_another_version_is_named(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / store.SQLITE_NAME)) as connection:
         connection.execute("PRAGMA user_version=7")
         connection.commit()
-    with pytest.raises(StoreError, match="store version 7; this program reads version 1"):
+    with pytest.raises(StoreError, match="store version 7; this program reads version 2"):
         load_measured(tmp_path, DIGEST)
     with pytest.raises(StoreError, match="version 7"):
         save_measured(tmp_path, DIGEST, _record())
 
 
 _DAMAGE = [
-    {"bits": None},
-    {"bits": "four"},
-    {"bits": [4, None]},
+    {"options": None},
+    {"options": "four"},
+    {"options": ["4/8", None]},
+    {"options": [4, 4]},
+    {"bits": [4, 4, 4, 4]},
     {"ci95": [0.1]},
     {"ci95": None},
     {"transcripts": [["only one"]]},
@@ -228,7 +230,8 @@ _DAMAGE = [
 
 @pytest.mark.parametrize("change", _DAMAGE, ids=str)
 def test_a_damaged_record_names_its_file(tmp_path: Path, change: dict[str, Any]) -> None:
-    fields = {**dataclasses.asdict(_record(8)), **change}
+    keys = [option.key for option in _record(8).options]
+    fields = {**dataclasses.asdict(_record(8)), "options": keys, **change}
     shipped = tmp_path / "shipped"
     ship(shipped, [_record()])
     path = shipped / store.JSON_NAME
@@ -260,6 +263,23 @@ def test_a_shipped_file_of_another_kind_is_named(tmp_path: Path, text: str) -> N
     (tmp_path / store.JSON_NAME).write_text(text)
     with pytest.raises(StoreError, match=r"measured\.json"):
         load_measured(tmp_path, DIGEST)
+
+
+def test_the_first_version_is_named(tmp_path: Path) -> None:
+    document = {"schema": store.SCHEMA, "version": 1, "measured": []}
+    (tmp_path / store.JSON_NAME).write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="version 1; this program reads version 2"):
+        load_measured(tmp_path, DIGEST)
+
+
+def test_options_of_every_form_are_kept(tmp_path: Path) -> None:
+    made = synthetic.profile(0, units=4, group_size=(64, 8), rates=(2.25,))
+    record = synthetic.measured(made, ("2.25", "4/64", "4/8", "16"))
+    ship(tmp_path, [record])
+    save_measured(tmp_path, made.digest, dataclasses.replace(record, speech_digest="1" * 64))
+    found = load_measured(tmp_path, made.digest)
+    assert [m.options for m in found] == [record.options] * 2
+    assert found[0].bits == (2.25, 4, 4, 16)
 
 
 def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:

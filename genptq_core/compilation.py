@@ -1,0 +1,366 @@
+"""Compiling a bit map: each layer rounded for the inputs it will really get, then tuned.
+
+First the layers are rounded in the network's order, each with the second moments of the inputs
+that the already rounded ones before it produce. Then what stays at 16 bit anyway (norms, biases,
+positions) is tuned without labels, so that the quantized model's token distribution on the
+original's own transcripts comes close to the original's (knowledge distillation; Hinton et al.,
+arXiv:1503.02531). The codes stay as they are, so a compiled model is not a byte larger.
+
+Tuning is judged on utterances set aside: what does not help there is thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .bitmap import BitMap
+from .errors import ModelError, SpeechError
+from .files import atomic, cache_folder, sha256_json
+from .instruments import CHUNK, SecondMoments, divergence
+from .measurement import baseline, check_model, unit_statistics
+from .models import SpeechModel, Transcript, replaced
+from .profile import Profile
+from .progress import Progress, Report, silent
+from .quantizers import quantize, restored
+from .sensitivity import unit_weight
+from .speech import SpeechSet, load_audio
+from .units import Unit
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a map is compiled.
+
+    Attributes:
+        sequential: utterances whose inputs layers are rounded for; 0 keeps the profile's rounding.
+        passes: passes over the tuning utterances; 0 for no tuning.
+        rate: largest step of the tuning, relative to each tensor's own size.
+        batch: utterances a step.
+        held_out: utterances set aside, on which tuning is judged.
+        checks: steps between two looks at those.
+    """
+
+    sequential: int = 64
+    passes: int = 1
+    rate: float = 2e-3
+    batch: int = 4
+    held_out: int = 24
+    checks: int = 16
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled bit map.
+
+    Attributes:
+        weights: new content of every parameter that differs from the original, by name.
+        before: loss on the utterances set aside with the profile's own rounding, nats a token.
+        rounded: the same after rounding in order.
+        after: the same after tuning.
+        digest: of the map, the recipe and the speech it was compiled with.
+    """
+
+    weights: dict[str, Tensor]
+    before: float
+    rounded: float
+    after: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Utterances with what the original makes of them."""
+
+    audio: list[np.ndarray]
+    transcripts: list[Transcript]
+    states: list[Tensor]
+
+    def __getitem__(self, which: slice) -> _Part:
+        return _Part(self.audio[which], self.transcripts[which], self.states[which])
+
+    def __len__(self) -> int:
+        return len(self.audio)
+
+
+def compile_map(
+    model: SpeechModel,
+    profile: Profile,
+    chosen: BitMap,
+    weights: dict[str, Tensor],
+    speech: SpeechSet,
+    recipe: Recipe | None = None,
+    report: Report = silent,
+) -> Compiled:
+    """Compile a bit map on unlabelled speech; continues where an earlier call was cut off.
+
+    Args:
+        model: the original.
+        profile: its profile.
+        chosen: the map.
+        weights: the map's weights as the profile rounds them; see `quantized_weights`.
+        speech: speech of the kind that the model is for; reference texts are not used.
+        recipe: how.
+        report: called with the progress of each stage.
+
+    Raises:
+        SpeechError: there is too little speech.
+        ModelError: the model is not the profile's.
+    """
+    recipe = recipe or Recipe()
+    check_model(model, profile)
+    if len(speech) <= recipe.held_out + recipe.batch:
+        raise SpeechError(
+            f"{speech.name} has {len(speech)} utterances; {recipe.held_out} are set aside.",
+            "Give more speech; it needs no transcripts.",
+        )
+    keys = [_VERSION, profile.digest, chosen.digest, speech.digest, dataclasses.asdict(recipe)]
+    digest = sha256_json(keys)
+    folder = cache_folder() / "compiled" / digest[:32]
+    transcripts, states = baseline(model, speech, report)
+    every = _Part([load_audio(u) for u in speech.utterances], transcripts, states)
+    learn, judge = every[: -recipe.held_out], every[-recipe.held_out :]
+    before = rounded = loss_of(model, weights, judge)
+    if recipe.sequential:
+        found = _round_in_order(model, profile, chosen, learn[: recipe.sequential], folder, report)
+        rounded = loss_of(model, found, judge)
+        if rounded < before:
+            weights = found
+        rounded = min(rounded, before)
+    after = rounded
+    if recipe.passes:
+        tuned, after = _tune(model, weights, learn, judge, rounded, recipe, folder, report)
+        weights = {**weights, **tuned}
+    return Compiled(weights, before, rounded, after, digest)
+
+
+def loss_of(model: SpeechModel, weights: dict[str, Tensor], part: _Part) -> float:
+    """Mean divergence from the original on some utterances, nats a token."""
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for start in range(0, len(part), CHUNK):
+            chunk = part[start : start + CHUNK]
+            reference = [model.log_probs(state) for state in chunk.states]
+            with replaced(model, weights):
+                states = model.head_inputs(model.encode(chunk.audio), chunk.transcripts)
+                changed = [model.log_probs(state) for state in states]
+            count = sum(len(r) for r in reference)
+            total += count * divergence(reference, changed)
+            tokens += count
+    return total / tokens
+
+
+def _round_in_order(
+    model: SpeechModel,
+    profile: Profile,
+    chosen: BitMap,
+    part: _Part,
+    folder: Path,
+    report: Report,
+) -> dict[str, Tensor]:
+    """Round block after block, each with the inputs that the rounded ones before it give."""
+    option_of = dict(zip(profile.units, chosen.options, strict=True))
+    blocks: dict[tuple[str, int], list[Unit]] = {}
+    for unit in profile.units:
+        # The output projection comes last: its rows share their inputs.
+        block = -1 if unit.kind == "convolution" else unit.block
+        blocks.setdefault((unit.part, 0 if unit.part == "embedding" else block), []).append(unit)
+    weights: dict[str, Tensor] = dict(model.derived)
+    parameters = dict(model.module.named_parameters())
+    for index, (key, members) in enumerate(blocks.items()):
+        units = [unit for unit in members if option_of[unit].form != "half"]
+        if not units:
+            continue
+        report(Progress("compiling", index, len(blocks)))
+        path = folder / f"{key[0]}{key[1]}.safetensors"
+        loaded = _load(path)
+        if loaded is None:
+            sums: dict[str, Tensor] = {}
+            with torch.no_grad(), replaced(model, weights):
+                _listen(model, part, units, sums)
+            loaded = {}
+            for unit in units:
+                option = option_of[unit]
+                original = parameters[unit.parameter].detach()
+                if unit.parameter not in loaded:
+                    loaded[unit.parameter] = original.clone()
+                _, importance = unit_statistics(profile, unit)
+                moments = sums.get(unit.inputs)
+                weight = unit_weight(original, unit)
+                stored = quantize(weight, moments, importance, [option])[0]
+                if stored is None:
+                    raise ModelError(
+                        f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
+                    )
+                rows = loaded[unit.parameter][unit.start : unit.stop]
+                rows.copy_(restored(stored).view_as(rows))
+            with atomic(path) as temporary:
+                save_file(loaded, temporary)
+        weights |= loaded
+    report(Progress("compiling", len(blocks), len(blocks)))
+    return weights
+
+
+def _listen(
+    model: SpeechModel, part: _Part, units: Sequence[Unit], sums: dict[str, Tensor]
+) -> None:
+    wanted = {unit.inputs for unit in units}
+    for start in range(0, len(part), CHUNK):
+        chunk = part[start : start + CHUNK]
+        with SecondMoments(model, sums, wanted):
+            encoded = model.encode(chunk.audio)
+        if units[0].part == "encoder":
+            continue
+        with SecondMoments(model, sums, wanted):
+            # One by one, so that padding does not count as input.
+            for index, transcript in enumerate(chunk.transcripts):
+                states = model.head_inputs(encoded[index : index + 1], [transcript])
+                model.log_probs(states[0])
+
+
+def _tune(
+    model: SpeechModel,
+    weights: dict[str, Tensor],
+    learn: _Part,
+    judge: _Part,
+    loss: float,
+    recipe: Recipe,
+    folder: Path,
+    report: Report,
+) -> tuple[dict[str, Tensor], float]:
+    """Tune what stays at 16 bit; returns the best of it, and its loss on what was set aside."""
+    covered = {unit.parameter for unit in model.units} | model.derived.keys()
+    named = {n: p for n, p in model.module.named_parameters() if n not in covered}
+    steps = recipe.passes * (len(learn) // recipe.batch)
+    order = np.concatenate(
+        [np.random.default_rng(seed).permutation(len(learn)) for seed in range(recipe.passes)]
+    )
+    free = {n: torch.nn.Parameter(p.detach().clone()) for n, p in named.items()}
+    # Adam's steps are all of one size, so each tensor gets one that fits its own.
+    sizes = [max(float(p.detach().square().mean().sqrt()), 1e-2) for p in free.values()]
+    rates = [recipe.rate * size for size in sizes]
+    groups = [{"params": [p], "lr": r} for p, r in zip(free.values(), rates, strict=True)]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
+    best, best_loss, first = {n: p.detach().clone() for n, p in free.items()}, loss, 0
+    path = folder / "tuning.safetensors"
+    resumed = _load(path)
+    if resumed is not None:
+        best = {n: resumed[f"best/{n}"] for n in free}
+        best_loss, first = float(resumed["loss"]), int(resumed["step"])
+        with torch.no_grad():
+            for name, parameter in free.items():
+                parameter.copy_(resumed[f"now/{name}"])
+                if f"mean/{name}" in resumed:
+                    optimizer.state[parameter] = {
+                        "step": torch.tensor(float(first)),
+                        "exp_avg": resumed[f"mean/{name}"],
+                        "exp_avg_sq": resumed[f"square/{name}"],
+                    }
+    for step in range(first, steps):
+        report(Progress("tuning", step, steps))
+        members = order[step * recipe.batch : (step + 1) * recipe.batch]
+        optimizer.zero_grad()
+        with torch.no_grad():
+            reference = [model.log_probs(learn.states[i]).exp() for i in members]
+        with _Frozen(model), replaced(model, weights), _Tuned(model, free):
+            tokens = sum(len(r) for r in reference)
+            for target, index in zip(reference, members, strict=True):
+                encoded = model.encode([learn.audio[index]])
+                states = model.head_inputs(encoded, [learn.transcripts[index]])[0]
+                (-(target * model.log_probs(states)).sum() / tokens).backward()
+        torch.nn.utils.clip_grad_norm_(free.values(), 1.0)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _share(step, steps)
+        optimizer.step()
+        if (step + 1) % recipe.checks == 0 or step + 1 == steps:
+            now = {n: p.detach().half().float() for n, p in free.items()}
+            found = loss_of(model, {**weights, **now}, judge)
+            if found < best_loss:
+                best, best_loss = now, found
+            _save_tuning(path, free, optimizer, best, best_loss, step + 1)
+    report(Progress("tuning", steps, steps))
+    return best, best_loss
+
+
+def _share(step: int, steps: int) -> float:
+    """Of the largest step: rising over the first tenth, then falling as a cosine."""
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _save_tuning(
+    path: Path,
+    free: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    loss: float,
+    step: int,
+) -> None:
+    tensors = {"loss": torch.tensor(loss, dtype=torch.float64), "step": torch.tensor(step)}
+    for name, parameter in free.items():
+        state = optimizer.state[parameter]
+        tensors[f"now/{name}"] = parameter.detach().clone()
+        tensors[f"best/{name}"] = best[name].clone()
+        if "exp_avg" in state:
+            tensors[f"mean/{name}"] = state["exp_avg"].clone()
+            tensors[f"square/{name}"] = state["exp_avg_sq"].clone()
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={"state": json.dumps({"step": step})})
+
+
+class _Frozen:
+    """While active, no parameter of the module asks for gradients."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        self._all = list(model.module.parameters())
+
+    def __enter__(self) -> None:
+        self._before = [p.requires_grad for p in self._all]
+        for parameter in self._all:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter, before in zip(self._all, self._before, strict=True):
+            parameter.requires_grad_(before)
+
+
+class _Tuned:
+    """While active, some parameters of the module are these ones, which take gradients."""
+
+    def __init__(self, model: SpeechModel, free: dict[str, torch.nn.Parameter]) -> None:
+        self._module = model.module
+        self._free = free
+
+    def __enter__(self) -> None:
+        self._before = {name: self._module.get_parameter(name) for name in self._free}
+        self._put(self._free)
+
+    def __exit__(self, *_: object) -> None:
+        self._put(self._before)
+
+    def _put(self, parameters: dict[str, torch.nn.Parameter]) -> None:
+        for name, parameter in parameters.items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(self._module.get_submodule(owner), leaf, parameter)
+
+
+def _load(path: Path) -> dict[str, Tensor] | None:
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None

@@ -1,0 +1,31 @@
+"""SQLite as all our stores use it: write-ahead mode, entered by one process while others wait."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+
+
+def enter_wal(connection: sqlite3.Connection, patience: float = 30.0) -> None:
+    """Put a database into write-ahead mode.
+
+    SQLite gives up on this change at once when another connection is open, whatever the
+    connection's own timeout says, so it is tried again here.
+
+    Args:
+        connection: outside a transaction.
+        patience: seconds until another process must have let go.
+
+    Raises:
+        sqlite3.OperationalError: it is still locked then, or cannot be written.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.001, 0.02))

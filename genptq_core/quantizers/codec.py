@@ -1,0 +1,225 @@
+"""The codec of entropy-coded weights: codes in, bytes out, and back without loss.
+
+Layout of a weight of shape (rows, columns), little-endian:
+
+    step     float32     the common step
+    shift    uint8       low bits of a code that are written as they are
+    least    int8        the first spread class
+    classes  uint8       how many spread classes there are
+    zero     uint8       0
+    tables               of row steps, column steps, row spreads, column spreads, and each class:
+                         int16 first symbol, uint16 number of symbols, uint8 count of each
+    words    uint32 each, to the end: one stack of asymmetric numeral systems (Duda, "Asymmetric
+                         numeral systems", arXiv:1311.2540), as `constriction` writes them
+
+The stack gives row steps, column steps, row spreads, column spreads, the high parts of the codes
+class by class, and their low bits. The class of code (i, j) is the sum of its row's and its
+column's spread, half an octave wide. Tables hold whole numbers, so every machine decodes alike.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import constriction
+import numpy as np
+from torch import Tensor
+
+from ..errors import ExportError
+
+_models = constriction.stream.model
+_AnsCoder = constriction.stream.stack.AnsCoder
+
+OCTAVE = 4
+"""Steps and spreads are kept in fractions of an octave: 1 / OCTAVE."""
+
+_MERGE = 2  # spreads to a class
+_FARTHEST = 12  # classes beyond this from the middle share the last one's table
+_HEADER = struct.Struct("<fBbBB")
+_TABLE = struct.Struct("<hH")
+_REMEDY = "The file is damaged: export again."
+
+
+@dataclass(frozen=True)
+class _Table:
+    """How often each symbol from `first` on comes, in 255ths of the commonest one."""
+
+    first: int
+    counts: np.ndarray
+
+    @staticmethod
+    def of(frequencies: np.ndarray, first: int) -> _Table:
+        used = np.flatnonzero(frequencies)
+        if not len(used):
+            return _Table(first, np.ones(1, dtype=np.uint8))
+        kept = frequencies[used[0] : used[-1] + 1]
+        counts = np.maximum(np.rint(kept * (255 / kept.max())), kept > 0)
+        return _Table(first + int(used[0]), counts.astype(np.uint8))
+
+    def to_bytes(self) -> bytes:
+        return _TABLE.pack(self.first, len(self.counts)) + self.counts.tobytes()
+
+    @property
+    def model(self) -> Any:
+        weights = self.counts.astype(np.float64)
+        return _models.Categorical(weights / weights.sum(), perfect=False)
+
+    def bits(self, frequencies: np.ndarray, first: int) -> float:
+        """Bits that symbols of such frequencies take, the table among them."""
+        used = frequencies[self.first - first :][: len(self.counts)]
+        seen = used > 0
+        share = self.counts[seen] / self.counts.sum(dtype=np.float64)
+        return float(-(used[seen] * np.log2(share)).sum()) + 8 * (4 + len(self.counts))
+
+
+@dataclass(frozen=True)
+class _Spreads:
+    """How large the codes of each row and column are, and what follows for each code.
+
+    Attributes:
+        row: log2 of the mean size of each row's codes, in units of 1 / OCTAVE, shape (rows,).
+        column: the same of each column, relative to the whole, shape (columns,).
+        least: the first class.
+        classes: how many there are.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    least: int
+    classes: int
+
+    @staticmethod
+    def of(codes: np.ndarray) -> _Spreads:
+        sizes = np.abs(codes)
+        whole = _logs(sizes.mean(dtype=np.float64, keepdims=True).reshape(1))[0]
+        row = _logs(sizes.mean(axis=1, dtype=np.float64))
+        column = _logs(sizes.mean(axis=0, dtype=np.float64)) - whole
+        middle = int(whole) // _MERGE
+        low = max((int(row.min()) + int(column.min())) // _MERGE, middle - _FARTHEST)
+        high = min((int(row.max()) + int(column.max())) // _MERGE, middle + _FARTHEST)
+        return _Spreads(row, np.clip(column, -128, 127), low, high - low + 1)
+
+    def of_codes(self) -> np.ndarray:
+        """The class of each code, from 0: shape (rows, columns)."""
+        sums = self.row[:, None].astype(np.int16) + self.column.astype(np.int16)
+        return np.clip(sums // _MERGE - self.least, 0, self.classes - 1)
+
+
+def estimated_bytes(codes: Tensor, row: Tensor, column: Tensor) -> int:
+    """What `encode` writes for such codes and steps, at most; a few bytes over the truth."""
+    array = codes.numpy()
+    spreads = _Spreads.of(array)
+    shift = _shift(array)
+    high = array >> shift
+    first = int(high.min())
+    width = int(high.max()) - first + 1
+    cells = spreads.of_codes().astype(np.int64) * width + (high - first)
+    table = np.bincount(cells.ravel(), minlength=spreads.classes * width)
+    bits = float(shift * array.size)
+    for frequencies in table.reshape(spreads.classes, width):
+        bits += _Table.of(frequencies, first).bits(frequencies, first)
+    for side in (row.numpy(), column.numpy(), spreads.row, spreads.column):
+        low = int(side.min())
+        frequencies = np.bincount(side.astype(np.int64) - low)
+        bits += _Table.of(frequencies, low).bits(frequencies, low)
+    return _HEADER.size + 16 + math.ceil(bits * 1.0002 / 8)
+
+
+def encode(codes: Tensor, step: float, row: Tensor, column: Tensor) -> bytes:
+    """Write a weight's codes and steps.
+
+    Args:
+        codes: shape (rows, columns), int16.
+        step: the common step, a float32.
+        row: logarithm of each row's step, shape (rows,), int8.
+        column: logarithm of each column's step, shape (columns,), int8.
+    """
+    array = codes.numpy()
+    spreads = _Spreads.of(array)
+    shift = _shift(array)
+    classes = spreads.of_codes()
+    high = array >> shift
+    parts = [row.numpy(), column.numpy(), spreads.row, spreads.column]
+    parts += [high[classes == index] for index in range(spreads.classes)]
+    tables = [_table(part) for part in parts]
+    coder = _AnsCoder()
+    if shift:
+        low = (array & ((1 << shift) - 1)).astype(np.int32).ravel()
+        coder.encode_reverse(low, _models.Uniform(1 << shift))
+    for part, table in zip(reversed(parts), reversed(tables), strict=True):
+        if len(part) and len(table.counts) > 1:
+            coder.encode_reverse(part.astype(np.int32) - table.first, table.model)
+    header = _HEADER.pack(step, shift, spreads.least, spreads.classes, 0)
+    words = np.asarray(coder.get_compressed(), dtype="<u4")
+    return header + b"".join(table.to_bytes() for table in tables) + words.tobytes()
+
+
+def decode(
+    data: bytes, rows: int, columns: int
+) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+    """Read what `encode` wrote.
+
+    Returns:
+        Codes (rows, columns) int16, the step, row logarithms int8, column logarithms int8.
+
+    Raises:
+        ExportError: the bytes are not a weight of that shape.
+    """
+    try:
+        step, shift, least, classes, zero = _HEADER.unpack_from(data)
+        at = _HEADER.size
+        tables = []
+        for _ in range(4 + classes):
+            first, length = _TABLE.unpack_from(data, at)
+            at += _TABLE.size
+            counts = np.frombuffer(data, dtype=np.uint8, count=length, offset=at)
+            if not length or not counts.any():
+                raise ValueError("an empty table")
+            tables.append(_Table(first, counts))
+            at += length
+        if zero or shift > 15 or not math.isfinite(step) or (len(data) - at) % 4:
+            raise ValueError("an impossible header")
+        coder = _AnsCoder(np.frombuffer(data, dtype="<u4", offset=at).astype(np.uint32))
+
+        def take(table: _Table, count: int) -> np.ndarray:
+            if not count or len(table.counts) == 1:
+                return np.full(count, table.first, dtype=np.int32)
+            return np.asarray(coder.decode(table.model, count)) + table.first
+
+        sides = [take(t, n) for t, n in zip(tables, (rows, columns) * 2, strict=False)]
+        row, column = sides[0].astype(np.int8), sides[1].astype(np.int8)
+        spreads = _Spreads(sides[2].astype(np.int16), sides[3].astype(np.int16), least, classes)
+        member = spreads.of_codes()
+        high = np.empty((rows, columns), dtype=np.int32)
+        for index, table in enumerate(tables[4:]):
+            mask = member == index
+            high[mask] = take(table, int(mask.sum()))
+        codes = high << shift
+        if shift:
+            codes |= np.asarray(coder.decode(_models.Uniform(1 << shift), codes.size)).reshape(
+                codes.shape
+            )
+    except (struct.error, ValueError, IndexError, OverflowError) as error:
+        raise ExportError(f"The coded weights cannot be read ({error}).", _REMEDY) from error
+    return codes.astype(np.int16), float(step), row, column
+
+
+def _table(symbols: np.ndarray) -> _Table:
+    if not len(symbols):
+        return _Table(0, np.ones(1, dtype=np.uint8))
+    low = int(symbols.min())
+    return _Table.of(np.bincount(symbols.astype(np.int64).ravel() - low), low)
+
+
+def _shift(codes: np.ndarray) -> int:
+    """Low bits that are as good as random, and so not worth a table."""
+    size = float(np.abs(codes).mean(dtype=np.float64))
+    return max(0, int(math.log2(size / 6))) if size > 6 else 0
+
+
+def _logs(sizes: np.ndarray) -> np.ndarray:
+    """log2 of mean code sizes in units of 1 / OCTAVE, as small integers."""
+    return np.rint(OCTAVE * np.log2(sizes + 0.05)).astype(np.int16)
