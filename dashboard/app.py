@@ -97,16 +97,18 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     name = knobs.model(list(found))
     folder = found[name]
     profile = loaders.profile(folder)
-    sizes = state.size_range(profile)
+    target = knobs.target(profile)
+    sizes = state.size_range(profile, target)
     records, version = loaders.measured(folder, profile)
     sets = speech_sets(records)
     # Without constraints: the recommendation must not move while a user tries a pin.
-    free_task = loaders.task(profile, Constraints())
-    free_front = loaders.front(profile, Constraints(), free_task)
+    free_task = loaders.task(profile, Constraints(), target)
+    free_front = loaders.front(profile, Constraints(), target, free_task)
+    low, *_, high = state.widths(free_task.menu)
     by = knobs.mode()
     slider, more = st.container(), st.container()
     with more:
-        knobs.limits(profile)
+        knobs.limits(profile, free_task.menu)
         speech = knobs.speech(sets)
         front.picker(records)
     curve = loaders.curve(records, profile.digest, version, speech.digest) if speech else None
@@ -117,15 +119,15 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
         st.caption(f"Recommended start: {reason}")
         if st.session_state.get("mb") != start or by != state.BY_SIZE:
             st.button("Use it", key="use_start", on_click=_use, args=(start,))
-    fallback = state.Knobs(name, size_mb=start, min_bits=profile.menu[0], max_bits=profile.menu[-1])
+    fallback = state.Knobs(name, size_mb=start, min_bits=low, max_bits=high, target=target)
     chosen = state.from_session(st.session_state, fallback)
     try:
-        limits = state.constraints(chosen, profile.menu)
-        task = loaders.task(profile, limits)
+        limits = state.constraints(chosen, free_task.menu)
+        task = loaders.task(profile, limits, target)
     except GenPTQError as error:
         st.error(str(error))
         return None
-    all_maps = loaders.front(profile, limits, task)
+    all_maps = loaders.front(profile, limits, target, task)
     pick: Pick | None = None
     if chosen.pick:
         pick = pick_measured(task, records, chosen.pick)
@@ -141,7 +143,19 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
                 args=(sizes.clip(error.smallest / 1e6),),
             )
     return Scene(
-        name, folder, profile, chosen, sizes, records, speech, curve, limits, task, all_maps, pick
+        name,
+        folder,
+        profile,
+        chosen,
+        target,
+        sizes,
+        records,
+        speech,
+        curve,
+        limits,
+        task,
+        all_maps,
+        pick,
     )
 
 

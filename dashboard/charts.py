@@ -11,9 +11,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from genptq_core.front import Front, WerCurve
+from genptq_core.options import Option
 from genptq_core.store import Measured
 
-from .wording import hover, is_uniform, measured_name, percent, points, widths
+from .wording import hover, is_uniform, layout, measured_name, percent, points, widths
 
 # Okabe and Ito, "Color Universal Design" (2008): apart for every common kind of colour vision.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
@@ -52,6 +53,7 @@ def front_figure(
     records: Sequence[Measured],
     pick: Mark | None,
     largest: float,
+    menu: Sequence[Option],
 ) -> FrontFigure:
     """WER, or predicted loss where no WER can be predicted, against size.
 
@@ -62,6 +64,7 @@ def front_figure(
         records: what was measured on it.
         pick: the configuration shown.
         largest: right end of the size axis, bytes, if nothing shown lies beyond.
+        menu: what the chosen format holds; maps that need more are drawn in grey.
     """
     if full_wer is None or not records:
         return FrontFigure(_loss_figure(front, pick, largest), 0)
@@ -69,7 +72,7 @@ def front_figure(
     top = 100 * (full_wer + USABLE)
     if curve is not None:
         _predicted(figure, front, curve, full_wer)
-    above = _measured(figure, records, top)
+    above = _measured(figure, records, top, menu)
     if pick is not None:
         if pick.measured is not None:
             height: float | None = 100 * pick.measured.wer
@@ -170,13 +173,20 @@ def _knee(figure: go.Figure, front: Front, height: float) -> None:
     )
 
 
-def _measured(figure: go.Figure, records: Sequence[Measured], top: float) -> int:
+def _measured(
+    figure: go.Figure, records: Sequence[Measured], top: float, menu: Sequence[Option]
+) -> int:
     """Draw measured points; returns how many lie above the axis."""
     inside = [m for m in records if 100 * m.wer <= top]
     outside = [m for m in records if 100 * m.wer > top]
+    mine = [m for m in inside if set(m.options) <= set(menu)]
+    mixed = [m for m in mine if not is_uniform(m.options)]
+    uniform = [m for m in mine if is_uniform(m.options)]
+    other = [m for m in inside if not set(m.options) <= set(menu)]
     groups = (
-        ("measured, mixed widths", "circle", BLUE, [m for m in inside if not is_uniform(m.bits)]),
-        ("measured, uniform width", "square", PURPLE, [m for m in inside if is_uniform(m.bits)]),
+        ("measured, other format", "circle", GREY, other),
+        ("measured, mixed widths", "circle", BLUE, mixed),
+        ("measured, uniform width", "square", PURPLE, uniform),
     )
     for name, symbol, colour, group in groups:
         if not group:
@@ -195,7 +205,7 @@ def _measured(figure: go.Figure, records: Sequence[Measured], top: float) -> int
                 "width": 4,
             },
             mode="markers+text" if symbol == "square" else "markers",
-            text=[f"{m.bits[0]}" for m in group] if symbol == "square" else None,
+            text=[f"{m.options[0].bits}" for m in group] if symbol == "square" else None,
             textposition="top right",
             textfont={"color": colour, "size": 11},
             name=name,
@@ -228,7 +238,8 @@ def _record_text(record: Measured) -> str:
         [
             f"<b>measured: {hover(measured_name(record))}</b>",
             f"{record.bytes / 1e6:.2f} MB, {percent(record.reduction_vs_fp32)} under fp32",
-            f"{record.avg_bits:.2f} bits on average ({widths(record.bits)})",
+            f"{record.avg_bits:.2f} bits on average ({widths(record.options)})",
+            layout(record.options),
             f"WER {percent(record.wer)} ({100 * low:.1f} to {100 * high:.1f})",
             f"{points(record.wer_increase)} points on full precision",
             f"loss {record.loss:.3g} measured, {record.predicted_loss:.3g} predicted",

@@ -24,10 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # the worker may be started from any folder
     sys.path.insert(0, str(ROOT))
 
+from genptq_core.database import enter_wal  # noqa: E402
 from genptq_core.errors import GenPTQError, StoreError  # noqa: E402
 from genptq_core.files import cache_folder  # noqa: E402
+from genptq_core.options import Option  # noqa: E402
 
-VERSION = 1
+VERSION = 2
 SILENCE = 20.0
 """Seconds without a heartbeat after which a worker counts as dead."""
 
@@ -42,7 +44,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     profile TEXT NOT NULL,
     profile_digest TEXT NOT NULL,
     map_digest TEXT NOT NULL,
-    bits TEXT NOT NULL,
+    options TEXT NOT NULL,
     manifest TEXT NOT NULL,
     utterances INTEGER,
     label TEXT NOT NULL,
@@ -67,7 +69,7 @@ class Request:
         profile: the profile's folder.
         profile_digest: its digest when the job was queued.
         map_digest: digest of the bit map.
-        bits: width of each unit.
+        options: option of each unit.
         manifest: path of the speech manifest.
         utterances: measure only this many, from its start; None for all.
         label: the measurement's name in lists.
@@ -76,7 +78,7 @@ class Request:
     profile: str
     profile_digest: str
     map_digest: str
-    bits: tuple[int, ...]
+    options: tuple[Option, ...]
     manifest: str
     utterances: int | None
     label: str = ""
@@ -143,7 +145,7 @@ class Queue:
                         "Update the program, or move the file away.",
                     )
                 if version == 0:
-                    connection.execute("PRAGMA journal_mode=WAL")
+                    enter_wal(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 if version == 0:
                     connection.execute(_SCHEMA)
@@ -163,14 +165,14 @@ class Queue:
                 if job.request == request and not job.cancel:
                     return job.id
             row = connection.execute(
-                "INSERT INTO jobs (state, profile, profile_digest, map_digest, bits, manifest,"
+                "INSERT INTO jobs (state, profile, profile_digest, map_digest, options, manifest,"
                 " utterances, label, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     QUEUED,
                     request.profile,
                     request.profile_digest,
                     request.map_digest,
-                    json.dumps(request.bits),
+                    json.dumps([option.key for option in request.options]),
                     request.manifest,
                     request.utterances,
                     request.label,
@@ -266,7 +268,7 @@ def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
 
 def _job(row: sqlite3.Row) -> Job:
     try:
-        bits = tuple(int(b) for b in json.loads(row["bits"]))
+        options = tuple(Option.parse(key) for key in json.loads(row["options"]))
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"Job {row['id']} in the queue is damaged ({error}).", "Move the queue's file away."
@@ -275,7 +277,7 @@ def _job(row: sqlite3.Row) -> Job:
         row["profile"],
         row["profile_digest"],
         row["map_digest"],
-        bits,
+        options,
         row["manifest"],
         row["utterances"],
         row["label"],

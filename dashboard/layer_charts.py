@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.units import Unit
 
@@ -20,18 +21,20 @@ PART_NAMES = {"encoder": "Encoder", "decoder": "Decoder", "embedding": "Embeddin
 _DOTTED = {"color": GREY, "width": 0.6, "dash": "dot"}
 
 
-def layers_figure(profile: Profile, bits: Sequence[int], relaxed: Sequence[float]) -> go.Figure:
+def layers_figure(
+    profile: Profile, options: Sequence[Option], relaxed: Sequence[float]
+) -> go.Figure:
     """Width of every unit in the network's own order, and where the bytes go.
 
     Args:
         profile: the profile.
-        bits: width of each unit.
+        options: option of each unit.
         relaxed: width of each unit in the continuous solution; empty where there is none.
     """
     units = profile.units
     labels = tick_labels(units)
     sizes = profile.option_bytes()
-    spent = np.array([sizes[i, profile.menu.index(b)] for i, b in enumerate(bits)], dtype=float)
+    spent = np.array([sizes[i, profile.menu.index(o)] for i, o in enumerate(options)], dtype=float)
     weights = np.array([u.weights for u in units], dtype=float)
     share_bytes, share_weights = 100 * spent / spent.sum(), 100 * weights / weights.sum()
     figure = make_subplots(
@@ -42,8 +45,7 @@ def layers_figure(profile: Profile, bits: Sequence[int], relaxed: Sequence[float
         colour = PART_COLOURS.get(part, GREY)
         text = [
             f"<b>{hover(units[i].name)}</b><br>{hover(units[i].kind)}, "
-            f"{units[i].rows} \u00d7 {units[i].columns}<br><b>{bits[i]} bits</b>"
-            + (" (left as it is)" if bits[i] == profile.menu[-1] else "")
+            f"{units[i].rows} \u00d7 {units[i].columns}<br><b>{options[i].label}</b>"
             + (f", {relaxed[i]:.2f} continuous" if relaxed else "")
             + f"<br>{share_weights[i]:.1f} % of the weights, {share_bytes[i]:.1f} % of the bytes"
             for i in rows
@@ -56,7 +58,7 @@ def layers_figure(profile: Profile, bits: Sequence[int], relaxed: Sequence[float
             "legendgroup": part,
         }
         name = PART_NAMES.get(part, hover(part))
-        figure.add_bar(y=[bits[i] for i in rows], name=name, row=1, col=1, **common)
+        figure.add_bar(y=[options[i].bits for i in rows], name=name, row=1, col=1, **common)
         figure.add_bar(
             y=[share_bytes[i] for i in rows], row=2, col=1, showlegend=False, opacity=0.75, **common
         )
@@ -71,7 +73,7 @@ def layers_figure(profile: Profile, bits: Sequence[int], relaxed: Sequence[float
             row=1,
             col=1,
         )
-    ceiling = 16.6 if max(bits) > 8 else 8.6
+    ceiling = 16.6 if UNQUANTIZED in options else 8.6
     figure.update_yaxes(title="Bits", range=[0, ceiling], dtick=2, row=1, col=1)
     figure.update_yaxes(title="% of bytes", rangemode="tozero", nticks=3, row=2, col=1)
     # An explicit order keeps the network's; Plotly drops labels by itself where they do not fit.

@@ -69,27 +69,27 @@ def _profile(folder: str, version: Stamp) -> Profile:
     return found
 
 
-def task(of: Profile, limits: Constraints) -> Problem:
-    """A profile's allocation problem.
+def task(of: Profile, limits: Constraints, target: str) -> Problem:
+    """A profile's allocation problem for a target.
 
     Raises:
         ConstraintError: the constraints are contradictory, or match nothing.
     """
-    return _task(of, of.digest, repr(limits), limits)
+    return _task(of, of.digest, repr(limits), target, limits)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _task(_profile: Profile, digest: str, key: str, _limits: Constraints) -> Problem:
-    return problem(_profile, _limits)
+def _task(_profile: Profile, digest: str, key: str, target: str, _limits: Constraints) -> Problem:
+    return problem(_profile, _limits, target=target)
 
 
-def front(of: Profile, limits: Constraints, of_task: Problem) -> Front:
+def front(of: Profile, limits: Constraints, target: str, of_task: Problem) -> Front:
     """A problem's predicted front."""
-    return _front(of_task, of.digest, repr(limits))
+    return _front(of_task, of.digest, repr(limits), target)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _front(_task: Problem, digest: str, key: str) -> Front:
+def _front(_task: Problem, digest: str, key: str, target: str) -> Front:
     return predicted_front(_task)
 
 
@@ -134,20 +134,20 @@ def start(
     of: Profile, free: Problem, free_front: Front, to_wer: WerCurve | None, sizes: SizeRange
 ) -> tuple[float, str]:
     """The recommended size without constraints, MB, and its reason."""
-    return _start(of, free, free_front, to_wer, sizes, of.digest, repr(to_wer))
+    return _start(free, free_front, to_wer, sizes, of.digest, sizes.values, repr(to_wer))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _start(
-    _profile: Profile,
     _free: Problem,
     _front: Front,
     _curve: WerCurve | None,
     _sizes: SizeRange,
     digest: str,
+    values: tuple[float, ...],
     key: str,
 ) -> tuple[float, str]:
-    return recommended(_profile, _free, _front, _curve, _sizes)
+    return recommended(_free, _front, _curve, _sizes)
 
 
 def manifest(path: Path) -> SpeechSet:

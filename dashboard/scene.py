@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from genptq_core.bitmap import BitMap, bit_map
 from genptq_core.constraints import Constraints
 from genptq_core.errors import InfeasibleError
 from genptq_core.front import Front, WerCurve, solve_wer_increase
+from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
 
-from .state import BY_SIZE, SHORT, Knobs, SizeRange, usual_largest
+from .state import BY_SIZE, SHORT, Knobs, SizeRange
 
 LEAST_FOR_CURVE = 5
 """Measured maps that the core wants before it fits a curve; used to say how many are missing."""
@@ -25,7 +27,7 @@ class Pick:
     """The configuration that every panel shows.
 
     Attributes:
-        map: its widths and digest.
+        map: its options and digest.
         allocation: its figures. For a measured map picked by hand, the relaxed widths and the
             bound are those of the best map of its size.
         by_hand: whether it is a measured map picked by hand.
@@ -64,6 +66,7 @@ class Scene:
         folder: the profile's folder.
         profile: the profile.
         knobs: what the user set.
+        target: the format that must hold the map.
         sizes: the size slider's range.
         records: everything measured for the profile.
         speech: the speech set shown, or None where nothing is measured.
@@ -76,6 +79,7 @@ class Scene:
     folder: Path
     profile: Profile
     knobs: Knobs
+    target: str
     sizes: SizeRange
     records: tuple[Measured, ...]
     speech: Speech | None
@@ -92,9 +96,18 @@ class Scene:
             return []
         return [m for m in self.records if m.speech_digest == self.speech.digest]
 
+    def holds(self, record: Measured) -> bool:
+        """Whether the chosen format can hold a measured map."""
+        return holds(self.task.menu, record.options)
+
     def measurement(self, digest: str) -> Measured | None:
         """A map's measurement on the speech set shown."""
         return next((m for m in self.shown if m.map_digest == digest), None)
+
+
+def holds(menu: Sequence[Option], options: Sequence[Option]) -> bool:
+    """Whether every option of a map is on a menu."""
+    return set(options) <= set(menu)
 
 
 def speech_sets(records: Sequence[Measured]) -> list[Speech]:
@@ -138,7 +151,7 @@ def pick_solved(
         InfeasibleError: no map satisfies the knobs.
     """
     allocation = solved(knobs, task, front, curve)
-    return Pick(bit_map(profile, allocation.bits), allocation)
+    return Pick(bit_map(profile, allocation.options), allocation)
 
 
 def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pick | None:
@@ -146,14 +159,16 @@ def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pic
     record = next((m for m in records if m.map_digest[:SHORT] == short), None)
     if record is None:
         return None
-    try:
-        best = solve(task, record.bytes)
-    except InfeasibleError:
-        best = None  # the constraints forbid every map of its size, so nothing bounds it
+    best = None
+    # A map of another format is not bounded by the best of this one; and where the constraints
+    # forbid every map of its size, nothing bounds it either.
+    if holds(task.menu, record.options):
+        with contextlib.suppress(InfeasibleError):
+            best = solve(task, record.bytes)
     loss = record.predicted_loss
     lower = min(best.lower_bound, loss) if best else 0.0
     allocation = Allocation(
-        bits=record.bits,
+        options=record.options,
         relaxed_bits=best.relaxed_bits if best else (),
         bytes=record.bytes,
         avg_bits=record.avg_bits,
@@ -163,12 +178,12 @@ def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pic
         gap=loss - lower,
         milliseconds=best.milliseconds if best else 0.0,
     )
-    chosen = BitMap(record.bits, record.map_digest)
+    chosen = BitMap(record.options, record.map_digest)
     return Pick(chosen, allocation, by_hand=True, bounded=best is not None)
 
 
 def recommended(
-    profile: Profile, task: Problem, front: Front, curve: WerCurve | None, sizes: SizeRange
+    task: Problem, front: Front, curve: WerCurve | None, sizes: SizeRange
 ) -> tuple[float, str]:
     """A size to start from, MB, and the reason in one sentence."""
     if curve is not None:
@@ -178,7 +193,7 @@ def recommended(
             best = None
         # A band still wide from few measurements promises a point nowhere, or only where nearly
         # nothing is quantized. The knee needs no promise.
-        if best is not None and best.bytes <= usual_largest(profile):
+        if best is not None and best.bytes <= sizes.usual:
             size = sizes.clip(best.bytes / 1e6)
             return size, (
                 f"{size:g} MB is the smallest size predicted, band included, to stay within "

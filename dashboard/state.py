@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from urllib.parse import urlencode
 
 from genptq_core.constraints import Constraints
 from genptq_core.errors import ConstraintError
+from genptq_core.options import Option
 from genptq_core.profile import Profile
+from genptq_core.targets import NATIVE, held
 
 BY_SIZE = "size"
 BY_ACCURACY = "accuracy"
@@ -29,7 +32,7 @@ LOSS_START = 0.1
 SHORT = 10
 """Characters of a map's digest that the page and its links show."""
 
-_PIN_FORM = 'Write one pin a line, such as "*encoder*fc1* = 4".'
+_PIN_FORM = 'Write one pin a line, such as "*encoder*fc1* = 4", or "= 4/64" with a group size.'
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Knobs:
         pins: pins as typed, one `glob = bits` a line.
         pick: short digest of a measured map picked by hand, or "" for the solver's map.
         speech: short digest of the speech set shown, or "" for the page's choice.
+        target: name of the format that must hold the map.
     """
 
     model: str
@@ -53,24 +57,27 @@ class Knobs:
     size_mb: float = 0.0
     points: float = POINTS_START
     loss: float = LOSS_START
-    min_bits: int = 0
-    max_bits: int = 16
+    min_bits: float = 0
+    max_bits: float = 16
     pins: str = ""
     pick: str = ""
     speech: str = ""
+    target: str = NATIVE
 
 
 @dataclass(frozen=True)
 class SizeRange:
-    """The sizes on the slider, MB, ascending; they depend on the profile alone.
+    """The sizes on the slider, MB, ascending; they depend on profile and format alone.
 
     Attributes:
         values: the sizes.
         decimals: decimals that tell them apart.
+        usual: bytes at the widest code on offer; past that size there is nearly nothing to gain.
     """
 
     values: tuple[float, ...]
     decimals: int
+    usual: int
 
     def clip(self, size_mb: float) -> float:
         """The least size on the slider that is not smaller than a size; else the largest."""
@@ -83,22 +90,24 @@ class SizeRange:
         return f"{size_mb:.{self.decimals}f}"
 
 
-def usual_largest(profile: Profile) -> int:
-    """Bytes at the widest code on offer; past that size there is nearly nothing to gain."""
-    widest = len(profile.menu) - 2  # the last one is 16 bit
-    return profile.kept_bytes + int(profile.option_bytes()[:, widest].sum())
+def widths(menu: Sequence[Option]) -> tuple[float, ...]:
+    """The widths on a menu, ascending, each once."""
+    return tuple(sorted({option.bits for option in menu}))
 
 
-def size_range(profile: Profile) -> SizeRange:
+def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     """The sizes from every unit at its smallest to every unit left at 16 bit.
 
     Words are lost at the small end, so the steps are fine there, five times as coarse nearer the
     widest code, and ten times as coarse beyond it: a pixel of the slider goes where it matters.
     """
-    sizes = profile.option_bytes()
+    columns = held(profile.menu, target)
+    sizes = profile.option_bytes()[:, columns]
+    codes = [i for i, column in enumerate(columns) if profile.menu[column].form != "half"]
+    largest = profile.kept_bytes + int(sizes[:, codes].sum(axis=0).max())
     low = (profile.kept_bytes + int(sizes.min(axis=1).sum())) / 1e6
     high = (profile.kept_bytes + int(sizes.max(axis=1).sum())) / 1e6
-    usual = usual_largest(profile) / 1e6
+    usual = largest / 1e6
     power = max(math.floor(math.log10(max(high - low, 1e-9) / 500)), -4)
     at, last = math.ceil(low / 10.0**power - 1e-9), math.ceil(high / 10.0**power - 1e-9)
     fine, coarse = (low + 0.6 * (usual - low)) / 10.0**power, usual / 10.0**power
@@ -109,16 +118,17 @@ def size_range(profile: Profile) -> SizeRange:
         at = (at // stride + 1) * stride
     steps.append(last)
     decimals = max(0, -power)
-    return SizeRange(tuple(round(step * 10.0**power, decimals) for step in steps), decimals)
+    values = tuple(round(step * 10.0**power, decimals) for step in steps)
+    return SizeRange(values, decimals, largest)
 
 
-def parse_pins(text: str) -> tuple[tuple[str, int], ...]:
+def parse_pins(text: str) -> tuple[tuple[str, float | Option], ...]:
     """Pins from lines of `glob = bits`; semicolons part pins too, and # begins a comment.
 
     Raises:
-        ConstraintError: a line has no `=`, no pattern, or no whole number of bits.
+        ConstraintError: a line has no `=`, no pattern, or neither bits nor an option.
     """
-    pins: list[tuple[str, int]] = []
+    pins: list[tuple[str, float | Option]] = []
     for number, line in enumerate(text.replace(";", "\n").splitlines(), start=1):
         line = line.split("#", 1)[0].strip()
         if not line:
@@ -126,29 +136,33 @@ def parse_pins(text: str) -> tuple[tuple[str, int], ...]:
         pattern, equals, bits = (part.strip() for part in line.rpartition("="))
         if not equals or not pattern:
             raise ConstraintError(f"Pin {number}, {line!r}, is not pattern = bits.", _PIN_FORM)
-        # isdecimal alone would let other scripts' digits through, which int() then reads.
-        if not (bits.isascii() and bits.isdecimal()) or len(bits) > 2:
-            raise ConstraintError(f"Pin {number} gives {bits!r} as its bits.", _PIN_FORM)
-        pins.append((pattern, int(bits)))
+        try:
+            option = Option.parse(bits)
+        except ValueError:
+            raise ConstraintError(f"Pin {number} gives {bits!r} as its bits.", _PIN_FORM) from None
+        pins.append((pattern, option if option.group_size else option.bits))
     return tuple(pins)
 
 
-def constraints(knobs: Knobs, menu: Sequence[int]) -> Constraints:
+def constraints(knobs: Knobs, menu: Sequence[Option]) -> Constraints:
     """What the knobs demand of every allocation.
 
     Raises:
         ConstraintError: a pin cannot be read.
     """
+    low, *_, high = widths(menu)
     return Constraints(
         pins=parse_pins(knobs.pins),
-        min_bits=knobs.min_bits if knobs.min_bits > menu[0] else None,
-        max_bits=knobs.max_bits if knobs.max_bits < menu[-1] else None,
+        min_bits=knobs.min_bits if knobs.min_bits > low else None,
+        max_bits=knobs.max_bits if knobs.max_bits < high else None,
     )
 
 
 def to_params(knobs: Knobs) -> dict[str, list[str]]:
     """The knobs as query parameters, named and written as the page's widgets write them."""
     params = {"model": [knobs.model], "by": [knobs.mode], "mb": [f"{knobs.size_mb:.10g}"]}
+    if knobs.target != NATIVE:
+        params["target"] = [knobs.target]
     if knobs.mode == BY_ACCURACY:
         params |= {"points": [f"{knobs.points:g}"], "loss": [f"{knobs.loss:g}"]}
     params["widths"] = [str(knobs.min_bits), str(knobs.max_bits)]
@@ -180,7 +194,9 @@ def from_params(params: Mapping[str, Sequence[str]], fallback: Knobs) -> Knobs:
             return otherwise
         return value if math.isfinite(value) else otherwise
 
-    widths = [int(w) for w in params.get("widths") or () if w.isascii() and w.isdecimal()]
+    low, high = fallback.min_bits, fallback.max_bits
+    with contextlib.suppress(ValueError):
+        low, high = (Option.parse(width).bits for width in params.get("widths") or ())
     mode = text("by", fallback.mode)
     return Knobs(
         model=text("model", fallback.model),
@@ -188,11 +204,12 @@ def from_params(params: Mapping[str, Sequence[str]], fallback: Knobs) -> Knobs:
         size_mb=number("mb", fallback.size_mb),
         points=number("points", fallback.points),
         loss=number("loss", fallback.loss),
-        min_bits=widths[0] if len(widths) == 2 else fallback.min_bits,
-        max_bits=widths[1] if len(widths) == 2 else fallback.max_bits,
+        min_bits=low,
+        max_bits=high,
         pins=text("pins", fallback.pins),
         pick=text("pick", fallback.pick),
         speech=text("speech", fallback.speech),
+        target=text("target", fallback.target),
     )
 
 
@@ -205,9 +222,10 @@ def from_session(session: Mapping[Any, Any], fallback: Knobs) -> Knobs:
         size_mb=float(session.get("mb", fallback.size_mb)),
         points=float(session.get("points", fallback.points)),
         loss=float(session.get("loss", fallback.loss)),
-        min_bits=int(low),
-        max_bits=int(high),
+        min_bits=low,
+        max_bits=high,
         pins=session.get("pins") or "",
         pick=session.get("pick") or "",
         speech=session.get("speech") or "",
+        target=session.get("target") or fallback.target,
     )

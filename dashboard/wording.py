@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from genptq_core.allocation import Allocation
 from genptq_core.front import WerCurve
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
-from genptq_core.units import UNQUANTIZED, Unit
+from genptq_core.units import Unit
 from genptq_core.wer import Span
 
 _PUNCTUATION = {ord(c): f"\\{c}" for c in string.punctuation}
@@ -57,17 +58,27 @@ def seconds(duration: float) -> str:
     return f"{int(duration // 60)} min {int(duration % 60):02d} s"
 
 
-def widths(bits: Sequence[int]) -> str:
+def widths(options: Sequence[Option]) -> str:
     """A map's widths in a few words: `uniform 4`, or `2 to 6 bits`."""
-    low, high = min(bits), max(bits)
-    if low == high:
-        return "16 bit" if low == UNQUANTIZED else f"uniform {low}"
-    return f"{low} to {high} bits"
+    if is_uniform(options):
+        return "16 bit" if options[0] == UNQUANTIZED else f"uniform {options[0].bits}"
+    low, high = min(options).bits, max(options).bits
+    return f"{low} bits" if low == high else f"{low} to {high} bits"
 
 
-def is_uniform(bits: Sequence[int]) -> bool:
-    """Whether all widths are equal."""
-    return len(set(bits)) == 1
+def layout(options: Sequence[Option]) -> str:
+    """How a map's weights are stored: `entropy-coded`, `groups of 32 to 64`, `16 bit`."""
+    sizes = {option.group_size for option in options if option.form == "grid"}
+    parts = ["entropy-coded"] if any(option.form == "coded" for option in options) else []
+    if sizes:
+        low, high = min(sizes), max(sizes)
+        parts.append(f"groups of {low}" if low == high else f"groups of {low} to {high}")
+    return " and ".join(parts) or "16 bit"
+
+
+def is_uniform(options: Sequence[Option]) -> bool:
+    """Whether all units are stored alike."""
+    return len(set(options)) == 1
 
 
 def unit_label(unit: Unit) -> str:
@@ -97,7 +108,7 @@ def stored_bits(size: int, profile: Profile) -> float:
 
 def measured_name(record: Measured) -> str:
     """A measured map's name in lists."""
-    return record.label or f"{widths(record.bits)}, {record.map_digest[:6]}"
+    return record.label or f"{widths(record.options)}, {record.map_digest[:6]}"
 
 
 def bound(allocation: Allocation, curve: WerCurve | None) -> tuple[str, str]:

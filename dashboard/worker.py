@@ -100,6 +100,6 @@ def _measure(queue: Queue, job: Job) -> None:
     from genptq_core.models import load_model
 
     model = load_model(profile.source.model)
-    chosen = bit_map(profile, wanted.bits)
+    chosen = bit_map(profile, wanted.options)
     record = measure(model, profile, chosen, speech, wanted.label, report)
     save_measured(folder, profile.digest, record)

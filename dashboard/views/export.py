@@ -12,6 +12,8 @@ import streamlit as st
 from genptq_core.allocation import solve
 from genptq_core.bitmap import to_csv, to_json
 from genptq_core.errors import InfeasibleError
+from genptq_core.options import Option
+from genptq_core.targets import NATIVE
 
 from ..loaders import ROOT
 from ..scene import Scene
@@ -98,15 +100,17 @@ def _command(scene: Scene) -> str | None:
     else:
         # The size that led here is not kept, so check that the map's own size leads back.
         try:
-            if solve(scene.task, pick.allocation.bytes).bits != pick.map.bits:
+            if solve(scene.task, pick.allocation.bytes).options != pick.map.options:
                 return None
         except InfeasibleError:
             return None
         size = f"{pick.allocation.bytes / 1e6:.6f}"
     parts = ["python", "-m", "genptq_core", "solve", "--profile", _shown(scene.folder)]
     parts += ["--size-mb", size]
-    for pattern, bits in scene.limits.pins:
-        parts += ["--pin", f"{pattern}={bits}"]
+    if scene.target != NATIVE:
+        parts += ["--target", scene.target]
+    for pattern, wanted in scene.limits.pins:
+        parts += ["--pin", f"{pattern}={wanted.key if isinstance(wanted, Option) else wanted}"]
     if scene.limits.min_bits is not None:
         parts += ["--min-bits", str(scene.limits.min_bits)]
     if scene.limits.max_bits is not None:

@@ -11,7 +11,7 @@ from genptq_core.store import Measured
 
 from ..charts import USABLE, Mark, front_figure
 from ..scene import LEAST_FOR_CURVE, Scene
-from ..state import BY_SIZE, SHORT, SizeRange, usual_largest
+from ..state import BY_SIZE, SHORT, SizeRange
 from ..wording import markdown, measured_name
 from .knobs import remember, unpick
 
@@ -52,7 +52,13 @@ def draw(scene: Scene) -> None:
         mark = Mark(pick.allocation.bytes, pick.allocation.predicted_loss, pick.map.digest, record)
     full = scene.speech.full_precision if scene.speech is not None else None
     drawn = front_figure(
-        scene.front, scene.curve, full, scene.shown, mark, usual_largest(scene.profile)
+        scene.front,
+        scene.curve,
+        full,
+        scene.shown,
+        mark,
+        scene.sizes.usual,
+        scene.task.menu,
     )
     st.plotly_chart(
         drawn.figure,
@@ -79,6 +85,8 @@ def draw(scene: Scene) -> None:
         )
     if scene.speech is not None:
         notes.append(f"Measured on {markdown(scene.speech.name)}; bars are 95 % intervals.")
+    if any(not scene.holds(record) for record in scene.shown):
+        notes.append("Grey maps were measured, but the chosen format cannot hold them.")
     notes.append("Click a point to pick it.")
     st.caption(" ".join(notes))
 

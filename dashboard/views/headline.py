@@ -28,11 +28,13 @@ def draw(scene: Scene) -> None:
             help="All of the model, everything counted, in MB of 10^6 bytes.",
         )
         _wer(scene)
+        grids = any(option.form == "grid" for option in found.options)
         _card(
             "Average bits",
             f"{found.avg_bits:.2f}",
-            "codes only",
-            help="Mean width of the codes over quantized weights; scales not counted.",
+            "codes only" if grids else "of weights",
+            help="Mean width of the codes over quantizable weights; "
+            + ("scales not counted." if grids else "entropy-coded, so all that they need."),
         )
         _card(
             "Stored bits",
@@ -46,7 +48,7 @@ def draw(scene: Scene) -> None:
         _card(
             "Solved in",
             f"{found.milliseconds:.0f} ms",
-            f"{len(found.bits)} layers",
+            f"{len(found.options)} layers",
             help="The solver's own time for this pick, not counting drawing.",
         )
     _identity(scene)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import streamlit as st
 
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.units import UNQUANTIZED
+from genptq_core.targets import NATIVE, TARGETS, held, usable
 
 from ..scene import Speech
 from ..state import (
@@ -19,6 +21,8 @@ from ..state import (
     POINTS_START,
     SHORT,
     SizeRange,
+    size_range,
+    widths,
 )
 
 
@@ -42,9 +46,9 @@ def remember(key: str) -> None:
 
 def _other_model() -> None:
     # The new model has sizes, widths, layers and measurements of its own.
-    for key in ("mb", "widths", "pins", "pick", "speech"):
+    for key in ("mb", "widths", "pins", "pick", "speech", "target"):
         st.session_state.pop(key, None)
-    for key in ("pick", "speech"):
+    for key in ("pick", "speech", "target"):
         remember(key)
 
 
@@ -57,6 +61,41 @@ def model(names: list[str]) -> str:
         bind="query-params",
         on_change=_other_model,
         help="Profiles in data/profiles. Add one with: python -m genptq_core profile.",
+    )
+    return chosen or names[0]
+
+
+def _other_target(profile: Profile) -> None:
+    # The new format has sizes and widths of its own; the size stays as near as it can.
+    remember("target")
+    chosen = st.session_state["target"]
+    if chosen == NATIVE:
+        st.query_params.pop("target", None)
+    if "mb" in st.session_state:
+        st.session_state["mb"] = size_range(profile, chosen).clip(st.session_state["mb"])
+    if "widths" in st.session_state:
+        low, *_, high = widths([profile.menu[column] for column in held(profile.menu, chosen)])
+        st.session_state["widths"] = (low, high)
+    unpick()
+
+
+def target(profile: Profile) -> str:
+    """The list of formats, where the profile has options for several; returns the one chosen."""
+    names = usable(profile.menu) or [NATIVE]
+    if len(names) < 2:
+        st.session_state.pop("target", None)
+        return names[0]
+    if st.session_state.get("target") not in names:
+        asked = st.query_params.get("target", "")
+        st.session_state["target"] = asked if asked in names else names[0]
+    chosen = st.selectbox(
+        "Format",
+        names,
+        format_func=lambda name: TARGETS[name].title,
+        key="target",
+        on_change=_other_target,
+        args=(profile,),
+        help="What the model is stored as. Maps are solved from the widths that it can hold.",
     )
     return chosen or names[0]
 
@@ -135,17 +174,20 @@ def budget(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
         )
 
 
-def limits(profile: Profile) -> None:
-    """Widths allowed, and pins."""
-    menu = profile.menu
+def limits(profile: Profile, menu: Sequence[Option]) -> None:
+    """Widths allowed, of those that the chosen format holds, and pins."""
+    offered = widths(menu)
     st.select_slider(
         "Widths allowed, bits",
-        menu,
-        (menu[0], menu[-1]),
+        offered,
+        (offered[0], offered[-1]),
         key="widths",
         bind="query-params",
         on_change=unpick,
-        help=f"No layer goes below the first or above the second; {UNQUANTIZED} leaves it as is.",
+        help=(
+            "No layer goes below the first or above the second; "
+            f"{UNQUANTIZED.bits} leaves it as is."
+        ),
     )
     st.text_area(
         "Pins",
@@ -156,9 +198,19 @@ def limits(profile: Profile) -> None:
         placeholder="*encoder*fc1* = 4\n*embed_tokens* = 5",
         help=(
             "One pattern = bits a line; * matches anything, later lines win. Names look like "
-            f"{profile.units[0].name}. They are listed under Table."
+            f"{profile.units[0].name}. They are listed under Table. {_pinned_to(menu)}"
         ),
     )
+
+
+def _pinned_to(menu: Sequence[Option]) -> str:
+    """What pins can ask for, in a sentence."""
+    listed = ", ".join(str(width) for width in widths(menu))
+    sizes = sorted({option.group_size for option in menu if option.form == "grid"})
+    if len(sizes) < 2:
+        return f"Widths: {listed}."
+    groups = ", ".join(str(size) for size in sizes)
+    return f"Widths: {listed}; 4/{sizes[0]} asks for groups of {sizes[0]} (of {groups})."
 
 
 def speech(sets: list[Speech]) -> Speech | None:

@@ -16,7 +16,7 @@ def draw(scene: Scene) -> None:
     if pick is None:
         return
     st.subheader("Bits per layer", anchor=False)
-    figure = layers_figure(scene.profile, pick.map.bits, pick.allocation.relaxed_bits)
+    figure = layers_figure(scene.profile, pick.map.options, pick.allocation.relaxed_bits)
     st.plotly_chart(
         figure,
         key="layers_chart",

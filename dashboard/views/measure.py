@@ -42,7 +42,7 @@ def queue_measurement(scene: Scene, manifest: str, utterances: int | None, label
                 profile=str(scene.folder),
                 profile_digest=scene.profile.digest,
                 map_digest=pick.map.digest,
-                bits=pick.map.bits,
+                options=pick.map.options,
                 manifest=str(path),
                 utterances=utterances,
                 label=label.strip()[:60],
@@ -163,7 +163,7 @@ def _title(job: jobs.Job) -> str:
     path = Path(wanted.manifest)
     speech = markdown(f"{path.parent.name}/{path.stem}")
     first = f", first {wanted.utterances}" if wanted.utterances else ""
-    return f"{name} ({widths(wanted.bits)}) on {speech}{first}"
+    return f"{name} ({widths(wanted.options)}) on {speech}{first}"
 
 
 def _status(job: jobs.Job) -> str:

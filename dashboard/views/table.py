@@ -10,7 +10,7 @@ import streamlit as st
 
 from ..scene import Scene
 from ..state import SHORT
-from ..wording import measured_name, stored_bits
+from ..wording import layout, measured_name, stored_bits
 
 
 def draw(scene: Scene) -> None:
@@ -22,8 +22,8 @@ def draw(scene: Scene) -> None:
         st.caption("None yet. Measure a pick, and it is listed here.")
     st.markdown("**Front points**")
     st.caption(
-        f"{len(scene.front.bytes)} undominated maps under these constraints, exact for the "
-        f"separable part of the loss. They dominate {100 * scene.front.hypervolume:.1f} % of the "
+        f"{len(scene.front.bytes)} undominated maps under these constraints, in this format. "
+        f"They dominate {100 * scene.front.hypervolume:.1f} % of the "
         "box of sizes and usable losses (the hypervolume)."
     )
     st.download_button(
@@ -48,6 +48,7 @@ def _measured(scene: Scene) -> pd.DataFrame:
             "utterances": m.utterances,
             "size, MB": round(m.bytes / 1e6, 2),
             "under fp32, %": round(100 * m.reduction_vs_fp32, 1),
+            "stored as": layout(m.options),
             "average bits": round(m.avg_bits, 3),
             "stored bits": round(stored_bits(m.bytes, scene.profile), 3),
             "WER, %": round(100 * m.wer, 2),
@@ -88,9 +89,12 @@ def _layers(scene: Scene) -> pd.DataFrame:
             "part": unit.part,
             "kind": unit.kind,
             "weights": unit.weights,
-            "bits": bits,
+            "bits": option.bits,
+            "group size": option.group_size,
             "continuous": None if value is None else round(value, 3),
-            "bytes": int(sizes[index, menu.index(bits)]),
+            "bytes": int(sizes[index, menu.index(option)]),
         }
-        for index, (unit, bits, value) in enumerate(zip(units, pick.map.bits, relaxed, strict=True))
+        for index, (unit, option, value) in enumerate(
+            zip(units, pick.map.options, relaxed, strict=True)
+        )
     )

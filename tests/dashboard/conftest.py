@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from genptq_core.allocation import problem, solve
 from genptq_core.bitmap import bit_map
+from genptq_core.options import Option
+from genptq_core.prediction import figures_of
 from genptq_core.profile import Profile, load_profile, save
 from genptq_core.speech import SpeechSet, load_manifest
 from genptq_core.store import Measured, ship
@@ -36,6 +39,17 @@ def profile(profiles: Path) -> Profile:
     return load_profile(profiles / "made-up")
 
 
+@pytest.fixture
+def formats(profiles: Path, demo: SpeechSet) -> Profile:
+    """That profile's place taken by one with options for two formats, measured in both."""
+    made = synthetic.profile(1, units=24, width=96, group_size=(64, 32), rates=(1.5, 2.25, 3, 4, 6))
+    made = save(made, profiles / "made-up")
+    maps = [(key,) * 24 for key in ("3/64", "4/32", "8/64", "16", "3", "4", "6")]
+    maps += [("2.25", "3") * 12, ("3/64", "4/32") * 12, ("4/64", "8/64") * 12]
+    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
+    return made
+
+
 @pytest.fixture(scope="session")
 def demo() -> SpeechSet:
     """The demo speech."""
@@ -47,35 +61,31 @@ def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]
     """Seven measured maps of the profile on the demo speech, shipped beside it."""
     task = problem(profile)
     top = int(task.cost[:, -2].sum()) + task.kept
-    maps = [(b,) * len(profile.units) for b in (3, 4, 8)]
-    maps += [
-        solve(task, int(size)).bits for size in np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
-    ]
-    made = [record(profile, bits, demo) for bits in maps]
+    maps: list[Sequence[int | Option]] = [(b,) * len(profile.units) for b in (3, 4, 8)]
+    sizes = np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
+    maps += [solve(task, int(size)).options for size in sizes]
+    made = [record(profile, widths, demo) for widths in maps]
     ship(profiles / "made-up", made)
     return made
 
 
-def record(profile: Profile, bits: tuple[int, ...], speech: SpeechSet) -> Measured:
+def record(profile: Profile, widths: Sequence[float | str | Option], speech: SpeechSet) -> Measured:
     """A made-up measurement: the lower the widths, the more words are replaced."""
-    chosen = bit_map(profile, bits)
-    task = problem(profile)
-    choice = np.array([profile.menu.index(b) for b in bits])
-    loss = float(task.loss(choice))
+    chosen = bit_map(profile, widths)
+    size, average, loss = figures_of(profile, chosen)
     rng = np.random.default_rng(5)
     references = [u.text for u in speech.utterances]
     full = [_mishear(text, 0.05, rng) for text in references]
     heard = [_mishear(text, min(0.05 + loss, 0.9), rng) for text in references]
     heard[0] = HOSTILE
     before, after = count_errors(references, full), count_errors(references, heard)
-    size = int(task.bytes(choice))
     return Measured(
-        label=HOSTILE if bits[0] == 3 else "",
+        label=HOSTILE if widths[0] == 3 else "",
         map_digest=chosen.digest,
-        bits=chosen.bits,
+        options=chosen.options,
         bytes=size,
-        avg_bits=float(task.average_bits(choice)),
-        reduction_vs_fp32=task.reduction(size),
+        avg_bits=average,
+        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
         wer=after.wer,
         wer_full_precision=before.wer,
         wer_increase=after.wer - before.wer,

@@ -152,6 +152,69 @@ def test_the_export_says_how_to_get_the_same_map(
     assert written["digest"][:10] == _map(page)
 
 
+def test_a_profile_of_one_format_asks_for_none(profile: Profile) -> None:
+    page = _page()
+    assert all(box.key != "target" for box in page.selectbox)
+
+
+def test_formats_have_maps_of_their_own(formats: Profile) -> None:
+    page = _page(tab="Table")
+    assert _errors(page) == []
+    box = page.selectbox(key="target")
+    assert box.value == "native"
+    assert page.select_slider(key="widths").value == (1.5, 16)
+    native = _map(page)
+    page.select_slider(key="widths").set_value((2.25, 4)).run()
+    assert _errors(page) == []
+    assert _map(page) != native
+    before = page.select_slider(key="mb").value
+    page.selectbox(key="target").set_value("integer").run()
+    assert _errors(page) == []
+    assert page.select_slider(key="widths").value == (2, 16)
+    sizes = size_range(formats, "integer")
+    assert page.select_slider(key="mb").value == sizes.clip(before)
+    assert page.query_params["target"] == "integer"
+    layers = page.dataframe[-1].value
+    assert set(layers["group size"]) <= {0, 32, 64}
+    assert any("Grey maps" in c.value for c in page.caption)
+    integer = _map(page)
+    page.selectbox(key="target").set_value("native").run()
+    assert _errors(page) == []
+    assert "target" not in page.query_params
+    assert integer not in (native, _map(page))
+
+
+def test_a_link_restores_the_format(formats: Profile) -> None:
+    sizes = size_range(formats, "integer")
+    size = sizes.text(sizes.values[len(sizes.values) // 3])
+    page = _page(target="integer", mb=size, pins="*fc1* = 4/32")
+    assert _errors(page) == []
+    assert page.selectbox(key="target").value == "integer"
+    again = _page(target="integer", mb=size, pins="*fc1* = 4/32")
+    assert _map(page) == _map(again) != _map(_page(target="integer", mb=size))
+    assert _errors(_page(target="toaster")) == []
+    refused = _page(target="native", pins="*fc1* = 4/32")
+    assert any("no such width" in error for error in _errors(refused))
+
+
+@pytest.mark.parametrize("target", ["native", "integer"])
+def test_the_exported_command_knows_the_format(
+    formats: Profile, tmp_path: Path, target: str
+) -> None:
+    sizes = size_range(formats, target)
+    middle = sizes.text(sizes.values[len(sizes.values) // 2])
+    pin = {"native": "*fc1* = 2.25", "integer": "*fc1* = 4/32"}[target]
+    page = _page(tab="Export", mb=middle, target=target, pins=pin)
+    command = next(c.value for c in page.code if "genptq_core solve" in c.value)
+    parts = shlex.split(command)
+    assert ("--target" in parts) == (target != "native")
+    parts[0], parts[-1] = sys.executable, str(tmp_path / "map.json")
+    subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    written = json.loads((tmp_path / "map.json").read_text())
+    assert written["digest"][:10] == _map(page)
+    assert (set(written["group_sizes"].values()) <= {0}) == (target == "native")
+
+
 def test_measuring_queues_a_job(records: list[Measured], monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[jobs.Queue] = []
     monkeypatch.setattr(jobs, "start_worker", started.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from dashboard import charts, scene, wording
 from dashboard.layer_charts import layers_figure
 from genptq_core.allocation import problem, solve
+from genptq_core.bitmap import bit_map
 from genptq_core.front import predicted_front, wer_curve
+from genptq_core.options import Option
 from genptq_core.profile import Profile
-from genptq_core.store import Measured
+from genptq_core.store import Measured, load_measured
 from genptq_core.wer import align
 
 from .conftest import HOSTILE
@@ -28,7 +31,7 @@ def drawn(profile: Profile, records: list[Measured]) -> charts.FrontFigure:
     curve = wer_curve(records, records[0].speech_digest)
     mark = charts.Mark(records[3].bytes, records[3].predicted_loss, records[3].map_digest, None)
     full = records[0].wer_full_precision
-    return charts.front_figure(front, curve, full, records, mark, 2e6)
+    return charts.front_figure(front, curve, full, records, mark, 2e6, profile.menu)
 
 
 def test_predicted_and_measured_look_unlike(drawn: charts.FrontFigure) -> None:
@@ -45,7 +48,8 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     awful = [replace(r, wer=1.3, wer_increase=1.2) for r in records[:2]]
     front = predicted_front(problem(profile))
     full = records[0].wer_full_precision
-    drawn = charts.front_figure(front, None, full, [*awful, *records[3:]], None, 2e6)
+    shown = [*awful, *records[3:]]
+    drawn = charts.front_figure(front, None, full, shown, None, 2e6, profile.menu)
     assert drawn.above == 2
     top = drawn.figure.layout.yaxis.range[1]
     assert top < 100 * (full + charts.USABLE) + 2
@@ -56,7 +60,7 @@ def test_without_measurements_the_axis_is_predicted_loss(profile: Profile) -> No
     task = problem(profile)
     found = solve(task, 2 * task.smallest)
     mark = charts.Mark(found.bytes, found.predicted_loss, "0" * 64, None)
-    drawn = charts.front_figure(predicted_front(task), None, None, [], mark, 2e6)
+    drawn = charts.front_figure(predicted_front(task), None, None, [], mark, 2e6, task.menu)
     assert drawn.figure.layout.yaxis.type == "log"
     assert "loss" in drawn.figure.layout.yaxis.title.text
 
@@ -78,15 +82,15 @@ def test_labels_from_files_are_escaped(drawn: charts.FrontFigure) -> None:
 
 
 def test_layers_keep_the_networks_order(profile: Profile) -> None:
-    bits = tuple(profile.menu[i % 3] for i in range(len(profile.units)))
-    figure = layers_figure(profile, bits, [float(b) + 0.2 for b in bits])
+    options = tuple(profile.menu[i % 3] for i in range(len(profile.units)))
+    figure = layers_figure(profile, options, [option.bits + 0.2 for option in options])
     order = list(figure.layout.xaxis.categoryarray)
     assert len(set(order)) == len(profile.units)
     heights = {}
     for bar in figure.data:
         if bar.type == "bar" and bar.yaxis == "y":
             heights |= dict(zip(bar.x, bar.y, strict=True))
-    assert [heights[label] for label in order] == list(bits)
+    assert [heights[label] for label in order] == [option.bits for option in options]
     assert {b.name for b in figure.data if b.type == "bar" and b.showlegend is not False} == {
         "Encoder",
         "Decoder",
@@ -112,11 +116,11 @@ def test_the_recommendation_says_why(profile: Profile, records: list[Measured]) 
     task = problem(profile)
     front = predicted_front(task)
     sizes = size_range(profile)
-    size, reason = scene.recommended(profile, task, front, None, sizes)
+    size, reason = scene.recommended(task, front, None, sizes)
     assert size in sizes.values
     assert "knee" in reason
     curve = wer_curve(records, records[0].speech_digest)
-    size, reason = scene.recommended(profile, task, front, curve, sizes)
+    size, reason = scene.recommended(task, front, curve, sizes)
     assert size in sizes.values
     assert "1 point" in reason or "knee" in reason
 
@@ -128,6 +132,62 @@ def test_a_measured_pick_is_bounded_by_the_best_of_its_size(
     chosen = records[1]
     pick = scene.pick_measured(task, records, chosen.map_digest[:10])
     assert pick is not None and pick.by_hand
-    assert pick.map.bits == chosen.bits
+    assert pick.map.options == chosen.options
     assert pick.allocation.lower_bound <= chosen.predicted_loss
     assert scene.pick_measured(task, records, "nothing") is None
+
+
+def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> None:
+    records = load_measured(profiles / "made-up", formats.digest)
+    for target, form in (("native", "coded"), ("integer", "grid")):
+        task = problem(formats, target=target)
+        front, full = predicted_front(task), records[0].wer_full_precision
+        easy = [replace(r, wer=full + 0.01) for r in records]
+        drawn = charts.front_figure(front, None, full, easy, None, 2e6, task.menu)
+        other = _trace(drawn.figure, "measured, other format")
+        assert other.marker.color == charts.GREY
+        mine = [t for t in drawn.figure.data if str(t.name).startswith("measured, ")]
+        assert sum(len(t.x) for t in mine) == len(records)
+        held = {r.map_digest for r in records if {o.form for o in r.options} <= {form, "half"}}
+        assert 1 < len(held) < len(records)
+        shown = {
+            row[0].removeprefix("map:") for t in mine if t is not other for row in t.customdata
+        }
+        assert shown == held
+        assert not {row[0].removeprefix("map:") for row in other.customdata} & held
+
+
+def test_a_pick_of_another_format_is_not_bounded(formats: Profile, profiles: Path) -> None:
+    records = load_measured(profiles / "made-up", formats.digest)
+    task = problem(formats, target="integer")
+    for record in records:
+        pick = scene.pick_measured(task, records, record.map_digest[:10])
+        assert pick is not None and pick.map.options == record.options
+        assert pick.bounded == scene.holds(task.menu, record.options)
+
+
+def test_layers_say_how_they_are_stored(formats: Profile) -> None:
+    keys = ("2.25", "3/64", "8/32", "16") * 6
+    options = bit_map(formats, keys).options
+    figure = layers_figure(formats, options, ())
+    bars = [b for b in figure.data if b.type == "bar" and b.yaxis == "y"]
+    text = " ".join(line for bar in bars for line in bar.customdata)
+    for option in options:
+        assert option.label in text
+    assert sorted(y for bar in bars for y in bar.y) == sorted(option.bits for option in options)
+
+
+def test_maps_in_a_few_words() -> None:
+    def of(*keys: str) -> list[Option]:
+        return [Option.parse(key) for key in keys]
+
+    assert wording.widths(of("4/64", "4/64")) == "uniform 4"
+    assert wording.widths(of("2.25", "2.25")) == "uniform 2.25"
+    assert wording.widths(of("16", "16")) == "16 bit"
+    assert wording.widths(of("4/64", "4/32")) == "4 bits"
+    assert wording.widths(of("2.25", "16", "6")) == "2.25 to 16 bits"
+    assert wording.layout(of("4/64", "16")) == "groups of 64"
+    assert wording.layout(of("4/128", "4/32", "4/64")) == "groups of 32 to 128"
+    assert wording.layout(of("2.25", "16")) == "entropy-coded"
+    assert wording.layout(of("2.25", "4/64")) == "entropy-coded and groups of 64"
+    assert wording.layout(of("16", "16")) == "16 bit"

@@ -13,10 +13,12 @@ import pytest
 
 from dashboard import jobs, worker
 from genptq_core.errors import StoreError
+from genptq_core.options import Option
 
 from .conftest import ROOT
 
-REQUEST = jobs.Request("profile", "d" * 64, "m" * 64, (3, 4), "manifest.jsonl", 8, "name")
+OPTIONS = (Option(3, 64), Option(2.25), Option(16))
+REQUEST = jobs.Request("profile", "d" * 64, "m" * 64, OPTIONS, "manifest.jsonl", 8, "name")
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_a_request_is_kept_as_it_was(queue: jobs.Queue) -> None:
 
 def test_one_worker_at_a_time(queue: jobs.Queue) -> None:
     first = queue.add(REQUEST)
-    queue.add(jobs.Request("other", "d", "m", (2,), "x", None))
+    queue.add(jobs.Request("other", "d", "m", (Option(2, 8),), "x", None))
     taken = queue.claim()
     assert taken is not None and taken.id == first
     assert queue.claim() is None

@@ -7,7 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboard import state
+from genptq_core.allocation import problem
 from genptq_core.errors import ConstraintError
+from genptq_core.options import Option
 from genptq_core.profile import Profile
 from tests.core import synthetic
 
@@ -22,6 +24,7 @@ KNOBS = state.Knobs(
     pins="*fc1* = 4\n*embed* = 5",
     pick="0123456789",
     speech="abcdef0123",
+    target="integer",
 )
 
 
@@ -37,6 +40,10 @@ def test_missing_and_malformed_parameters_come_from_the_fallback() -> None:
     assert state.from_params({}, fallback) == fallback
     bad = {"mb": ["nan"], "points": ["x"], "by": ["magic"], "widths": ["3"], "loss": [""]}
     assert state.from_params(bad, fallback) == fallback
+    for widths in (["3", "x"], ["nan", "8"], ["2", "3", "4"], ["-2", "8"], []):
+        assert state.from_params({"widths": widths}, fallback) == fallback
+    fractional = state.from_params({"widths": ["2.25", "16"]}, fallback)
+    assert (fractional.min_bits, fractional.max_bits) == (2.25, 16)
 
 
 def test_a_link_by_size_leaves_the_accuracy_out() -> None:
@@ -56,6 +63,7 @@ def test_session_and_parameters_agree() -> None:
         "pins": KNOBS.pins,
         "pick": KNOBS.pick,
         "speech": KNOBS.speech,
+        "target": KNOBS.target,
     }
     assert state.from_session(session, state.Knobs("x")) == KNOBS
 
@@ -67,13 +75,16 @@ def test_session_and_parameters_agree() -> None:
         ("*fc1* = 4", (("*fc1*", 4),)),
         ("a=2; b = 16  # note\n\n", (("a", 2), ("b", 16))),
         ("x=y=3", (("x=y", 3),)),
+        ("a = 2.25\nb=4/64", (("a", 2.25), ("b", Option(4, 64)))),
     ],
 )
-def test_pins_are_read(text: str, pins: tuple[tuple[str, int], ...]) -> None:
+def test_pins_are_read(text: str, pins: tuple[tuple[str, float | Option], ...]) -> None:
     assert state.parse_pins(text) == pins
 
 
-@pytest.mark.parametrize("text", ["foo", "= 4", "a =", "a = four", "a = -2", "a = ٤", "a = 123"])
+@pytest.mark.parametrize(
+    "text", ["foo", "= 4", "a =", "a = four", "a = -2", "a = ٤", "a = 123", "a = 4/"]
+)
 def test_bad_pins_are_refused_with_a_hint(text: str) -> None:
     with pytest.raises(ConstraintError) as caught:
         state.parse_pins(text)
@@ -104,3 +115,16 @@ def test_the_whole_menu_is_no_constraint(profile: Profile) -> None:
     assert (free.min_bits, free.max_bits, free.pins) == (None, None, ())
     some = state.constraints(state.Knobs("m", min_bits=3, max_bits=8, pins="*=4"), profile.menu)
     assert (some.min_bits, some.max_bits, some.pins) == (3, 8, (("*", 4),))
+
+
+def test_each_format_has_sizes_of_its_own(formats: Profile) -> None:
+    for target in ("native", "integer"):
+        task = problem(formats, target=target)
+        sizes = state.size_range(formats, target)
+        assert sizes.values[0] >= task.smallest / 1e6 > sizes.values[0] * 0.97
+        assert task.smallest < sizes.usual < 1e6 * sizes.values[-1]
+        assert state.widths(task.menu)[-1] == 16
+    assert state.widths(formats.menu) == (1.5, 2, 2.25, 3, 4, 6, 8, 16)
+    assert state.size_range(formats) == state.size_range(formats, "native")
+    limits = state.constraints(state.Knobs("m", min_bits=2.25, max_bits=16), formats.menu)
+    assert (limits.min_bits, limits.max_bits) == (2.25, None)
