@@ -110,7 +110,10 @@ def round_trips(driver: webdriver.Chrome, moves: int) -> np.ndarray:
     for move in range(moves):
         before = driver.execute_script(STATE)
         started = time.perf_counter()
-        slider.send_keys(Keys.ARROW_LEFT if move < moves // 2 else Keys.ARROW_RIGHT)
+        # Hidden from sight, which some drivers take for out of reach: focused, it gets the keys.
+        driver.execute_script("arguments[0].focus()", slider)
+        key = Keys.ARROW_LEFT if move < moves // 2 else Keys.ARROW_RIGHT
+        webdriver.ActionChains(driver).send_keys(key).perform()
         WebDriverWait(driver, 30, 0.005).until(
             lambda d, before=before: (
                 (now := d.execute_script(STATE))[0] != before[0] and now[1] != before[1]

@@ -3,6 +3,9 @@
     python benchmarks/measure_maps.py --profile data/profiles/whisper-tiny.en \\
         --speech MANIFEST --uniform 16,8,6,5,4,3 --average 2.75,3,3.5,4 --size-mb 18,22 --ship
 
+`--target` says which format solved maps are for; a uniform map is any option, such as 2.75 or
+4/64, and a bare width means codes before groups of 64.
+
 Each result is stored as it comes, and a map already measured on that speech is not measured
 again; `--again` takes the maps that were measured on other speech. `--ship` then writes everything
 measured to the profile's measured.json, with transcripts kept only for the demo speech, which
@@ -21,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
+    BitMap,
     Constraints,
     Measured,
     Profile,
@@ -41,27 +45,34 @@ from genptq_core.store import ship
 DEMO = "demo/manifest"
 
 
-def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, tuple[int, ...]]]:
-    """Labels and widths of the configurations to measure."""
-    task = problem(profile, Constraints(min_bits=options.min_bits))
-    note = f", at least {options.min_bits}" if options.min_bits else ""
-    maps: list[tuple[str, tuple[int, ...]]] = []
+def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, BitMap]]:
+    """Labels and maps of the configurations to measure."""
+    task = problem(profile, Constraints(min_bits=options.min_bits), target=options.target)
+    note = f", at least {options.min_bits:g}" if options.min_bits else ""
+    maps: list[tuple[str, BitMap]] = []
     for width in options.uniform:
-        label = "full precision" if width == 16 else f"uniform {int(width)}"
-        maps.append((label, (int(width),) * len(profile.units)))
+        label = "full precision" if width == "16" else f"uniform {width}"
+        maps.append((label, bit_map(profile, (width,) * len(profile.units))))
     for average in options.average:
-        maps.append((f"mixed {average:g} bits{note}", solve_average_bits(task, average).bits))
+        found = solve_average_bits(task, average)
+        maps.append((f"mixed {average:g} bits{note}", bit_map(profile, found.options)))
     for size in options.size_mb:
-        maps.append((f"mixed {size:g} MB{note}", solve(task, int(size * 1e6)).bits))
+        found = solve(task, int(size * 1e6))
+        maps.append((f"mixed {size:g} MB{note}", bit_map(profile, found.options)))
     if options.again:
-        known = {m.bits: m.label for m in load_measured(options.profile, profile.digest)}
-        maps += [(label, bits) for bits, label in known.items()]
+        known = {m.options: m.label for m in load_measured(options.profile, profile.digest)}
+        maps += [(label, bit_map(profile, ways)) for ways, label in known.items()]
     return maps
 
 
 def numbers(text: str) -> list[float]:
     """A comma-separated list."""
     return [float(part) for part in text.split(",") if part]
+
+
+def words(text: str) -> list[str]:
+    """A comma-separated list of options."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def shipped(record: Measured) -> Measured:
@@ -75,10 +86,11 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--uniform", type=numbers, default=[])
+    parser.add_argument("--uniform", type=words, default=[])
     parser.add_argument("--average", type=numbers, default=[])
     parser.add_argument("--size-mb", type=numbers, default=[])
-    parser.add_argument("--min-bits", type=int)
+    parser.add_argument("--min-bits", type=float)
+    parser.add_argument("--target", help="format of the solved maps")
     parser.add_argument("--again", action="store_true", help="maps measured on other speech")
     parser.add_argument("--ship", action="store_true")
     options = parser.parse_args()
@@ -86,8 +98,7 @@ def main() -> None:
     speech = load_manifest(options.speech, options.limit)
     model = load_model(profile.source.model)
     done = {(m.map_digest, m.speech_digest) for m in load_measured(options.profile, profile.digest)}
-    for label, bits in wanted(profile, options):
-        chosen = bit_map(profile, bits)
+    for label, chosen in wanted(profile, options):
         if (chosen.digest, speech.digest) in done:
             continue
         record = measure(model, profile, chosen, speech, label)

@@ -44,8 +44,8 @@ def markdown(profile: Profile, records: list[Measured]) -> None:
 def report(profile: Profile, records: list[Measured]) -> None:
     """Print the table and the correlations for one speech set."""
     records = sorted(records, key=lambda m: m.bytes)
-    menu = {bits: i for i, bits in enumerate(profile.menu)}
-    choices = np.array([[menu[b] for b in m.bits] for m in records])
+    menu = {option: i for i, option in enumerate(profile.menu)}
+    choices = np.array([[menu[option] for option in m.options] for m in records])
     separable = quadratic_loss(profile, shrinkage=1.0)(choices)
     curve = wer_curve(records, records[0].speech_digest)
     print(f"\n{records[0].speech}: {len(records)} maps, {records[0].utterances} utterances")

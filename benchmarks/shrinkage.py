@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from genptq_core import (
     Profile,
     QuadraticLoss,
-    choices_of,
     load_profile,
     problem,
     quadratic_loss,
@@ -46,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--target", help="format of the maps")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     rng = np.random.default_rng(0)
@@ -60,10 +60,12 @@ def main() -> None:
         for average in AVERAGES:
             inside, outside = [], []
             for chooser, judge in halves:
-                task = problem(profile, loss=part(profile, chooser, shrinkage))
+                loss = part(profile, chooser, shrinkage)
+                task = problem(profile, loss=loss, target=options.target)
                 found = solve_average_bits(task, average)
                 inside.append(found.predicted_loss)
-                choice = choices_of(task, found.bits)
+                menu = {option: i for i, option in enumerate(profile.menu)}
+                choice = np.array([menu[option] for option in found.options])
                 outside.append(float(part(profile, judge, 0.0)(choice)))
             cells.append(f"{np.mean(inside):.4f} / {np.mean(outside):.4f}")
         print(f"{shrinkage:9g}  " + "  ".join(cells), flush=True)

@@ -21,10 +21,11 @@ def main() -> None:
     """Solve and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--target", help="format of the maps")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     started = time.perf_counter()
-    task = problem(profile)
+    task = problem(profile, target=options.target)
     front = predicted_front(task)
     _ = task.gram
     setup = 1000 * (time.perf_counter() - started)
@@ -32,7 +33,8 @@ def main() -> None:
     found = [solve(task, int(b)) for b in np.geomspace(lowest, highest, 100)]
     times = np.array([a.milliseconds for a in found])
     gaps = np.array([a.gap / a.predicted_loss for a in found if a.predicted_loss > 1e-9])
-    print(f"{len(profile.units)} layers, {len(front.bytes)} points on the front")
+    size = f"{len(profile.units)} layers, {len(task.menu)} options"
+    print(f"{size}, {len(front.bytes)} points on the front")
     print(f"setting up, front included: {setup:.0f} ms")
     print(
         f"one re-solve over 100 budgets: median {np.median(times):.0f} ms, "
