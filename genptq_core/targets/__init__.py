@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConstraintError
 from ..options import Option
+from ..units import Unit
+from . import native
+
+
+def _anything(unit: Unit, option: Option) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -18,12 +24,21 @@ class Target:
         title: how the page names it.
         forms: the forms of options that it holds.
         otherwise: the forms that it holds where a profile has nothing but 16 bit of those.
+        holds: whether a unit can be stored in a way, of those forms.
+        unit_bytes: bytes of a unit stored in a way, everything that it needs included.
+        kept_bytes: bytes of all that no unit covers, of stored parameters and the units.
+        grain: what must be stored alike: "unit" (each as it likes), "parameter" (all rows of
+            one), "model" (everything).
     """
 
     name: str
     title: str
     forms: frozenset[str]
     otherwise: frozenset[str] = frozenset({"half"})
+    holds: Callable[[Unit, Option], bool] = _anything
+    unit_bytes: Callable[[Unit, Option], int] = native.unit_bytes
+    kept_bytes: Callable[[int, Sequence[Unit]], int] = native.kept_bytes
+    grain: str = "unit"
 
 
 NATIVE = "native"
@@ -60,16 +75,26 @@ def held(menu: Sequence[Option], target: str | None = None) -> list[int]:
     Raises:
         ConstraintError: there is no such target, or the profile has nothing for it.
     """
-    name = target or NATIVE
-    if name not in TARGETS:
-        raise ConstraintError(f"There is no target {name!r}.", f"Targets: {', '.join(TARGETS)}.")
-    columns = _columns(menu, TARGETS[name])
+    found = target_of(target)
+    columns = _columns(menu, found)
     if all(menu[column].form == "half" for column in columns):
         raise ConstraintError(
-            f"The profile has no option that the target {name!r} holds.",
+            f"The profile has no option that the target {found.name!r} holds.",
             f"It has options for: {', '.join(usable(menu)) or 'none'}.",
         )
     return columns
+
+
+def target_of(name: str | None = None) -> Target:
+    """The target of a name; the native one if absent.
+
+    Raises:
+        ConstraintError: there is no such target.
+    """
+    name = name or NATIVE
+    if name not in TARGETS:
+        raise ConstraintError(f"There is no target {name!r}.", f"Targets: {', '.join(TARGETS)}.")
+    return TARGETS[name]
 
 
 def _columns(menu: Sequence[Option], target: Target) -> list[int]:
