@@ -30,6 +30,9 @@ from .store import Measured
 from .units import Unit
 from .wer import NORMALIZER, count_errors, count_loops, normalize, paired_interval
 
+BATCH = 24
+"""Utterances decoded together."""
+
 METHOD = "inputs of full precision; greedy, at most 224 tokens"
 
 
@@ -167,25 +170,28 @@ def score(
             'Add "text" to its lines.',
         )
     full, reference_states = baseline(model, speech, report)
-    heard: list[Transcript] = []
+    heard: dict[int, Transcript] = {}
     total_loss, tokens = 0.0, 0
-    for start in range(0, len(speech), CHUNK):
+    # Alike in length, so that few rows of a batch wait for its longest.
+    order = sorted(range(len(speech)), key=lambda i: len(full[i].tokens))
+    for start in range(0, len(speech), BATCH):
         report(Progress("measuring", start, len(speech)))
-        part = slice(start, start + CHUNK)
-        audio = [load_audio(u) for u in speech.utterances[part]]
+        part = order[start : start + BATCH]
+        audio = [load_audio(speech.utterances[i]) for i in part]
         with torch.no_grad():
             with replaced(model, weights):
                 encoded = model.encode(audio)
-                heard += model.transcribe(encoded)
-                states = model.head_inputs(encoded, full[part])
+                heard.update(zip(part, model.transcribe(encoded), strict=True))
+                states = model.head_inputs(encoded, [full[i] for i in part])
                 changed = [model.log_probs(s) for s in states]
-            reference = [model.log_probs(s) for s in reference_states[part]]
+            reference = [model.log_probs(reference_states[i]) for i in part]
         count = sum(len(r) for r in reference)
         total_loss += divergence(reference, changed) * count
         tokens += count
     report(Progress("measuring", len(speech), len(speech)))
     full_errors = count_errors(references, [t.text for t in full])
-    errors = count_errors(references, [t.text for t in heard])
+    texts = [heard[i].text for i in range(len(speech))]
+    errors = count_errors(references, texts)
     return Score(
         wer=errors.wer,
         wer_full_precision=full_errors.wer,
@@ -193,10 +199,10 @@ def score(
         ci95=paired_interval(full_errors, errors),
         loss=total_loss / tokens,
         words=int(errors.words.sum()),
-        looped=count_loops([t.text for t in full], [t.text for t in heard]),
+        looped=count_loops([t.text for t in full], texts),
         transcripts=tuple(
-            (u.digest, a.text, b.text)
-            for u, a, b in zip(speech.utterances, full, heard, strict=True)
+            (u.digest, a.text, text)
+            for u, a, text in zip(speech.utterances, full, texts, strict=True)
         ),
     )
 
