@@ -27,7 +27,6 @@ def main() -> None:
     started = time.perf_counter()
     task = problem(profile, target=options.target)
     front = predicted_front(task)
-    _ = task.gram
     setup = 1000 * (time.perf_counter() - started)
     lowest, highest = task.smallest, 2 * profile.source.parameters
     found = [solve(task, int(b)) for b in np.geomspace(lowest, highest, 100)]

@@ -1,18 +1,18 @@
-"""Allocation: which width each unit gets, for any budget, from the profile's scores alone.
+"""Allocation: which option each unit gets, for any budget, from the profile's scores alone.
 
-With z_l a distribution over unit l's widths, the continuous problem is
+With z_l a distribution over unit l's options, the continuous problem is
 
     min  loss(z)   s.t.   kept + sum_l bytes_l . z_l <= budget,   z_l in the simplex,
 
-convex and quadratic (`prediction.QuadraticLoss`), with locks as fixed zeros. Its optimum bounds
-every integer map from below. Integer maps come from the front of the separable part
-(multiple-choice knapsack by dynamic programming over undominated states; Kellerer, Pferschy and
-Pisinger, "Knapsack Problems", 2004, chapter 11), then verified swaps under the full loss.
+convex and quadratic (`prediction.QuadraticLoss`), with locks as fixed zeros and parts with budgets
+of their own as further rows. Its optimum bounds every integer map from below. Integer maps come
+from the front of the separable part (multiple-choice knapsack by dynamic programming over
+undominated states; Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004, chapter 11), then
+verified changes and trades under the full loss.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,15 +21,19 @@ from functools import cached_property
 
 import numpy as np
 
-from .constraints import Constraints, allowed_options
+from .constraints import (
+    Constraints,
+    allowed_options,
+    part_members,
+    tied_groups,
+)
 from .errors import ConstraintError, InfeasibleError
-from .knapsack import SeparableFront, separable_front
 from .options import Option, resolve
 from .prediction import QuadraticLoss, quadratic_loss
 from .profile import Profile
-from .relaxation import Relaxed, relax
-from .search import improve, lagrangian_maps, round_down, uniform_maps
-from .targets import held
+from .relaxation import Relaxed
+from .search import Program
+from .targets import Target, held, target_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Problem:
         loss: predicted loss.
         allowed: options open to the solver, shape (units, options), bool.
         parameters: parameters of the whole model.
+        group: group of each unit, from 0; units of one group share their option, shape (units,).
+        members: the units of each part with a budget, shape (parts, units), bool.
+        most: bytes that each of those parts may take, shape (parts,), int64.
+        demands: each demand in words, and the smallest size without it, bytes.
     """
 
     menu: tuple[Option, ...]
@@ -53,6 +61,10 @@ class Problem:
     loss: QuadraticLoss
     allowed: np.ndarray
     parameters: int
+    group: np.ndarray
+    members: np.ndarray
+    most: np.ndarray
+    demands: tuple[tuple[str, int], ...] = ()
 
     @property
     def widths(self) -> np.ndarray:
@@ -60,43 +72,43 @@ class Problem:
         return np.array([option.bits for option in self.menu])
 
     @cached_property
-    def separable(self) -> np.ndarray:
-        """Loss of each option alone, infinite where it is not allowed."""
-        return np.where(self.allowed, self.loss.separable, np.inf)
+    def program(self) -> Program:
+        """What the solvers see: bytes as costs, tied units as one item."""
+        return self._program(self.cost, self.members, self.most)
 
     @cached_property
-    def gram(self) -> np.ndarray:
-        """Cross-unit terms of the loss between options, (units * widths) squared, shrunk."""
-        flat = self.loss.projections.reshape(len(self.loss.projections), -1)
-        gram = (1 - self.loss.shrinkage) * (flat.T @ flat)
-        units, widths = self.cost.shape
-        blocks = gram.reshape(units, widths, units, widths)
-        blocks[np.arange(units), :, np.arange(units), :] = 0.0
-        return gram
+    def bit_program(self) -> Program:
+        """The same with bits as costs, in thousandths: entropy codes come in fractions."""
+        thousandths = np.rint(1000 * self.widths).astype(np.int64)
+        none = np.zeros((0, len(self.weights)), dtype=bool)
+        return self._program(thousandths * self.weights[:, None], none, self.most[:0])
 
-    @cached_property
-    def states(self) -> SeparableFront:
-        """The front of the separable loss."""
-        return separable_front(self.cost, self.separable)
+    def _program(self, cost: np.ndarray, members: np.ndarray, most: np.ndarray) -> Program:
+        count = int(self.group.max()) + 1
+        if count == len(self.group):
+            return Program(cost, self.loss, self.allowed, members, most)
+        total = np.zeros((count, cost.shape[1]), dtype=np.int64)
+        np.add.at(total, self.group, cost)
+        allowed = np.ones(total.shape, dtype=bool)
+        np.logical_and.at(allowed, self.group, self.allowed)
+        first = np.unique(self.group, return_index=True)[1]
+        return Program(total, self.loss.tied(self.group), allowed, members[:, first], most)
 
     @cached_property
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Good maps of every size: the separable front's, stationary ones of the full loss, and
-        one width everywhere.
+        one option everywhere.
 
         Returns:
             Choices (maps, units), bytes (maps,), predicted loss (maps,).
         """
-        exact = self.states.choices(np.arange(len(self.states.cost)))
-        choices = np.concatenate([exact, lagrangian_maps(self), uniform_maps(self)])
+        choices = self.program.candidates[:, self.group]
         return choices, self.bytes(choices), self.loss(choices)
 
     @property
     def smallest(self) -> int:
         """Smallest size that the constraints allow, bytes."""
-        return self.kept + int(
-            np.where(self.allowed, self.cost, np.iinfo(np.int64).max).min(1).sum()
-        )
+        return self.kept + _least(self.program.cost, self.program.allowed)
 
     def bytes(self, choices: np.ndarray) -> np.ndarray:
         """Size of integer choices, shape (..., units) -> (...), bytes."""
@@ -109,6 +121,11 @@ class Problem:
     def reduction(self, size: float) -> float:
         """Share saved against float32: 1 - bytes / (4 * parameters)."""
         return 1 - size / (4 * self.parameters)
+
+    def lower_bounds(self, sizes: np.ndarray) -> np.ndarray:
+        """For each size, bytes, the predicted loss that no map of it can beat, shape (sizes,)."""
+        rooms = np.asarray(sizes, dtype=np.float64) - self.kept
+        return self.loss.growth(self.program.relaxation.bounds(rooms))
 
 
 @dataclass(frozen=True)
@@ -161,12 +178,14 @@ def problem(
 
     Raises:
         ConstraintError: a constraint is contradictory, or matches nothing.
+        InfeasibleError: a part does not fit its budget.
     """
+    constraints = constraints or Constraints()
     loss = loss or quadratic_loss(profile)
+    form = target_of(target)
     columns = held(profile.menu, target)
     menu = tuple(profile.menu[column] for column in columns)
-    loss = dataclasses.replace(loss, projections=loss.projections[:, :, columns])
-    finite = np.isfinite(loss.projections).all(axis=0)
+    finite = np.isfinite(loss.projections[:, :, columns]).all(axis=0)
     if not finite.all():
         lost = [f"{profile.units[u].name} at {menu[o].key}" for u, o in np.argwhere(~finite)]
         warnings.warn(
@@ -174,40 +193,130 @@ def problem(
             RuntimeWarning,
             stacklevel=2,
         )
-    allowed = allowed_options(profile, menu, constraints or Constraints()) & finite
+    holds = [[form.holds(unit, option) for option in menu] for unit in profile.units]
+    usable = finite & np.array(holds, dtype=bool)
+    cost = np.array(
+        [[form.unit_bytes(unit, option) for option in menu] for unit in profile.units],
+        dtype=np.int64,
+    )
+    kept = form.kept_bytes(profile.source.parameters - profile.source.derived, profile.units)
+    allowed = allowed_options(profile, menu, constraints) & usable
+    group = tied_groups(profile.units, constraints.ties, form.grain)
+    _check_open(profile, menu, allowed, group)
+    members = part_members(profile.units, constraints.budgets)
+    _check_ties(profile, members, group)
+    made = Problem(
+        menu=menu,
+        cost=cost,
+        kept=kept,
+        weights=np.array([unit.weights for unit in profile.units], dtype=np.int64),
+        loss=loss.part(columns, usable),
+        allowed=allowed,
+        parameters=profile.source.parameters,
+        group=group,
+        members=members,
+        most=np.array([most for _, most in constraints.budgets], dtype=np.int64),
+        demands=_demands(profile, menu, constraints, usable, cost, kept, form),
+    )
+    for (part, most), mine in zip(constraints.budgets, made.program.members, strict=True):
+        least = _least(made.program.cost[mine], made.program.allowed[mine])
+        if least > most:
+            raise InfeasibleError(
+                f"The {part} does not fit in {most / 1e6:.2f} MB: its weights take at least "
+                f"{least / 1e6:.2f} MB.",
+                f"Give the {part} that much, or relax what else is demanded of it.",
+                smallest=made.smallest,
+            )
+    return made
+
+
+def _least(cost: np.ndarray, allowed: np.ndarray) -> int:
+    return int(np.where(allowed, cost, np.iinfo(np.int64).max).min(axis=1).sum())
+
+
+def _check_open(
+    profile: Profile, menu: Sequence[Option], allowed: np.ndarray, group: np.ndarray
+) -> None:
+    """Make sure that every unit, and every group of them, has an option left."""
     stuck = [unit.name for unit, row in zip(profile.units, allowed, strict=True) if not row.any()]
+    hint = f"Widths on offer: {', '.join(option.key for option in menu)}."
     if stuck:
         raise ConstraintError(
             f"The constraints leave no width for {stuck[0]}"
             + (f" and {len(stuck) - 1} more." if len(stuck) > 1 else "."),
-            f"Widths on offer: {', '.join(option.key for option in menu)}.",
+            hint,
         )
-    return Problem(
-        menu=menu,
-        cost=profile.option_bytes()[:, columns],
-        kept=profile.kept_bytes,
-        weights=np.array([unit.weights for unit in profile.units], dtype=np.int64),
-        loss=dataclasses.replace(loss, projections=np.where(finite, loss.projections, 0.0)),
-        allowed=allowed,
-        parameters=profile.source.parameters,
-    )
+    for index in range(int(group.max()) + 1):
+        mine = np.flatnonzero(group == index)
+        if not allowed[mine].all(axis=0).any():
+            raise ConstraintError(
+                f"The constraints leave no common width for {profile.units[mine[0]].name} and "
+                f"{len(mine) - 1} more, which are tied.",
+                hint,
+            )
+
+
+def _check_ties(profile: Profile, members: np.ndarray, group: np.ndarray) -> None:
+    """Make sure that no tie reaches out of a part with a budget of its own."""
+    for row in members:
+        inside = np.unique(group[row])
+        across = np.flatnonzero(np.isin(group, inside) & ~row)
+        if len(across):
+            part = profile.units[int(np.flatnonzero(row)[0])].part
+            raise ConstraintError(
+                f"{profile.units[int(across[0])].name} is tied to the {part}, which has a budget "
+                "of its own.",
+                "Drop the tie or the budget.",
+            )
+
+
+def _demands(
+    profile: Profile,
+    menu: Sequence[Option],
+    constraints: Constraints,
+    usable: np.ndarray,
+    cost: np.ndarray,
+    kept: int,
+    form: Target,
+) -> tuple[tuple[str, int], ...]:
+    """Each demand in words, and the smallest size without it."""
+    found = []
+    for words, rest in constraints.without_each():
+        allowed = allowed_options(profile, menu, rest) & usable
+        group = tied_groups(profile.units, rest.ties, form.grain)
+        total = np.zeros((int(group.max()) + 1, len(menu)), dtype=np.int64)
+        np.add.at(total, group, cost)
+        together = np.ones(total.shape, dtype=bool)
+        np.logical_and.at(together, group, allowed)
+        if together.any(axis=1).all():
+            found.append((words, kept + _least(total, together)))
+    return tuple(found)
 
 
 def solve(task: Problem, budget: int) -> Allocation:
     """Best map found within a budget of bytes, with the proof of how good it can be at most.
 
     Raises:
-        InfeasibleError: even the smallest allowed map is over the budget.
+        InfeasibleError: even the smallest allowed map is over the budget; says what is to blame.
     """
     started = time.perf_counter()
     if budget < task.smallest:
         raise InfeasibleError(
             f"{budget / 1e6:.2f} MB is not feasible: the smallest size under these constraints is "
             f"{task.smallest / 1e6:.2f} MB.",
-            "Raise the size, or relax a pin or the least width.",
+            _blame(task),
             smallest=task.smallest,
         )
-    return _solve(task, task.cost, budget - task.kept, started)
+    choice, relaxed = task.program.solve(budget - task.kept)
+    return _describe(task, choice[task.group], relaxed, started)
+
+
+def _blame(task: Problem) -> str:
+    """What to do about a size that is not feasible."""
+    words, least = min(task.demands, key=lambda demand: demand[1], default=("", task.smallest))
+    if least >= task.smallest:
+        return "Raise the size."
+    return f"Raise the size, or relax {words}: without it {least / 1e6:.2f} MB are enough."
 
 
 def solve_average_bits(task: Problem, average: float) -> Allocation:
@@ -215,12 +324,17 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
 
     Raises:
         InfeasibleError: the constraints demand more bits than that.
+        ConstraintError: a part has a budget of its own.
     """
     started = time.perf_counter()
-    # In thousandths of a bit: entropy codes come in fractions, and like this all are whole.
-    code_bits = np.rint(1000 * task.widths).astype(np.int64) * task.weights[:, None]
+    if len(task.most):
+        raise ConstraintError(
+            "An average width cannot be asked for where parts have budgets in bytes.",
+            "Ask for a size.",
+        )
+    program = task.bit_program
     room = int(np.floor(1000 * average * float(task.weights.sum()) + 1e-3))
-    least = int(np.where(task.allowed, code_bits, np.iinfo(np.int64).max).min(axis=1).sum())
+    least = _least(program.cost, program.allowed)
     if room < least:
         raise InfeasibleError(
             f"{average:g} bits on average is not feasible: these constraints demand at least "
@@ -228,44 +342,18 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
             "Raise the average, or relax a pin or the least width.",
             smallest=task.smallest,
         )
-    return _solve(task, code_bits, room, started)
+    choice, relaxed = program.solve(room)
+    return _describe(task, choice[task.group], relaxed, started)
 
 
-def _solve(task: Problem, cost: np.ndarray, room: int, started: float) -> Allocation:
-    """Solve under any cost table: relax for the bound, then descend from several starts."""
-    relaxed = relax(task.loss, cost, task.allowed, room)
-    starts = [*_best_candidates(task, cost, room), round_down(task, cost, relaxed, room)]
-    found = [improve(task, cost, start, room) for start in starts]
-    choice = min(found, key=lambda c: float(task.loss(c)))
-    return describe(task, choice, relaxed, started)
-
-
-def _best_candidates(task: Problem, cost: np.ndarray, room: int) -> list[np.ndarray]:
-    """The best candidate that fits, and the best with another option of the heaviest unit.
-
-    Trades of one pair cannot pay for a change of the heaviest unit, so that is tried beforehand.
-    """
-    choices, _, loss = task.candidates
-    rows = np.arange(len(cost))
-    fits = cost[rows, choices].sum(axis=1) <= room
-    heaviest = int(task.weights.argmax())
-    starts: list[tuple[float, np.ndarray]] = []
-    for option in range(cost.shape[1]):
-        usable = np.where(fits & (choices[:, heaviest] == option), loss, np.inf)
-        best = int(usable.argmin())
-        if np.isfinite(usable[best]):
-            starts.append((float(usable[best]), choices[best]))
-    starts.sort(key=lambda start: start[0])
-    return [choice for value, choice in starts[:3] if value <= 2 * starts[0][0]]
-
-
-def describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
+def _describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
     """Gather what there is to say of a choice."""
     size, loss = int(task.bytes(choice)), float(task.loss(choice))
     bound = min(float(task.loss.growth(relaxed.lower_bound)), loss)
+    mixture = relaxed.mixture[task.group]
     return Allocation(
         options=tuple(task.menu[column] for column in choice),
-        relaxed_bits=tuple(float(b) for b in relaxed.mixture @ task.widths),
+        relaxed_bits=tuple(float(b) for b in mixture @ task.widths),
         bytes=size,
         avg_bits=float(task.average_bits(choice)),
         reduction_vs_fp32=task.reduction(size),
@@ -284,15 +372,3 @@ def choices_of(task: Problem, options: Sequence[float | str | Option]) -> np.nda
     """
     index = {option: i for i, option in enumerate(task.menu)}
     return np.array([index[resolve(task.menu, option)] for option in options], dtype=np.int64)
-
-
-__all__ = [
-    "Allocation",
-    "Constraints",
-    "Problem",
-    "choices_of",
-    "improve",
-    "problem",
-    "solve",
-    "solve_average_bits",
-]

@@ -1,4 +1,7 @@
-"""The multiple-choice knapsack: its front, and its linear relaxation."""
+"""The multiple-choice knapsack: its front, and its linear relaxation.
+
+Both answer every budget at once: a front is computed once and then looked up.
+"""
 
 from __future__ import annotations
 
@@ -6,73 +9,245 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STATES = 10_000
-"""Undominated states kept. Beyond, of each step of a ten-thousandth of the range of costs the
-best remains: with many options a unit, states would grow without end and tell no more."""
+STATES = 100_000
+"""Undominated states kept. Beyond, of each step of a hundred-thousandth of the range of costs the
+best remains: where costs share no common step, states would grow without end and tell no more."""
+
+_CELLS = 1_000_000  # of a table over costs; beyond, a list of states it is
+_WORTH = 20  # cells of a table cost as much time as one state of a list
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The states once a unit has got its option, and which option each of them took.
+
+    Attributes:
+        unit: the unit.
+        extra: cost of each of its options above the cheapest, shape (options,), int64.
+        options: option of each state.
+        cost: cost of each state, ascending; none where states are cells of a table.
+        step: cost between two cells of the table.
+    """
+
+    unit: int
+    extra: np.ndarray
+    options: np.ndarray
+    cost: np.ndarray | None
+    step: int
+
+    def option(self, cost: np.ndarray) -> np.ndarray:
+        """Options of the states of some costs."""
+        if self.cost is None:
+            return self.options[cost // self.step]
+        return self.options[np.searchsorted(self.cost, cost)]
 
 
 @dataclass(frozen=True)
 class SeparableFront:
-    """Undominated integer choices of a separable loss, by rising cost: all, up to `STATES`.
+    """Undominated integer choices of a separable loss, by rising cost.
 
     Attributes:
         cost: total bytes of the units, shape (points,), int64.
         loss: total separable loss, shape (points,), strictly falling.
-        parents, options: one array a unit, to trace choices back.
+        exact: whether no undominated choice was left out.
     """
 
     cost: np.ndarray
     loss: np.ndarray
-    parents: tuple[np.ndarray, ...]
-    options: tuple[np.ndarray, ...]
+    exact: bool
+    _stages: tuple[_Stage, ...]
+    _least: int
 
     def choices(self, points: np.ndarray) -> np.ndarray:
         """Options of some points: shape (points, units)."""
-        points = np.asarray(points)
-        out = np.empty((len(points), len(self.parents)), dtype=np.int64)
-        for unit in range(len(self.parents) - 1, -1, -1):
-            out[:, unit] = self.options[unit][points]
-            points = self.parents[unit][points]
+        left = self.cost[np.asarray(points)] - self._least
+        out = np.empty((len(left), len(self._stages)), dtype=np.int64)
+        for stage in reversed(self._stages):
+            option = stage.option(left)
+            out[:, stage.unit] = option
+            left = left - stage.extra[option]
         return out
+
+    def within(self, room: int) -> int:
+        """The best point whose cost is at most `room`; -1 if none is."""
+        return int(np.searchsorted(self.cost, room, side="right")) - 1
 
 
 def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
-    """Front of the multiple-choice knapsack, by merging undominated states unit by unit.
+    """Front of the multiple-choice knapsack, unit by unit (Kellerer, Pferschy and Pisinger,
+    "Knapsack Problems", 2004, section 11.5), every budget in one pass.
 
-    Exact as long as no more than `STATES` states are undominated.
+    States are a table over costs as long as all costs are multiples of a step that is not too
+    fine, and a list of undominated states where that is shorter. Units with the coarsest steps
+    come first, so that the table is short for most of them. Exact as long as no more than
+    `STATES` states are undominated.
 
     Args:
-        cost: bytes, shape (units, widths), int64.
-        loss: loss, shape (units, widths); infinite or NaN where an option is closed.
+        cost: bytes, shape (units, options), int64.
+        loss: loss, shape (units, options); infinite or NaN where an option is closed.
+
+    Raises:
+        ValueError: a unit has no open option.
     """
-    total, value = np.zeros(1, dtype=np.int64), np.zeros(1)
-    parents: list[np.ndarray] = []
-    options: list[np.ndarray] = []
-    for unit_cost, unit_loss in zip(cost, loss, strict=True):
-        open_ = np.flatnonzero(np.isfinite(unit_loss))
-        costs = (total[None] + unit_cost[open_, None]).ravel()
-        values = (value[None] + unit_loss[open_, None]).ravel()
-        order = np.lexsort((values, costs))
-        falling = values[order]
-        best = np.minimum.accumulate(falling)
-        keep = np.ones(len(order), dtype=bool)
-        keep[1:] = falling[1:] < best[:-1]
-        kept = _thinned(order[keep], costs)
-        parents.append(kept % len(total))
-        options.append(open_[kept // len(total)])
-        total, value = costs[kept], values[kept]
-    return SeparableFront(total, value, tuple(parents), tuple(options))
+    menus = [_menu(c, v) for c, v in zip(cost, loss, strict=True)]
+    least = sum(int(cost[unit, menu[0]]) for unit, menu in enumerate(menus))
+    extras = [cost[unit] - cost[unit, menu[0]] for unit, menu in enumerate(menus)]
+    steps = [int(np.gcd.reduce(e[menu])) for e, menu in zip(extras, menus, strict=True)]
+    total: np.ndarray | None = np.zeros(1, dtype=np.int64)
+    value, step, span, count, exact = np.zeros(1), 0, 0, 1, True
+    stages: list[_Stage] = []
+    # A unit without a choice has step 0: it comes first, at no cost.
+    for unit in sorted(range(len(menus)), key=lambda u: (steps[u] > 0, -steps[u])):
+        menu, extra = menus[unit], extras[unit]
+        finer = int(np.gcd(step, steps[unit])) or 1
+        span += int(extra[menu[-1]])
+        cells = span // finer + 1
+        if cells <= min(_CELLS, _WORTH * count):
+            value = _table(total, value, max(step, 1), finer, cells - int(extra[menu[-1]]) // finer)
+            value, options = _next_table(value, cells, extra[menu] // finer, loss[unit, menu], menu)
+            total, best = None, np.minimum.accumulate(value)
+            count = 1 + int(np.count_nonzero(best[1:] < best[:-1]))
+        else:
+            if total is None:
+                total, value = _listed(value, step)
+            total, value, options, whole = _next_list(total, value, extra[menu], loss[unit, menu])
+            options, count, exact = menu[options], len(total), exact and whole
+        step = finer
+        stages.append(_Stage(unit, extra, options, total, step))
+    if total is None:
+        total, value = _listed(value, step)
+    return SeparableFront(total + least, value, exact, tuple(stages), least)
 
 
-def _thinned(kept: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """At most about `STATES` of the states kept: the last, so the best, of each step of cost."""
-    if len(kept) <= STATES:
-        return kept
-    low, high = int(costs[kept[0]]), int(costs[kept[-1]])
-    step = (costs[kept] - low) * STATES // max(high - low, 1)
+def _menu(cost: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """A unit's undominated options, by rising cost."""
+    open_ = np.flatnonzero(np.isfinite(loss))
+    if not len(open_):
+        raise ValueError("a unit has no open option")
+    order = open_[np.lexsort((loss[open_], cost[open_]))]
+    best = np.minimum.accumulate(loss[order])
+    keep = np.ones(len(order), dtype=bool)
+    keep[1:] = loss[order][1:] < best[:-1]
+    return order[keep]
+
+
+def _table(
+    total: np.ndarray | None, value: np.ndarray, step: int, finer: int, cells: int
+) -> np.ndarray:
+    """The states as a table of so many cells, `finer` apart."""
+    if total is None and step == finer:
+        return value
+    out = np.full(cells, np.inf)
+    if total is None:
+        out[:: step // finer][: len(value)] = value
+    else:
+        out[total // finer] = value
+    return out
+
+
+def _next_table(
+    value: np.ndarray, cells: int, shifts: np.ndarray, losses: np.ndarray, menu: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The table once one more unit has got its option, and the option each cell took."""
+    out = np.full(cells, np.inf)
+    options = np.zeros(cells, dtype=np.uint16)
+    fresh, better = np.empty(len(value)), np.empty(len(value), dtype=bool)
+    for shift, loss, column in zip(shifts, losses, menu, strict=True):
+        part = slice(int(shift), int(shift) + len(value))
+        np.add(value, loss, out=fresh)
+        np.less(fresh, out[part], out=better)
+        np.copyto(out[part], fresh, where=better)
+        np.copyto(options[part], np.uint16(column), where=better)
+    return out, options
+
+
+def _listed(value: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and losses of a table's undominated cells."""
+    best = np.minimum.accumulate(value)
+    keep = np.ones(len(value), dtype=bool)
+    keep[1:] = value[1:] < best[:-1]
+    cells = np.flatnonzero(keep)
+    return cells * step, value[cells]
+
+
+def _next_list(
+    total: np.ndarray, value: np.ndarray, extra: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """The list once one more unit has got its option, the options, and whether it is all."""
+    costs = (total[None] + extra[:, None]).ravel()
+    values = (value[None] + losses[:, None]).ravel()
+    order = np.argsort(costs, kind="stable")  # quick on the sorted runs that these are
+    falling = values[order]
+    best = np.minimum.accumulate(falling)
+    keep = np.ones(len(order), dtype=bool)
+    keep[1:] = falling[1:] < best[:-1]
+    kept = order[keep]
+    ranked = costs[kept]
+    kept = kept[np.append(ranked[1:] != ranked[:-1], True)]  # of equal costs the best, so the last
+    thin = _thinned(costs[kept])
+    kept = kept if thin is None else kept[thin]
+    return costs[kept], values[kept], kept // len(total), thin is None
+
+
+def _thinned(costs: np.ndarray) -> np.ndarray | None:
+    """At most about `STATES` of the states: the last, so the best, of each step of cost."""
+    if len(costs) <= STATES:
+        return None
+    low, high = int(costs[0]), int(costs[-1])
+    step = (costs - low) * STATES // max(high - low, 1)
     last = np.append(step[1:] != step[:-1], True)
     last[0] = True  # the cheapest of all stays within reach
-    return kept[last]
+    return np.flatnonzero(last)
+
+
+@dataclass(frozen=True)
+class HullPath:
+    """The linear relaxation's optimum for every budget, along lower convex hulls.
+
+    Attributes:
+        cost: cost after each step, from that of the cheapest options on, shape (steps + 1,).
+        value: value after each step, shape (steps + 1,), falling and convex where there are no
+            caps.
+    """
+
+    cost: np.ndarray
+    value: np.ndarray
+    _start: np.ndarray
+    _unit: np.ndarray
+    _from: np.ndarray
+    _to: np.ndarray
+    _share: np.ndarray
+    _options: int
+
+    def value_at(self, room: np.ndarray | float) -> np.ndarray:
+        """Least value within budgets, which must be feasible."""
+        return np.asarray(np.interp(room, self.cost, self.value))
+
+    def mixture(self, room: float) -> np.ndarray:
+        """The mixture of least value within a budget, shape (units, options)."""
+        units = len(self._start)
+        out = np.zeros((units, self._options))
+        out[np.arange(units), self._start] = 1.0
+        whole = int(np.searchsorted(self.cost[1:], room * (1 + 1e-15), side="right"))
+        # Steps in order: a unit's last whole step says where it stands.
+        taken = np.flatnonzero(self._share[:whole] >= 1.0)
+        place = np.full(units, -1)
+        place[self._unit[taken]] = self._to[taken]
+        climbed = place >= 0
+        out[climbed] = 0.0
+        out[climbed, place[climbed]] = 1.0
+        part = [int(s) for s in np.flatnonzero(self._share[:whole] < 1.0)]
+        shares = [float(self._share[s]) for s in part]
+        if whole < len(self._unit) and self.cost[whole + 1] > self.cost[whole]:
+            left = (room - self.cost[whole]) / (self.cost[whole + 1] - self.cost[whole])
+            part.append(whole)
+            shares.append(min(max(left, 0.0), 1.0) * float(self._share[whole]))
+        for step, share in zip(part, shares, strict=True):
+            if share > 0:
+                out[self._unit[step]] = 0.0
+                out[self._unit[step], self._from[step]] = 1.0 - share
+                out[self._unit[step], self._to[step]] = share
+        return out
 
 
 class Knapsack:
@@ -80,89 +255,103 @@ class Knapsack:
 
     Sinha and Zoltners, "The Multiple-Choice Knapsack Problem" (Operations Research, 1979): after
     dropping options above each unit's lower convex hull, taking hull segments by falling
-    steepness solves the relaxation exactly, and at most one unit ends up split.
+    steepness solves the relaxation exactly, and at most one unit ends up split. With caps on
+    disjoint sets of units it still does: what a cap cuts off is skipped.
 
     Args:
-        cost: shape (units, widths), not negative.
-        allowed: shape (units, widths), at least one a unit.
+        cost: shape (units, options), not negative.
+        allowed: shape (units, options), at least one a unit.
+        caps: sets of units, shape (sets, units), bool, disjoint, and the cost each set may take.
     """
 
-    def __init__(self, cost: np.ndarray, allowed: np.ndarray) -> None:
+    def __init__(
+        self,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        caps: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         self._order = np.argsort(np.where(allowed, cost, np.inf), axis=1, kind="stable")
         self._cost = np.take_along_axis(cost.astype(np.float64), self._order, axis=1)
         self._open = np.take_along_axis(allowed, self._order, axis=1)
+        self._extra = self._cost[:, None, :] - self._cost[:, :, None]  # from i to j: [:, i, j]
+        self._later = self._extra > 0
+        self._caps = caps
 
     def minimize(self, value: np.ndarray, room: float) -> np.ndarray:
-        """The mixture of least value whose cost is at most `room` (which must be feasible).
+        """The mixture of least value whose cost is at most `room` (which must be feasible)."""
+        return self.path(value).mixture(room)
+
+    def path(self, value: np.ndarray) -> HullPath:
+        """The optimum for every budget.
 
         Args:
-            value: value of each option, shape (units, widths).
-            room: budget in the unit of the costs.
-
-        Returns:
-            Mixture, shape (units, widths).
+            value: value of each option, shape (units, options).
         """
-        units, widths = self._cost.shape
         values = np.where(self._open, np.take_along_axis(value, self._order, axis=1), np.inf)
-        hull, steep = self._hull(values)
-        mixture = np.zeros((units, widths))
-        first = hull[:, 0]
-        rows = np.arange(units)
-        mixture[rows, first] = 1.0
-        left = room - self._cost[rows, first].sum()
-        starts, ends = hull[:, :-1], hull[:, 1:]
-        unit_of, step_of = np.nonzero((ends >= 0) & (steep > 0))
-        order = np.argsort(-steep[unit_of, step_of], kind="stable")
-        unit_of, step_of = unit_of[order], step_of[order]
-        from_, to = starts[unit_of, step_of], ends[unit_of, step_of]
-        extra = self._cost[unit_of, to] - self._cost[unit_of, from_]
-        fits = np.cumsum(extra)
-        whole = int(np.searchsorted(fits, left * (1 + 1e-15), side="right"))
-        mixture[unit_of[:whole], from_[:whole]] = 0.0
-        # A unit climbs its hull step by step, so only its last step's end keeps weight.
-        last = np.full(units, -1)
-        last[unit_of[:whole]] = to[:whole]
-        climbed = last >= 0
-        mixture[climbed] = 0.0
-        mixture[rows[climbed], last[climbed]] = 1.0
-        if whole < len(extra):
-            share = (left - (fits[whole - 1] if whole else 0.0)) / extra[whole]
-            if share > 0:
-                mixture[unit_of[whole], from_[whole]] = 1.0 - share
-                mixture[unit_of[whole], to[whole]] = share
-        out = np.zeros_like(mixture)
-        np.put_along_axis(out, self._order, mixture, axis=1)
-        return out
+        rows = np.arange(len(values))
+        unit, column = np.nonzero(self._hull(values))
+        first = np.append(True, unit[1:] != unit[:-1])
+        start = column[first]
+        inner = ~first[1:]
+        climber = unit[1:][inner]
+        from_, to = column[:-1][inner], column[1:][inner]
+        saved = values[climber, from_] - values[climber, to]
+        extra = self._cost[climber, to] - self._cost[climber, from_]
+        steep = _falling(saved / extra, climber)
+        order = np.argsort(-steep, kind="stable")
+        climber, from_, to = climber[order], from_[order], to[order]
+        share = self._shares(climber, extra[order], start)
+        cost = np.append(self._cost[rows, start].sum(), share * extra[order]).cumsum()
+        worth = np.append(values[rows, start].sum(), -share * saved[order]).cumsum()
+        columns = self._order
+        return HullPath(
+            cost,
+            worth,
+            columns[rows, start],
+            climber,
+            columns[climber, from_],
+            columns[climber, to],
+            share,
+            values.shape[1],
+        )
 
-    def _hull(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower convex hull of each unit's (cost, value) points, from its cheapest option on.
+    def _hull(self, values: np.ndarray) -> np.ndarray:
+        """Which options are vertices of a unit's lower convex hull: shape (units, options), bool.
 
-        Returns:
-            Columns on the hull, shape (units, widths), -1 past its end; and steepness of the
-            step from each to the next (value saved a cost), shape (units, widths - 1).
+        Options are by rising cost. A vertex is dominated by none, and falls less steeply to every
+        dearer option than any cheaper one falls to it.
         """
-        units, widths = values.shape
-        rows = np.arange(units)
-        hull = np.full((units, widths), -1)
-        steep = np.zeros((units, max(widths - 1, 0)))
-        # Among options of the cheapest cost, start from the best one.
-        cheapest = self._cost[:, :1]
-        start = np.where(self._open & (self._cost <= cheapest), values, np.inf).argmin(axis=1)
-        hull[:, 0] = start
-        here = start.copy()
-        active = np.ones(units, dtype=bool)
-        for step in range(widths - 1):
-            extra = self._cost - self._cost[rows, here][:, None]
-            saved = values[rows, here][:, None] - values
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rate = np.where((extra > 0) & (saved > 0) & self._open, saved / extra, -np.inf)
-            # On ties the farthest option, so that collinear points make one step.
-            far = widths - 1 - rate[:, ::-1].argmax(axis=1)
-            active &= rate[rows, far] > 0
-            if not active.any():
-                break
-            hull[active, step + 1] = far[active]
-            steep[active, step] = rate[rows, far][active]
-            here = np.where(active, far, here)
-        # Along a hull steepness falls; rounding must not let a step overtake the one before it.
-        return hull, np.minimum.accumulate(steep, axis=1)
+        places = np.arange(values.shape[1])
+        tie = places[:, None] < places[None]  # of equals, the first dominates
+        same = ~self._later & ~self._later.transpose(0, 2, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drop = values[:, :, None] - values[:, None, :]  # from i to j: [:, i, j]
+            beaten = ((drop < 0) | ((drop == 0) & (tie | self._later))) & (self._later | same)
+            alive = self._open & ~beaten.any(axis=1)
+            pair = self._later & alive[:, :, None] & alive[:, None, :]
+            slope = np.where(pair, drop / self._extra, np.nan)
+            onward = np.where(pair, slope, -np.inf).max(axis=2)
+            arrived = np.where(pair, slope, np.inf).min(axis=1)
+        return np.asarray(alive & (onward < arrived))
+
+    def _shares(self, unit: np.ndarray, extra: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Of each step, the part that the caps leave."""
+        share = np.ones(len(unit))
+        if self._caps is None:
+            return share
+        rows = np.arange(len(start))
+        for members, most in zip(*self._caps, strict=True):
+            mine = members[unit]
+            left = most - float(self._cost[rows, start][members].sum())
+            before = np.cumsum(extra[mine]) - extra[mine]
+            share[mine] = np.clip((left - before) / extra[mine], 0.0, 1.0)
+        return share
+
+
+def _falling(steep: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Along a hull steepness falls; rounding must not let a step overtake the one before it."""
+    wrong = np.flatnonzero((unit[1:] == unit[:-1]) & (steep[1:] > steep[:-1]))
+    for owner in np.unique(unit[wrong]):
+        mine = unit == owner
+        steep[mine] = np.minimum.accumulate(steep[mine])
+    return steep

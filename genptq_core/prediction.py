@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +23,7 @@ exploits whatever noise cancels: `benchmarks/shrinkage.py` shows it on held-out 
 """
 
 _LARGEST_CORRECTION = 6.0
+_FEW = 16  # choices gathered at once; of more, a unit at a time takes less memory
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,51 @@ class QuadraticLoss:
         projections: A, shape (rows, units, options), float64.
         shrinkage: rho, in [0, 1]; 1 leaves the separable part alone.
         growth: from second order to the whole loss; it rises, so solvers need only see q.
+        apart: d of units that are tied into one, the sum of theirs, shape (units, options); absent
+            where none are.
     """
 
     projections: np.ndarray
     shrinkage: float = SHRINKAGE
     growth: Growth = Growth()
+    apart: np.ndarray | None = None
 
-    @property
+    @cached_property
+    def diagonal(self) -> np.ndarray:
+        """d, shape (units, options)."""
+        return self._alone if self.apart is None else self.apart
+
+    @cached_property
     def separable(self) -> np.ndarray:
-        """Second-order loss of each option alone, d: shape (units, options)."""
-        return 0.5 * np.einsum("ruo,ruo->uo", self.projections, self.projections)
+        """Second-order loss of each option alone: shape (units, options)."""
+        return np.asarray((1 - self.shrinkage) * self._alone + self.shrinkage * self.diagonal)
+
+    @cached_property
+    def _alone(self) -> np.ndarray:
+        return np.asarray(0.5 * np.einsum("ruo,ruo->uo", self.projections, self.projections))
+
+    def tied(self, group: np.ndarray) -> QuadraticLoss:
+        """The loss where units of one group share their option.
+
+        Args:
+            group: group of each unit, from 0, shape (units,).
+        """
+        count = int(group.max()) + 1
+        rows, _, options = self.projections.shape
+        projections, diagonal = np.zeros((count, rows, options)), np.zeros((count, options))
+        np.add.at(projections, group, self.projections.transpose(1, 0, 2))
+        np.add.at(diagonal, group, self.diagonal)
+        return QuadraticLoss(projections.transpose(1, 0, 2), self.shrinkage, self.growth, diagonal)
+
+    def part(self, columns: Sequence[int], usable: np.ndarray) -> QuadraticLoss:
+        """The loss over some options, those that are not usable costing nothing.
+
+        Args:
+            columns: options to keep.
+            usable: shape (units, columns), bool.
+        """
+        projections = np.where(usable, self.projections[:, :, columns], 0.0)
+        return QuadraticLoss(projections, self.shrinkage, self.growth)
 
     def __call__(self, choices: np.ndarray) -> np.ndarray:
         """Loss of integer choices.
@@ -79,13 +116,16 @@ class QuadraticLoss:
         choices = np.asarray(choices)
         flat = choices.reshape(-1, choices.shape[-1])
         units = np.arange(flat.shape[1])
-        diagonal = self.separable[units, flat].sum(axis=1)
+        diagonal = self.diagonal[units, flat].sum(axis=1)
         out = np.empty(len(flat))
         for start in range(0, len(flat), 1024):
             part = flat[start : start + 1024]
-            total = np.zeros((len(part), len(self.projections)))
-            for unit in units:
-                total += self.projections[:, unit, part[:, unit]].T
+            if len(part) < _FEW:
+                total = self.projections[:, units, part].sum(axis=2).T
+            else:
+                total = np.zeros((len(part), len(self.projections)))
+                for unit in units:
+                    total += self.projections[:, unit, part[:, unit]].T
             out[start : start + 1024] = 0.5 * np.einsum("nr,nr->n", total, total)
         second = (1 - self.shrinkage) * out + self.shrinkage * diagonal
         return self.growth(second).reshape(choices.shape[:-1])

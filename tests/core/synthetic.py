@@ -225,6 +225,9 @@ def raw_problem(
         loss=QuadraticLoss(np.asarray(projections, dtype=np.float64), shrinkage),
         allowed=np.ones(cost.shape, dtype=bool) if allowed is None else allowed,
         parameters=10 * count,
+        group=np.arange(count),
+        members=np.zeros((0, count), dtype=bool),
+        most=np.zeros(0, dtype=np.int64),
     )
 
 

@@ -205,11 +205,9 @@ def test_separable_front_is_in_order_and_traces_back(
     units = np.arange(len(cost))
     assert allowed[units, choices].all()
     np.testing.assert_array_equal(cost[units, choices].sum(axis=1), front.cost)
-    # Summed in the same order, so to the last bit.
-    added = np.zeros(len(choices))
-    for unit in units:
-        added = added + value[unit, choices[:, unit]]
-    np.testing.assert_array_equal(added, front.loss)
+    np.testing.assert_allclose(
+        value[units, choices].sum(axis=1), front.loss, rtol=1e-12, atol=1e-12
+    )
     some = np.array([len(front.cost) - 1, 0])
     np.testing.assert_array_equal(front.choices(some), choices[some])
 
@@ -248,9 +246,29 @@ def test_separable_front_is_the_integer_optimum_at_any_budget(seed: int) -> None
 
 
 def test_a_unit_without_open_options_has_no_front() -> None:
-    front = separable_front(np.array([[1, 2], [1, 2]]), np.array([[1.0, 0.5], [np.nan, np.inf]]))
-    assert len(front.cost) == 0
-    assert front.choices(np.arange(0)).shape == (0, 2)
+    with pytest.raises(ValueError, match="no open option"):
+        separable_front(np.array([[1, 2], [1, 2]]), np.array([[1.0, 0.5], [np.nan, np.inf]]))
+
+
+@pytest.mark.parametrize("coarse", [1, 96, 4608])
+def test_tables_and_lists_of_states_agree(coarse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs in steps make tables; without room for tables the same front comes of lists."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        steps = rng.choice([1, 4, 12], size=(14, 1)) * coarse
+        cost = np.cumsum(rng.integers(1, 9, size=(14, 6)), axis=1) * steps
+        loss = np.exp(rng.normal(size=(14, 1)) - np.arange(6)) * rng.uniform(0.5, 2, size=(14, 6))
+        with monkeypatch.context() as patch:
+            patch.setattr(knapsack, "_CELLS", 0)
+            lists = separable_front(cost, loss)
+        tables = separable_front(cost, loss)
+        assert tables.exact
+        assert lists.exact
+        np.testing.assert_array_equal(tables.cost, lists.cost)
+        np.testing.assert_allclose(tables.loss, lists.loss, rtol=1e-12)
+        for front in (tables, lists):
+            choices = front.choices(np.arange(len(front.cost)))
+            np.testing.assert_array_equal(cost[np.arange(14), choices].sum(axis=1), front.cost)
 
 
 def test_too_many_states_are_thinned_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
