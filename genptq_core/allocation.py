@@ -31,8 +31,9 @@ from .errors import ConstraintError, InfeasibleError
 from .options import Option, resolve
 from .prediction import QuadraticLoss, quadratic_loss
 from .profile import Profile
+from .program import Program
 from .relaxation import Relaxed
-from .search import Program
+from .search import Search
 from .targets import Target, held, target_of
 
 
@@ -72,16 +73,17 @@ class Problem:
         return np.array([option.bits for option in self.menu])
 
     @cached_property
-    def program(self) -> Program:
-        """What the solvers see: bytes as costs, tied units as one item."""
-        return self._program(self.cost, self.members, self.most)
+    def search(self) -> Search:
+        """The search with bytes as costs, tied units as one item."""
+        return Search(self._program(self.cost, self.members, self.most))
 
     @cached_property
-    def bit_program(self) -> Program:
+    def bit_search(self) -> Search:
         """The same with bits as costs, in thousandths: entropy codes come in fractions."""
         thousandths = np.rint(1000 * self.widths).astype(np.int64)
         none = np.zeros((0, len(self.weights)), dtype=bool)
-        return self._program(thousandths * self.weights[:, None], none, self.most[:0])
+        cost = thousandths * self.weights[:, None]
+        return Search(self._program(cost, none, self.most[:0]))
 
     def _program(self, cost: np.ndarray, members: np.ndarray, most: np.ndarray) -> Program:
         count = int(self.group.max()) + 1
@@ -102,13 +104,13 @@ class Problem:
         Returns:
             Choices (maps, units), bytes (maps,), predicted loss (maps,).
         """
-        choices = self.program.candidates[:, self.group]
+        choices = self.search.candidates[:, self.group]
         return choices, self.bytes(choices), self.loss(choices)
 
     @property
     def smallest(self) -> int:
         """Smallest size that the constraints allow, bytes."""
-        return self.kept + _least(self.program.cost, self.program.allowed)
+        return self.kept + _least(self.search.program)
 
     def bytes(self, choices: np.ndarray) -> np.ndarray:
         """Size of integer choices, shape (..., units) -> (...), bytes."""
@@ -125,7 +127,7 @@ class Problem:
     def lower_bounds(self, sizes: np.ndarray) -> np.ndarray:
         """For each size, bytes, the predicted loss that no map of it can beat, shape (sizes,)."""
         rooms = np.asarray(sizes, dtype=np.float64) - self.kept
-        return self.loss.growth(self.program.relaxation.bounds(rooms))
+        return self.loss.growth(self.search.relaxation.bounds(rooms))
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,8 @@ def problem(
         most=np.array([most for _, most in constraints.budgets], dtype=np.int64),
         demands=_demands(profile, menu, constraints, usable, cost, kept, form),
     )
-    for (part, most), mine in zip(constraints.budgets, made.program.members, strict=True):
-        least = _least(made.program.cost[mine], made.program.allowed[mine])
+    for (part, most), mine in zip(constraints.budgets, made.search.program.members, strict=True):
+        least = _least(made.search.program, mine)
         if least > most:
             raise InfeasibleError(
                 f"The {part} does not fit in {most / 1e6:.2f} MB: its weights take at least "
@@ -230,8 +232,10 @@ def problem(
     return made
 
 
-def _least(cost: np.ndarray, allowed: np.ndarray) -> int:
-    return int(np.where(allowed, cost, np.iinfo(np.int64).max).min(axis=1).sum())
+def _least(program: Program, items: np.ndarray | slice = slice(None)) -> int:
+    """The least cost of some items."""
+    open_ = np.where(program.allowed[items], program.cost[items], np.iinfo(np.int64).max)
+    return int(open_.min(axis=1).sum())
 
 
 def _check_open(
@@ -289,7 +293,8 @@ def _demands(
         together = np.ones(total.shape, dtype=bool)
         np.logical_and.at(together, group, allowed)
         if together.any(axis=1).all():
-            found.append((words, kept + _least(total, together)))
+            open_ = np.where(together, total, np.iinfo(np.int64).max)
+            found.append((words, kept + int(open_.min(axis=1).sum())))
     return tuple(found)
 
 
@@ -307,7 +312,7 @@ def solve(task: Problem, budget: int) -> Allocation:
             _blame(task),
             smallest=task.smallest,
         )
-    choice, relaxed = task.program.solve(budget - task.kept)
+    choice, relaxed = task.search.solve(budget - task.kept)
     return _describe(task, choice[task.group], relaxed, started)
 
 
@@ -332,9 +337,9 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
             "An average width cannot be asked for where parts have budgets in bytes.",
             "Ask for a size.",
         )
-    program = task.bit_program
+    search = task.bit_search
     room = int(np.floor(1000 * average * float(task.weights.sum()) + 1e-3))
-    least = _least(program.cost, program.allowed)
+    least = _least(search.program)
     if room < least:
         raise InfeasibleError(
             f"{average:g} bits on average is not feasible: these constraints demand at least "
@@ -342,7 +347,7 @@ def solve_average_bits(task: Problem, average: float) -> Allocation:
             "Raise the average, or relax a pin or the least width.",
             smallest=task.smallest,
         )
-    choice, relaxed = program.solve(room)
+    choice, relaxed = search.solve(room)
     return _describe(task, choice[task.group], relaxed, started)
 
 

@@ -1,72 +1,42 @@
-"""Search for integer maps: stationary ones of many prices, descent by changes and trades."""
+"""Search for integer maps: good starts for every budget, then descent from the best of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from .descent import improve
 from .knapsack import SeparableFront, separable_front
-from .prediction import QuadraticLoss
+from .program import Program
 from .relaxation import Relaxation, Relaxed
 
-_LEAST = 1e-12  # improvements below are rounding
-_FIRST, _ROWS = 8, 64  # changes whose trades are looked at together, first and later
-_STEPS = 16
-_SMALL = 500  # options in all, up to which every start is traded on
-_CLOSE = 1.02  # starts with a loss farther from the best start's are not worth a descent
 _DRAWN = 2000  # points of the separable front among the candidates
 _PRICES = 160
+_SMALL = 500  # options in all, up to which every start is traded on
+_CLOSE = 1.02  # starts with a loss farther from the best start's are not worth a descent
 
 
-@dataclass(frozen=True)
-class Program:
-    """One option for each item, costs within budgets, least loss: what the solvers see.
+class Search:
+    """What is computed once for a programme, to solve it for any budget.
 
-    Attributes:
-        cost: of every option, shape (items, options), int64.
-        loss: predicted loss over them.
-        allowed: options open, shape (items, options), bool, at least one an item.
-        members: disjoint sets of items with budgets of their own, shape (sets, items), bool.
-        most: the cost that each set may take, shape (sets,), int64.
+    Args:
+        program: the programme.
     """
 
-    cost: np.ndarray
-    loss: QuadraticLoss
-    allowed: np.ndarray
-    members: np.ndarray
-    most: np.ndarray
-
-    @cached_property
-    def separable(self) -> np.ndarray:
-        """Second-order loss of each option alone, infinite where it is closed."""
-        return np.where(self.allowed, self.loss.separable, np.inf)
-
-    @cached_property
-    def columns(self) -> np.ndarray:
-        """A column of the loss's projections an option, scaled so that products are cross terms:
-        shape (items * options, rows)."""
-        rows = self.loss.projections.reshape(len(self.loss.projections), -1)
-        return np.ascontiguousarray(np.sqrt(1 - self.loss.shrinkage) * rows.T)
-
-    @cached_property
-    def own(self) -> np.ndarray:
-        """Products between options of one item: shape (items, options, options)."""
-        items, options = self.cost.shape
-        mine = self.columns.reshape(items, options, -1)
-        return np.asarray(np.matmul(mine, mine.transpose(0, 2, 1)))
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
     @cached_property
     def states(self) -> SeparableFront:
         """The front of the separable loss."""
-        return separable_front(self.cost, self.separable)
+        return separable_front(self.program.cost, self.program.separable)
 
     @cached_property
     def relaxation(self) -> Relaxation:
         """The continuous domain."""
-        caps = (self.members, self.most) if len(self.most) else None
-        return Relaxation(self.loss, self.cost, self.allowed, caps)
+        caps = (self.program.members, self.program.most) if len(self.program.most) else None
+        return Relaxation(self.program.loss, self.program.cost, self.program.allowed, caps)
 
     @cached_property
     def candidates(self) -> np.ndarray:
@@ -74,9 +44,13 @@ class Program:
         the full loss, and one option everywhere. Those that keep the sets' budgets."""
         count = len(self.states.cost)
         points = np.unique(np.linspace(0, count - 1, min(count, _DRAWN)).astype(np.int64))
-        found = [self.states.choices(points), lagrangian_maps(self), uniform_maps(self)]
+        found = [
+            self.states.choices(points),
+            lagrangian_maps(self.program),
+            uniform_maps(self.program),
+        ]
         choices = np.concatenate(found)
-        return choices[self.keeps(choices)]
+        return choices[self.program.keeps(choices)]
 
     @cached_property
     def starts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -85,8 +59,10 @@ class Program:
         Trades of one pair cannot pay for a change of the heaviest item, so that is tried first.
         """
         choices = self.candidates
-        cost, loss = self.total(choices), self.loss(choices)
-        heaviest = int(np.ptp(np.where(self.allowed, self.cost, 0), axis=1).argmax())
+        cost, loss = self.program.total(choices), self.program.loss(choices)
+        heaviest = int(
+            np.ptp(np.where(self.program.allowed, self.program.cost, 0), axis=1).argmax()
+        )
         found = []
         for option in np.unique(choices[:, heaviest]):
             mine = np.flatnonzero(choices[:, heaviest] == option)
@@ -97,27 +73,18 @@ class Program:
             found.append((cost[mine], best, lowest))
         return found
 
-    def total(self, choices: np.ndarray) -> np.ndarray:
-        """Cost of choices, shape (..., items) -> (...)."""
-        return self.cost[np.arange(len(self.cost)), choices].sum(axis=-1)
-
-    def keeps(self, choices: np.ndarray) -> np.ndarray:
-        """Whether choices keep the sets' budgets, shape (..., items) -> (...)."""
-        each = self.cost[np.arange(len(self.cost)), choices]
-        return np.asarray((each @ self.members.T <= self.most).all(axis=-1))
-
     def solve(self, room: int) -> tuple[np.ndarray, Relaxed]:
         """The best choice found within a budget, and the continuous one that bounds it."""
         relaxed = self.relaxation.at(room)
-        starts = [improve(self, s, room, trades=False) for s in self._starts(relaxed, room)]
-        starts.sort(key=lambda choice: float(self.loss(choice)))
+        starts = [improve(self.program, s, room, trades=False) for s in self._starts(relaxed, room)]
+        starts.sort(key=lambda choice: float(self.program.loss(choice)))
         # Trades take most of the time, and lead from close starts to losses that are closer still.
-        found = [improve(self, start, room) for start in starts[: 1 if self._large else 4]]
-        return min(found, key=lambda c: float(self.loss(c))), relaxed
+        found = [improve(self.program, start, room) for start in starts[: 1 if self._large else 4]]
+        return min(found, key=lambda c: float(self.program.loss(c))), relaxed
 
     @property
     def _large(self) -> bool:
-        return self.cost.size > _SMALL
+        return self.program.cost.size > _SMALL
 
     def _starts(self, relaxed: Relaxed, room: int) -> list[np.ndarray]:
         known: list[tuple[float, np.ndarray]] = []
@@ -128,11 +95,11 @@ class Program:
         exact = self.states.within(room)
         if exact >= 0:
             choice = self.states.choices(np.array([exact]))[0]
-            if self.keeps(choice):
-                known.append((float(self.loss(choice)), choice))
+            if self.program.keeps(choice):
+                known.append((float(self.program.loss(choice)), choice))
         known.sort(key=lambda start: start[0])
         starts = [choice for value, choice in known[:3] if value <= _CLOSE * known[0][0]]
-        rounded = round_down(self, relaxed, room)
+        rounded = round_down(self.program, relaxed, room)
         return starts if rounded is None else [*starts, rounded]
 
 
@@ -161,7 +128,7 @@ def lagrangian_maps(task: Program, steps: int = _PRICES) -> np.ndarray:
         return np.empty((0, items), dtype=np.int64)
     prices = np.geomspace(float(rate.max()) * 100, float(rate.min()) / 100, steps)
     choice = np.where(task.allowed, task.cost, np.iinfo(np.int64).max).argmin(axis=1)
-    slope = _slope(task, choice)
+    slope = task.slope(choice)
     maps = []
     for price in prices:
         for _ in range(30):
@@ -173,160 +140,15 @@ def lagrangian_maps(task: Program, steps: int = _PRICES) -> np.ndarray:
                 break
             fresh = choice.copy()
             fresh[changed] = best[changed]
-            moved = _moved(task, choice, fresh, changed)
             # All at once if they help together, which they mostly do; else the best of them.
-            hope = float(gain[changed].sum())
-            crossed = 0.5 * float(moved @ moved) - 0.5 * float(_each(task, choice, fresh, changed))
-            if crossed > 0.5 * hope:
+            if task.crossed(choice, fresh, changed) > 0.5 * float(gain[changed].sum()):
                 changed = changed[[int(gain[changed].argmax())]]
                 fresh = choice.copy()
                 fresh[changed] = best[changed]
-                moved = _moved(task, choice, fresh, changed)
-            slope = _after(task, slope, choice, fresh, changed, moved)
+            slope = task.slope_after(slope, choice, fresh, changed)
             choice = fresh
         maps.append(choice.copy())
     return np.unique(np.array(maps), axis=0)
-
-
-def _slope(task: Program, choice: np.ndarray) -> np.ndarray:
-    """Loss of each option given the rest, up to a constant an item: shape (items, options)."""
-    items, options = task.cost.shape
-    rows = np.arange(items)
-    total = task.columns[rows * options + choice].sum(axis=0)
-    pull = (task.columns @ total).reshape(items, options) - task.own[rows, choice]
-    return np.asarray(task.separable + pull)
-
-
-def _moved(task: Program, old: np.ndarray, new: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """How a change of some items moves the sum of chosen columns: shape (rows,)."""
-    options = task.cost.shape[1]
-    there, here = items * options + new[items], items * options + old[items]
-    return np.asarray((task.columns[there] - task.columns[here]).sum(axis=0))
-
-
-def _each(task: Program, old: np.ndarray, new: np.ndarray, items: np.ndarray) -> float:
-    """Sum of the squared lengths of the items' own moves."""
-    own = task.own[items]
-    at = np.arange(len(items))
-    a, b = old[items], new[items]
-    return float((own[at, a, a] + own[at, b, b] - 2 * own[at, a, b]).sum())
-
-
-def _after(
-    task: Program,
-    slope: np.ndarray,
-    old: np.ndarray,
-    new: np.ndarray,
-    items: np.ndarray,
-    moved: np.ndarray,
-) -> np.ndarray:
-    """The slope after a change of some items."""
-    slope = slope + (task.columns @ moved).reshape(slope.shape)
-    slope[items] -= task.own[items, new[items]] - task.own[items, old[items]]
-    return slope
-
-
-def improve(task: Program, choice: np.ndarray, room: int, *, trades: bool = True) -> np.ndarray:
-    """Descend by changing one item, or trading between two, while the budgets hold.
-
-    Args:
-        task: the programme.
-        choice: a feasible start, shape (items,).
-        room: budget for the items together.
-        trades: whether to trade too.
-
-    Returns:
-        A choice that no single change and no trade improves, within the budgets.
-    """
-    items, options = task.cost.shape
-    rows = np.arange(items)
-    choice = choice.copy()
-    owner = np.repeat(rows, options)
-    slope = _slope(task, choice)
-    set_of = np.full(items, -1)
-    for index, members in enumerate(task.members):
-        set_of[members] = index
-    for _ in range(4 * items):
-        gain = (slope - slope[rows, choice][:, None]).ravel()
-        extra = (task.cost - task.cost[rows, choice][:, None]).ravel()
-        each = task.cost[rows, choice]
-        spare = room - int(each.sum())
-        # One more set, of no budget, for the items that are in none.
-        left = np.append(task.most - task.members @ each, np.iinfo(np.int64).max)[set_of[owner]]
-        better = np.flatnonzero(gain < -_LEAST)
-        fits = (extra[better] <= spare) & (extra[better] <= left[better])
-        if fits.any():
-            moves = [int(better[fits][gain[better][fits].argmin()])]
-        else:
-            # No single change fits, so one must pay for another.
-            moves = _trade(task, choice, better, gain, extra, spare, left, set_of) if trades else []
-        if not moves:
-            return choice
-        fresh = choice.copy()
-        for move in moves:
-            fresh[owner[move]] = move % options
-        changed = owner[moves]
-        moved = _moved(task, choice, fresh, changed)
-        slope = _after(task, slope, choice, fresh, changed, moved)
-        choice = fresh
-    return choice
-
-
-def _trade(
-    task: Program,
-    choice: np.ndarray,
-    better: np.ndarray,
-    gain: np.ndarray,
-    extra: np.ndarray,
-    spare: int,
-    left: np.ndarray,
-    set_of: np.ndarray,
-) -> list[int]:
-    """A change for the better and one that pays for it, which help together; or none.
-
-    Changes by D and E in two items meet in <D, E>, which is at most |D| |E| in size: most changes
-    find none to pay for them, and only the others are looked at, the most promising first.
-    """
-    options = task.cost.shape[1]
-    cheaper = np.flatnonzero((extra < 0) & np.isfinite(gain))
-    if not len(cheaper) or not len(better):
-        return []
-    cheaper = cheaper[np.argsort(extra[cheaper], kind="stable")]
-    here = np.arange(len(choice)) * options + choice
-    square = task.own[:, np.arange(options), np.arange(options)]  # |column|^2
-    from_here = task.own[np.arange(len(choice)), choice]
-    reach = square + np.take_along_axis(square, choice[:, None], axis=1) - 2 * from_here
-    reach = np.sqrt(np.maximum(reach, 0.0)).ravel()  # |D| of every change
-    # The least that a change of some reach and one that can pay for it come to, a step of reach.
-    low, high = float(reach[better].min()), float(reach[better].max())
-    steps = np.linspace(low**0.5, high**0.5, _STEPS) ** 2
-    steps[-1] = high
-    least = np.minimum.accumulate(gain[cheaper] - steps[:, None] * reach[cheaper], axis=1)
-    paying = np.searchsorted(extra[cheaper], spare - extra[better], side="right")
-    better, paying = better[paying > 0], paying[paying > 0]
-    step = np.searchsorted(steps[:-1], reach[better])
-    hope = gain[better] + least[step, paying - 1]
-    better, hope = better[hope < -_LEAST], hope[hope < -_LEAST]
-    better = better[np.argsort(hope, kind="stable")]
-    start = 0
-    while start < len(better):
-        # The first few rows nearly always hold the trade, if there is one.
-        first = better[start : start + (_ROWS if start else _FIRST)]
-        start += len(first)
-        mine = task.columns[first] - task.columns[here[first // options]]
-        met = mine @ task.columns.T
-        meet = met[:, cheaper] - met[:, here[cheaper // options]]
-        one, other = first[:, None] // options, cheaper // options
-        fits = extra[first][:, None] + extra[cheaper] <= spare
-        fits &= one != other
-        together = (set_of[one] == set_of[other]) & (set_of[one] >= 0)
-        own = extra[first][:, None] + np.where(together, extra[cheaper], 0)
-        fits &= own <= left[first][:, None]
-        pair = np.where(fits, gain[first][:, None] + gain[cheaper] + meet, np.inf)
-        best = int(pair.argmin())
-        if pair.ravel()[best] < -_LEAST:
-            return [int(first[best // len(cheaper)]), int(cheaper[best % len(cheaper)])]
-    return []
 
 
 def round_down(task: Program, relaxed: Relaxed, room: int) -> np.ndarray | None:

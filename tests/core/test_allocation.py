@@ -18,10 +18,10 @@ from genptq_core.allocation import (
     solve_average_bits,
 )
 from genptq_core.constraints import Constraints
+from genptq_core.descent import improve
 from genptq_core.errors import ConstraintError, InfeasibleError
 from genptq_core.options import UNQUANTIZED, Option, resolve
 from genptq_core.prediction import QuadraticLoss, quadratic_loss
-from genptq_core.search import improve
 from tests.core import synthetic
 
 
@@ -153,10 +153,10 @@ def test_close_to_the_best_map_of_all() -> None:
 
 def test_the_front_of_a_separable_loss_is_met_exactly() -> None:
     task = synthetic.problem(3, units=10, shrinkage=1.0)
-    for index in range(0, len(task.program.states.cost), 7):
-        budget = task.kept + int(task.program.states.cost[index])
+    for index in range(0, len(task.search.states.cost), 7):
+        budget = task.kept + int(task.search.states.cost[index])
         assert solve(task, budget).predicted_loss == pytest.approx(
-            float(task.loss.growth(task.program.states.loss[index])), rel=1e-9
+            float(task.loss.growth(task.search.states.loss[index])), rel=1e-9
         )
 
 
@@ -305,7 +305,7 @@ def test_improve_only_improves(task: Problem, place: float) -> None:
     room = int((task.smallest + place * (_largest(task) - task.smallest)) - task.kept)
     start = np.where(task.allowed, task.cost, task.cost.max() + 1).argmin(axis=1)
     before = start.copy()
-    found = improve(task.program, start, room)
+    found = improve(task.search.program, start, room)
     np.testing.assert_array_equal(start, before)
     assert task.bytes(found) <= task.kept + room
     low = float(task.loss(start))
@@ -327,7 +327,7 @@ def test_trades_are_found_from_a_poor_start(shared: float) -> None:
         cheapest = task.cost.argmin(axis=1)
         for place in (0.1, 0.2, 0.35):
             budget = int(task.smallest + place * (_largest(task) - task.smallest))
-            found = improve(task.program, cheapest, budget - task.kept)
+            found = improve(task.search.program, cheapest, budget - task.kept)
             _check_settled(task, found, budget)
 
 

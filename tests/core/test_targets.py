@@ -95,7 +95,7 @@ def test_uniform_maps_are_nearest_in_bytes() -> None:
     task = problem(made, Constraints(((name, 4),)), target="integer")
     stored = task.cost[0] / task.weights[0]
     for column, wanted in enumerate(task.menu):
-        row = uniform_maps(task.program)[column]
+        row = uniform_maps(task.search.program)[column]
         assert (row[1:] == column).all()
         assert task.menu[row[0]].bits == 4
         distance = np.abs(stored - stored[column])
