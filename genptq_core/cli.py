@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import bitmap, errors
 from .allocation import Allocation, Problem, problem, solve, solve_average_bits
-from .arguments import pins, rates, sizes, widths
-from .constraints import Constraints
+from .arguments import add_constraints, constraints, rates, sizes, widths
 from .doctor import examine
 from .files import write_text
 from .front import predicted_front, solve_wer_increase, wer_curve
@@ -101,16 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         "--max-wer-increase", type=float, help="a fraction: 0.01 is one percentage point"
     )
     sub.add_argument("--target", default=NATIVE, help=_TARGETS)
-    sub.add_argument(
-        "--pin", action="append", default=[], metavar="GLOB=BITS", help="fix the width of layers"
-    )
-    sub.add_argument("--min-bits", type=float)
-    sub.add_argument("--max-bits", type=float)
+    add_constraints(sub)
     sub.add_argument("--out", type=Path, help="write the bit map here")
 
     sub = command("front", _front, "Draw the whole predicted front.")
     _add_profile(sub)
     sub.add_argument("--target", default=NATIVE, help=_TARGETS)
+    add_constraints(sub)
     sub.add_argument("--out", type=Path, help="write the front here, as CSV")
 
     sub = command("measure", _measure, "Decode speech with the quantized model; report its WER.")
@@ -184,8 +182,7 @@ def _profile(options: argparse.Namespace) -> Answer:
 
 def _solve(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    constraints = Constraints(pins(options.pin), options.min_bits, options.max_bits)
-    task = problem(profile, constraints, target=options.target)
+    task = problem(profile, constraints(options), target=options.target)
     found = _allocate(options, profile, task)
     chosen = bitmap.bit_map(profile, found.options)
     figures = {
@@ -264,9 +261,10 @@ def _front(options: argparse.Namespace) -> Answer:
 
     profile = load_profile(options.profile)
     started = time.perf_counter()
-    task = problem(profile, target=options.target)
+    task = problem(profile, constraints(options), target=options.target)
     front = predicted_front(task)
     elapsed = 1000 * (time.perf_counter() - started)
+    bounds = np.minimum(task.lower_bounds(front.bytes), front.loss)
     average = task.average_bits(front.choices)
     points = [
         {
@@ -274,8 +272,9 @@ def _front(options: argparse.Namespace) -> Answer:
             "avg_bits": float(bits),
             "reduction_vs_fp32": task.reduction(int(size)),
             "predicted_loss": float(loss),
+            "lower_bound": float(bound),
         }
-        for size, bits, loss in zip(front.bytes, average, front.loss, strict=True)
+        for size, bits, loss, bound in zip(front.bytes, average, front.loss, bounds, strict=True)
     ]
     if options.out:
         text_file = io.StringIO()

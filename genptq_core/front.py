@@ -11,6 +11,8 @@ from .allocation import Allocation, Problem, solve
 from .errors import InfeasibleError
 from .store import Measured
 
+_HALVINGS = 6  # of the way between two points of the front, for the smallest map that will do
+
 WORST_USABLE = 1.0
 """Loss at which a model is useless anyhow, nats a token: past it, knee and area tell nothing."""
 
@@ -205,11 +207,24 @@ def solve_wer_increase(task: Problem, front: Front, curve: WerCurve, increase: f
     Raises:
         InfeasibleError: no map is predicted to stay under it.
     """
-    enough = np.flatnonzero(front.loss <= curve.loss_for(increase))
+    most = curve.loss_for(increase)
+    enough = np.flatnonzero(front.loss <= most)
     if not len(enough):
         raise InfeasibleError(
             f"No map is predicted to keep the WER increase under {100 * increase:.2f} points.",
             f"The least that can be promised is {100 * curve.floor:.2f} points.",
             smallest=int(front.bytes[-1]),
         )
-    return solve(task, int(front.bytes[enough[0]]))
+    found = solve(task, int(front.bytes[enough[0]]))
+    # Between this point and the one before it, a map that is smaller still may do.
+    low = int(front.bytes[enough[0] - 1]) if enough[0] else found.bytes
+    for _ in range(_HALVINGS):
+        middle = (low + found.bytes) // 2
+        if middle <= low:
+            break
+        smaller = solve(task, middle)
+        if smaller.predicted_loss <= most:
+            found = smaller
+        else:
+            low = middle
+    return found

@@ -5,6 +5,7 @@ Both answer every budget at once: a front is computed once and then looked up.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,8 @@ STATES = 100_000
 """Undominated states kept. Beyond, of each step of a hundred-thousandth of the range of costs the
 best remains: where costs share no common step, states would grow without end and tell no more."""
 
-_CELLS = 1_000_000  # of a table over costs; beyond, a list of states it is
-_WORTH = 20  # cells of a table cost as much time as one state of a list
+_CELLS = 2_000_000  # of a table over costs; beyond, a list of states it is
+_WORTH = 30  # cells of a table cost as much time as one state of a list
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
     "Knapsack Problems", 2004, section 11.5), every budget in one pass.
 
     States are a table over costs as long as all costs are multiples of a step that is not too
-    fine, and a list of undominated states where that is shorter. Units with the coarsest steps
-    come first, so that the table is short for most of them. Exact as long as no more than
+    fine, and a list of undominated states where that is shorter. Exact as long as no more than
     `STATES` states are undominated.
 
     Args:
@@ -96,8 +96,7 @@ def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
     total: np.ndarray | None = np.zeros(1, dtype=np.int64)
     value, step, span, count, exact = np.zeros(1), 0, 0, 1, True
     stages: list[_Stage] = []
-    # A unit without a choice has step 0: it comes first, at no cost.
-    for unit in sorted(range(len(menus)), key=lambda u: (steps[u] > 0, -steps[u])):
+    for unit in _order(steps):
         menu, extra = menus[unit], extras[unit]
         finer = int(np.gcd(step, steps[unit])) or 1
         span += int(extra[menu[-1]])
@@ -117,6 +116,23 @@ def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
     if total is None:
         total, value = _listed(value, step)
     return SeparableFront(total + least, value, exact, tuple(stages), least)
+
+
+def _order(steps: list[int]) -> list[int]:
+    """Units in such an order that their common step stays coarse for long.
+
+    First those without a choice, then those of the commonest step, then always those that leave
+    the common step coarsest.
+    """
+    units: dict[int, list[int]] = {}
+    for unit, step in enumerate(steps):
+        units.setdefault(step, []).append(unit)
+    order, common = units.pop(0, []), 0
+    while units:
+        chosen = max(units, key=lambda s: (math.gcd(common, s) if common else len(units[s]), s))
+        order += units.pop(chosen)
+        common = math.gcd(common, chosen)
+    return order
 
 
 def _menu(cost: np.ndarray, loss: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genptq_core.constraints import Constraints, allowed_options
+from genptq_core.constraints import Constraints, allowed_options, part_members, tied_groups
 from genptq_core.errors import ConstraintError, GenPTQError
 from genptq_core.options import Option
 from tests.core import synthetic
@@ -122,3 +122,60 @@ def test_only_the_menu_given_is_open() -> None:
     assert allowed_options(MIXED, grids, Constraints()).shape == (4, 4)
     with pytest.raises(ConstraintError, match=r"to 2\.25 bits"):
         allowed_options(MIXED, grids, Constraints((("*", 2.25),)))
+
+
+def test_limits_by_name_close_what_they_match() -> None:
+    limits = Constraints(limits=(("*fc*", 3, None), ("*@*", None, 4)))
+    allowed = allowed_options(PROFILE, PROFILE.menu, limits)
+    for unit, row in zip(PROFILE.units, allowed, strict=True):
+        expected = np.ones(len(MENU), bool)
+        if "fc" in unit.name:
+            expected &= MENU >= 3
+        if "@" in unit.name:
+            expected &= MENU <= 4
+        np.testing.assert_array_equal(row, expected)
+    with pytest.raises(ConstraintError, match="matches no layer"):
+        allowed_options(PROFILE, PROFILE.menu, Constraints(limits=(("nothing", 3, None),)))
+
+
+def test_ties_group_what_they_match_and_ties_that_share_a_unit_become_one() -> None:
+    units = PROFILE.units
+    assert tied_groups(units, ()).tolist() == list(range(len(units)))
+    group = tied_groups(units, ("*fc*",))
+    feed = [i for i, u in enumerate(units) if "fc" in u.name]
+    assert len(set(group[feed])) == 1
+    assert len(set(group)) == len(units) - len(feed) + 1
+    keys = [i for i, u in enumerate(units) if "k_proj" in u.name]
+    values = [i for i, u in enumerate(units) if "v_proj" in u.name]
+    apart = tied_groups(units, ("*k_proj*", "*v_proj*"))
+    assert {apart[i] for i in keys}.isdisjoint(apart[i] for i in values)
+    joined = tied_groups(units, ("*k_proj*", "*v_proj*", "*encoder.layers.0.self_attn.[kv]_proj*"))
+    assert len({joined[i] for i in keys + values}) == 1
+    with pytest.raises(ConstraintError, match="tie 'nothing' matches no layer"):
+        tied_groups(units, ("nothing",))
+
+
+def test_ties_by_block_stay_within_it() -> None:
+    units = synthetic.profile(0, units=24).units
+    group = tied_groups(units, ("block:*self_attn*",))
+    for i, one in enumerate(units):
+        for j, other in enumerate(units):
+            alike = "self_attn" in one.name and "self_attn" in other.name
+            alike &= (one.part, one.block) == (other.part, other.block)
+            assert (group[i] == group[j]) == (alike or i == j)
+
+
+def test_what_a_format_stores_alike_is_tied() -> None:
+    units = synthetic.profile(0, units=12).units
+    rows = tied_groups(units, (), "parameter")
+    for i, one in enumerate(units):
+        assert [rows[i] == rows[j] for j in range(12)] == [
+            one.parameter == other.parameter for other in units
+        ]
+    assert set(tied_groups(units, (), "model").tolist()) == {0}
+
+
+@pytest.mark.parametrize("parts", [(("lips", 5),), (("encoder", 5), ("encoder", 6))])
+def test_budgets_of_no_part_or_twice_are_refused(parts: tuple[tuple[str, int], ...]) -> None:
+    with pytest.raises(ConstraintError, match=r"no part|two budgets"):
+        part_members(PROFILE.units, parts)
