@@ -30,6 +30,7 @@ _HOMES = {
         "SpeechError",
         "StoreError",
     ),
+    "export": ("ExportResult",),
     "front": (
         "Front",
         "WerCurve",
