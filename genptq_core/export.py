@@ -11,7 +11,7 @@ from . import bitmap, manifest
 from .bitmap import BitMap
 from .delivery import delivered
 from .errors import ExportError
-from .formats import native
+from .formats import compressed_tensors, native
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model
 from .prediction import figures_of
@@ -19,7 +19,7 @@ from .profile import Profile
 from .progress import Report, silent
 from .targets import check, predicted_bytes, target_of
 
-_FORMATS: dict[str, ModuleType] = {"native": native}
+_FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,6 @@ def export(
                 f"The {found.name} export takes {size} bytes; {promised} were promised.",
                 "This is a fault of the program: please report it.",
             )
-        model.save_settings(folder)
         _, average, loss = figures_of(profile, chosen)
         known = {"bytes": promised, "target": found.name, "avg_bits": average}
         known |= {"predicted_loss": loss, **figures}
