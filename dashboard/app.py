@@ -20,6 +20,7 @@ from dashboard.scene import (  # noqa: E402
     speech_sets,
 )
 from dashboard.views import (  # noqa: E402
+    compare,
     export,
     front,
     headline,
@@ -35,6 +36,7 @@ from genptq_core.errors import GenPTQError, InfeasibleError  # noqa: E402
 
 _TABS = {
     "Listen": listen.draw,
+    "Compare": compare.draw,
     "Measure": measure.draw,
     "Export": export.draw,
     "Table": table.draw,
@@ -84,6 +86,7 @@ def _draw() -> None:
         return
     with right:
         headline.draw(scene)
+        compare.bar(scene)
         front.draw(scene)
     layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")

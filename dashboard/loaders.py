@@ -12,7 +12,7 @@ import streamlit as st
 
 from genptq_core.allocation import Problem, problem
 from genptq_core.constraints import Constraints
-from genptq_core.errors import ProfileError
+from genptq_core.errors import ProfileError, SpeechError
 from genptq_core.files import cache_folder
 from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
 from genptq_core.prediction import with_predictions
@@ -162,3 +162,11 @@ def manifest(path: Path) -> SpeechSet:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _manifest(path: str, version: Stamp) -> SpeechSet:
     return load_manifest(Path(path))
+
+
+def references() -> dict[str, str]:
+    """What was said in the demo's recordings, by digest; empty where they are not there."""
+    try:
+        return {u.digest: u.text for u in manifest(DEMO).utterances}
+    except SpeechError:
+        return {}
