@@ -10,8 +10,9 @@ export OMP_WAIT_POLICY ?= PASSIVE
 run: $(VENV)/installed
 	$(BIN)/python -m streamlit run dashboard/app.py
 
+# One process a core, one thread each: torch gains less from threads than the suite from processes.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -222,8 +222,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=lambda t: tuple(map(float, t.split(","))), default=SIZES)
     parser.add_argument(
         "--methods",
-        type=lambda t: t.split(","),
+        type=lambda t: [name.strip() for name in t.split(";")],
         default=["ours", "ours, compiled", "ours, integers", *RIVALS],
+        help="names with semicolons between",
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/accuracy.json"))
     parser.add_argument("--report", action="store_true", help="measure nothing")

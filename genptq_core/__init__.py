@@ -31,6 +31,7 @@ _HOMES = {
         "SpeechError",
         "StoreError",
     ),
+    "export": ("ExportResult",),
     "front": (
         "Front",
         "WerCurve",

@@ -107,7 +107,7 @@ def test_word_error_rate_on_human_speech(tiny_en: SpeechModel, shared_speech: Pa
 
 
 def test_word_error_rate_on_demo_speech(tiny_en: SpeechModel) -> None:
-    speech = load_manifest(DEMO)
+    speech = load_manifest(DEMO, limit=20)
     errors = count_errors([u.text for u in speech.utterances], transcribe(tiny_en, speech))
     assert 0.03 < errors.wer < 0.20
 

@@ -1,0 +1,128 @@
+"""What a profile costs beside the bare passes: processor time and peak memory, in one run.
+
+    python benchmarks/profile_cost.py --model whisper-tiny.en --speech MANIFEST --utterances 64
+
+The bare passes are what no gradient-based method can do without: the forward pass on the model's
+own transcript and one backward pass a label draw, over the same utterances. Each of the two runs
+in a process of its own, with an empty cache. Transcribing is counted apart, for both need it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def memory() -> float:
+    """Peak memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def bare(options: argparse.Namespace) -> dict[str, float]:
+    """Forward and backward passes over the utterances, nothing kept."""
+    import torch
+
+    from genptq_core import load_manifest, load_model
+    from genptq_core.instruments import GradientsOf
+    from genptq_core.measurement import baseline
+    from genptq_core.speech import load_audio
+
+    model = load_model(options.model)
+    speech = load_manifest(options.speech, options.utterances)
+    started = time.process_time()
+    transcripts, _ = baseline(model, speech)
+    transcribing = time.process_time() - started
+    wanted = {unit.parameter for unit in model.units}
+    parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}
+    started = time.process_time()
+    with GradientsOf(model.module, parameters):
+        for utterance, transcript in zip(speech.utterances, transcripts, strict=True):
+            encoded = model.encode([load_audio(utterance)])
+            chances = model.log_probs(model.head_inputs(encoded, [transcript])[0])
+            labels = torch.multinomial(chances.detach().exp(), options.draws, replacement=True)
+            for draw in range(options.draws):
+                loss = -chances.gather(1, labels[:, draw : draw + 1]).sum()
+                torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+    return {
+        "seconds": time.process_time() - started,
+        "transcribing": transcribing,
+        "memory": memory(),
+    }
+
+
+def profile(options: argparse.Namespace) -> dict[str, float]:
+    """A profile from nothing, its seconds by stage."""
+    from genptq_core import Settings, load_manifest, load_model
+    from genptq_core.sensitivity import compute
+
+    stages: dict[str, float] = {}
+    last = [time.process_time(), "loading"]
+
+    def report(progress: object) -> None:
+        now = time.process_time()
+        stages[str(last[1])] = stages.get(str(last[1]), 0.0) + now - float(last[0])
+        last[:] = [now, progress.stage]  # type: ignore[attr-defined]
+
+    model = load_model(options.model)
+    speech = load_manifest(options.speech, options.utterances)
+    settings = dataclasses.replace(Settings(), draws=options.draws)
+    started = last[0] = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GENPTQ_CACHE"] = str(Path(folder) / "cache")
+        made = compute(model, speech, Path(folder) / "profile", settings, report).profile
+    stages[str(last[1])] = stages.get(str(last[1]), 0.0) + time.process_time() - float(last[0])
+    largest = max(unit.weights for unit in made.units) * len(settings.options) * 2
+    return {
+        "seconds": time.process_time() - started,
+        "memory": memory(),
+        "largest_options": largest / 1e6,
+        **{f"stage {name}": value for name, value in stages.items()},
+    }
+
+
+def main() -> None:
+    """Run both, each in its own process, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="whisper-tiny.en")
+    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--utterances", type=int, default=64)
+    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--only", choices=["bare", "profile"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps({"bare": bare, "profile": profile}[options.only](options)))
+        return
+    found = {}
+    for part in ("bare", "profile"):
+        command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--only", part]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        found[part] = json.loads(done.stdout.strip().splitlines()[-1])
+    plain, whole = found["bare"], found["profile"]
+    print(f"{options.utterances} utterances, {options.draws} label draws; processor seconds")
+    print(f"bare passes: {plain['seconds']:.0f} s, peak {plain['memory']:.0f} MB")
+    print(f"transcribing them: {plain['transcribing']:.0f} s")
+    print(
+        f"profile: {whole['seconds']:.0f} s ({whole['seconds'] / plain['seconds']:.2f} times, "
+        f"{(whole['seconds']) / (plain['seconds'] + plain['transcribing']):.2f} times with "
+        f"transcribing), peak {whole['memory']:.0f} MB; the largest unit's options take "
+        f"{whole['largest_options']:.0f} MB"
+    )
+    for name, value in whole.items():
+        if name.startswith("stage "):
+            print(f"  {name.removeprefix('stage ')}: {value:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
