@@ -28,6 +28,7 @@ from dashboard.views import (  # noqa: E402
     layers,
     listen,
     measure,
+    profiles,
     table,
     work,
 )
@@ -39,6 +40,7 @@ _TABS = {
     "Compare": compare.draw,
     "Measure": measure.draw,
     "Export": export.draw,
+    "Profiles": profiles.draw,
     "Table": table.draw,
 }
 
@@ -68,16 +70,8 @@ def _explorer() -> None:
 def _draw() -> None:
     found = loaders.models()
     if not found:
-        st.info(
-            "No profile is there yet. A profile holds a model's sensitivities; compute one with "
-            "the command below, and reload."
-        )
-        st.code(
-            "python -m genptq_core profile --model whisper-tiny.en "
-            "--speech data/speech/demo/manifest.jsonl --out data/profiles/whisper-tiny.en",
-            language="bash",
-            wrap_lines=True,
-        )
+        st.info("No profile is there yet. It holds a model's sensitivities; compute one below.")
+        profiles.form()
         return
     left, right = st.columns([2, 7], gap="medium")
     with left:

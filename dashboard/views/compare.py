@@ -13,12 +13,12 @@ from genptq_core.comparison import Comparison, WerDifference, compare, wer_diffe
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
 
-from .. import loaders
 from ..compare_charts import changes_figure, transition_figure
 from ..picks import Kept, Shelf, Trail, drop, keep, of_profile
 from ..scene import Scene
 from ..state import SHORT, Knobs
 from ..wording import markdown, measured_name, megabytes, percent, points
+from . import work
 from .knobs import remember
 
 _CONFIG = {"displayModeBar": False}
@@ -232,7 +232,9 @@ def _differences(scene: Scene, left: str, right: str) -> list[WerDifference]:
 def _difference(
     _left: Measured, _right: Measured, left: str, right: str, speech: str, when: str
 ) -> WerDifference:
-    return wer_difference(_left, _right, loaders.references())
+    known = work.speech_at_hand().get(speech)
+    said = {u.digest: u.text for u in known.utterances} if known is not None else {}
+    return wer_difference(_left, _right, said)
 
 
 def _verdict(scene: Scene, found: Comparison, differences: list[WerDifference]) -> str:

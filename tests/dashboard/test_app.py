@@ -132,7 +132,7 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert page.session_state["pick"] == ""
 
 
-@pytest.mark.parametrize("tab", ["Listen", "Compare", "Measure", "Export", "Table"])
+@pytest.mark.parametrize("tab", ["Listen", "Compare", "Measure", "Export", "Profiles", "Table"])
 def test_every_tab_draws(records: list[Measured], tab: str) -> None:
     assert _errors(_page(tab=tab)) == []
     assert _errors(_page(tab=tab, pins="*=2", widths="2")) == []
