@@ -28,6 +28,7 @@ from dashboard.views import (  # noqa: E402
     listen,
     measure,
     table,
+    work,
 )
 from genptq_core.constraints import Constraints  # noqa: E402
 from genptq_core.errors import GenPTQError, InfeasibleError  # noqa: E402
@@ -49,7 +50,7 @@ def main() -> None:
         "layer gets a bit width of its own, solved as you move, and you see what it costs in "
         "word errors, hear it, and download the bit map."
     )
-    measure.strip()
+    work.strip()
     _explorer()
 
 

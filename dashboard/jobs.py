@@ -1,9 +1,9 @@
-"""Measuring in a process of its own: a queue in SQLite that the page reads and a worker empties.
+"""Long work in a process of its own: a queue in SQLite that the page fills and a worker empties.
 
 The page adds jobs and starts `python -m dashboard.jobs worker`; the worker takes one job at a
 time, writes its progress and a heartbeat, and leaves when none is left. Since all state is in the
-file, a reload of the page finds its jobs again, and a worker that died is known by its silence.
-Only the worker imports torch.
+file, a reload of the page finds its jobs again, a restarted server goes on with what waits, and a
+worker that died is known by its silence. Only the worker imports torch.
 """
 
 from __future__ import annotations
@@ -19,35 +19,33 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # the worker may be started from any folder
     sys.path.insert(0, str(ROOT))
 
+from dashboard import uploads  # noqa: E402
+from dashboard.tasks import Request, Transcribe, from_json, kind_of, to_json  # noqa: E402
 from genptq_core.database import enter_wal  # noqa: E402
 from genptq_core.errors import GenPTQError, StoreError  # noqa: E402
 from genptq_core.files import cache_folder  # noqa: E402
-from genptq_core.options import Option  # noqa: E402
 
-VERSION = 2
+VERSION = 3
 SILENCE = 20.0
 """Seconds without a heartbeat after which a worker counts as dead."""
 
 QUEUED, RUNNING, DONE = "queued", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
 LIVE = (QUEUED, RUNNING)
+ENDED = (DONE, FAILED, CANCELLED, INTERRUPTED)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     state TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    profile_digest TEXT NOT NULL,
-    map_digest TEXT NOT NULL,
-    options TEXT NOT NULL,
-    manifest TEXT NOT NULL,
-    utterances INTEGER,
-    label TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    request TEXT NOT NULL,
     stage TEXT NOT NULL DEFAULT '',
     done INTEGER NOT NULL DEFAULT 0,
     total INTEGER NOT NULL DEFAULT 0,
@@ -56,32 +54,10 @@ CREATE TABLE IF NOT EXISTS jobs (
     heartbeat REAL,
     finished REAL,
     cancel INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL DEFAULT ''
+    message TEXT NOT NULL DEFAULT '',
+    result TEXT NOT NULL DEFAULT '{}'
 )
 """
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to measure.
-
-    Attributes:
-        profile: the profile's folder.
-        profile_digest: its digest when the job was queued.
-        map_digest: digest of the bit map.
-        options: option of each unit.
-        manifest: path of the speech manifest.
-        utterances: measure only this many, from its start; None for all.
-        label: the measurement's name in lists.
-    """
-
-    profile: str
-    profile_digest: str
-    map_digest: str
-    options: tuple[Option, ...]
-    manifest: str
-    utterances: int | None
-    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,12 +66,13 @@ class Job:
 
     Attributes:
         id: number in the queue.
-        request: what to measure.
+        request: what to do.
         state: queued, running, done, failed, cancelled or interrupted.
         stage, done, total: progress within the current stage.
         stage_started: time the stage began, seconds since the epoch.
         cancel: whether the user asked to stop it.
         message: what went wrong, one sentence.
+        result: what came of it, where that is not kept elsewhere.
     """
 
     id: int
@@ -107,6 +84,7 @@ class Job:
     stage_started: float | None
     cancel: bool
     message: str
+    result: dict[str, Any]
 
     def seconds_left(self, now: float) -> float | None:
         """Time left in this stage at its pace so far; None while that is a guess."""
@@ -138,7 +116,7 @@ class Queue:
             with contextlib.closing(connection):
                 connection.row_factory = sqlite3.Row
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version not in (0, VERSION):
+                if version > VERSION:
                     raise StoreError(
                         f"{self.path} has job queue version {version}; this program reads "
                         f"version {VERSION}.",
@@ -147,7 +125,9 @@ class Queue:
                 if version == 0:
                     enter_wal(connection)
                 connection.execute("BEGIN IMMEDIATE")
-                if version == 0:
+                if version < VERSION:
+                    # What an older program queued can be queued again; it is not worth converting.
+                    connection.execute("DROP TABLE IF EXISTS jobs")
                     connection.execute(_SCHEMA)
                     connection.execute(f"PRAGMA user_version={VERSION}")
                 yield connection
@@ -155,7 +135,7 @@ class Queue:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"The job queue {self.path} cannot be used ({error}).",
-                "If it is damaged, move it away; what was measured is kept elsewhere.",
+                "If it is damaged, move it away; what was measured or profiled is kept elsewhere.",
             ) from error
 
     def add(self, request: Request) -> int:
@@ -165,19 +145,8 @@ class Queue:
                 if job.request == request and not job.cancel:
                     return job.id
             row = connection.execute(
-                "INSERT INTO jobs (state, profile, profile_digest, map_digest, options, manifest,"
-                " utterances, label, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    QUEUED,
-                    request.profile,
-                    request.profile_digest,
-                    request.map_digest,
-                    json.dumps([option.key for option in request.options]),
-                    request.manifest,
-                    request.utterances,
-                    request.label,
-                    time.time(),
-                ),
+                "INSERT INTO jobs (state, kind, request, created) VALUES (?, ?, ?, ?)",
+                (QUEUED, kind_of(request), to_json(request), time.time()),
             )
             return int(row.lastrowid or 0)
 
@@ -193,20 +162,30 @@ class Queue:
     def cancel(self, number: int) -> None:
         """Ask for a job to stop: at once where it waits, else within a second or so."""
         with self._open() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, finished = ? WHERE id = ? AND state = ?",
-                (CANCELLED, time.time(), number, QUEUED),
-            )
+            for job in _jobs(connection, (QUEUED,)):
+                if job.id == number:
+                    _end(connection, number, CANCELLED)
+                    _clean(job)
             connection.execute(
                 "UPDATE jobs SET cancel = 1 WHERE id = ? AND state = ?", (number, RUNNING)
             )
 
+    def forget(self, number: int) -> None:
+        """Take an ended job, and what came of it, off the list."""
+        with self._open() as connection:
+            for job in _jobs(connection, ENDED):
+                if job.id == number:
+                    connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
+                    _clean(job)
+
     def requeue(self, number: int) -> int:
-        """Queue again what a finished job asked for; returns the new job's number."""
+        """Queue again what an ended job asked for, in its place; returns the new job's number."""
         with self._open() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            raise StoreError(f"There is no job {number} to run again.", "Reload the page.")
+            if row is None:
+                raise StoreError(f"There is no job {number} to run again.", "Reload the page.")
+            if row["state"] in ENDED:
+                connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
         return self.add(_job(row).request)
 
     def claim(self) -> Job | None:
@@ -242,19 +221,45 @@ class Queue:
                 (stage, time.time(), stage, done, total, number),
             )
 
-    def finish(self, number: int, state: str, message: str = "") -> None:
-        """Note a job's end."""
+    def finish(
+        self, number: int, state: str, message: str = "", result: dict[str, Any] | None = None
+    ) -> None:
+        """Note a job's end; a recording that it no longer needs is deleted."""
         with self._open() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, message = ?, finished = ? WHERE id = ?",
-                (state, message, time.time(), number),
-            )
+            _end(connection, number, state, message, result)
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+            if row is not None and state != INTERRUPTED:
+                _clean(_job(row))
+
+    def sweep(self) -> None:
+        """Delete recordings that no job waits for."""
+        with self._open() as connection:
+            waiting = _jobs(connection, (*LIVE, INTERRUPTED))
+        uploads.sweep({j.request.audio for j in waiting if isinstance(j.request, Transcribe)})
+
+
+def _end(
+    connection: sqlite3.Connection,
+    number: int,
+    state: str,
+    message: str = "",
+    result: dict[str, Any] | None = None,
+) -> None:
+    connection.execute(
+        "UPDATE jobs SET state = ?, message = ?, result = ?, finished = ? WHERE id = ?",
+        (state, message, json.dumps(result or {}), time.time(), number),
+    )
+
+
+def _clean(job: Job) -> None:
+    if isinstance(job.request, Transcribe):
+        uploads.drop(job.request.audio)
 
 
 def _mark_silent(connection: sqlite3.Connection) -> None:
     connection.execute(
         "UPDATE jobs SET state = ?, finished = ?,"
-        " message = 'The measuring process ended before it was done.'"
+        " message = 'The process at work ended before it was done.'"
         " WHERE state = ? AND heartbeat < ?",
         (INTERRUPTED, time.time(), RUNNING, time.time() - SILENCE),
     )
@@ -267,24 +272,9 @@ def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    try:
-        options = tuple(Option.parse(key) for key in json.loads(row["options"]))
-    except (ValueError, TypeError) as error:
-        raise StoreError(
-            f"Job {row['id']} in the queue is damaged ({error}).", "Move the queue's file away."
-        ) from error
-    request = Request(
-        row["profile"],
-        row["profile_digest"],
-        row["map_digest"],
-        options,
-        row["manifest"],
-        row["utterances"],
-        row["label"],
-    )
     return Job(
         row["id"],
-        request,
+        from_json(row["kind"], row["request"]),
         row["state"],
         row["stage"],
         row["done"],
@@ -292,6 +282,7 @@ def _job(row: sqlite3.Row) -> Job:
         row["stage_started"],
         bool(row["cancel"]),
         row["message"],
+        json.loads(row["result"]),
     )
 
 
@@ -317,17 +308,25 @@ def start_worker(queue: Queue) -> None:
             )
     except OSError as error:
         raise GenPTQError(
-            f"No measuring process could be started ({error}).",
+            f"No process for the work could be started ({error}).",
             "Check that the cache folder can be written.",
         ) from error
     _started.append(process)
+
+
+def resume(queue: Queue, found: Sequence[Job]) -> None:
+    """Start a worker where jobs wait and none is at work, as after a restart of the server."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    states = {job.state for job in found}
+    if QUEUED in states and RUNNING not in states and not _started:
+        start_worker(queue)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The worker's command line."""
     parser = argparse.ArgumentParser(prog="python -m dashboard.jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    worker = commands.add_parser("worker", help="measure what is queued, then leave")
+    worker = commands.add_parser("worker", help="do what is queued, then leave")
     worker.add_argument("--queue", type=Path, help="the queue's file (default: the cache folder)")
     options = parser.parse_args(arguments)
     from dashboard.worker import obey_signals, work

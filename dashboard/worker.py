@@ -1,19 +1,22 @@
-"""The worker: measures what is queued, in a process that the page started."""
+"""The worker: does what is queued, in a process that the page started."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from genptq_core.bitmap import bit_map
 from genptq_core.errors import GenPTQError, ProfileError, StoreError
-from genptq_core.profile import load_profile
-from genptq_core.progress import Progress
-from genptq_core.speech import load_manifest
+from genptq_core.options import coded_options, grid_options
+from genptq_core.profile import Profile, Settings, load_profile
+from genptq_core.progress import Progress, Report
+from genptq_core.speech import load_manifest, speech_set, utterance
 from genptq_core.store import save_measured
 
 from .jobs import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
+from .tasks import ComputeProfile, Measure, Transcribe
 
 _BEAT = 1.0
 """Seconds between heartbeats, and so the longest that a cancellation waits to be seen."""
@@ -26,7 +29,8 @@ def obey_signals() -> None:
 
 
 def work(queue: Queue) -> int:
-    """Measure what is queued until nothing is left; returns how many jobs were taken."""
+    """Do what is queued until nothing is left; returns how many jobs were taken."""
+    queue.sweep()
     taken = 0
     while (job := queue.claim()) is not None:
         taken += 1
@@ -61,12 +65,12 @@ def _run(queue: Queue, job: Job) -> None:
     heart.start()
     try:
         try:
-            _measure(queue, job)
+            result = _do(queue, job)
         finally:
             # The heart stops before the end is noted, or it would take that for a cancellation.
             over.set()
             heart.join(timeout=5)
-        queue.finish(job.id, DONE)
+        queue.finish(job.id, DONE, result=result)
     except KeyboardInterrupt:
         queue.finish(job.id, CANCELLED if asked.is_set() else INTERRUPTED)
         if not asked.is_set():
@@ -81,25 +85,70 @@ def _run(queue: Queue, job: Job) -> None:
         raise
 
 
-def _measure(queue: Queue, job: Job) -> None:
+def _do(queue: Queue, job: Job) -> dict[str, Any]:
     def report(at: Progress) -> None:
         queue.progress(job.id, at.stage, at.done, at.total)
 
     wanted = job.request
-    folder = Path(wanted.profile)
-    profile = load_profile(folder)
-    if profile.digest != wanted.profile_digest:
-        raise ProfileError(
-            f"The profile {folder.name} was computed anew since this was queued.",
-            "Queue the measurement again.",
-        )
+    if isinstance(wanted, Measure):
+        return _measure(wanted, report)
+    if isinstance(wanted, Transcribe):
+        return _transcribe(wanted, report)
+    return _profile(wanted, report)
+
+
+# Torch comes in with a task's last steps: only then, so that a job that cannot run fails at once.
+
+
+def _measure(wanted: Measure, report: Report) -> dict[str, Any]:
+    profile = _current(wanted)
     speech = load_manifest(Path(wanted.manifest), wanted.utterances)
-    queue.progress(job.id, "loading the model", 0, 0)
-    # Torch comes in with these two: only now, so that a job that cannot run fails at once.
+    report(Progress("loading the model", 0, 0))
     from genptq_core.measurement import measure
     from genptq_core.models import load_model
 
     model = load_model(profile.source.model)
     chosen = bit_map(profile, wanted.options)
     record = measure(model, profile, chosen, speech, wanted.label, report)
-    save_measured(folder, profile.digest, record)
+    save_measured(Path(wanted.profile), profile.digest, record)
+    return {"wer": record.wer, "wer_full_precision": record.wer_full_precision}
+
+
+def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
+    profile = _current(wanted)
+    speech = speech_set(wanted.name, [utterance(Path(wanted.audio))])
+    report(Progress("loading the model", 0, 0))
+    from genptq_core.measurement import quantized_weights, transcribe_files
+    from genptq_core.models import load_model, replaced
+
+    model = load_model(profile.source.model)
+    report(Progress("full precision", 0, 0))
+    full = transcribe_files(model, speech)[0]
+    weights = quantized_weights(model, profile, wanted.options, report)
+    report(Progress("the pick", 0, 0))
+    with replaced(model, weights):
+        picked = transcribe_files(model, speech)[0]
+    return {"full": full, "picked": picked}
+
+
+def _profile(wanted: ComputeProfile, report: Report) -> dict[str, Any]:
+    speech = load_manifest(Path(wanted.manifest), wanted.utterances)
+    options = grid_options(wanted.bits, wanted.group_sizes) + coded_options(wanted.rates)
+    report(Progress("loading the model", 0, 0))
+    from genptq_core.models import load_model
+    from genptq_core.sensitivity import compute
+
+    settings = Settings(options, wanted.draws, wanted.seed)
+    outcome = compute(load_model(wanted.model), speech, Path(wanted.out), settings, report)
+    return {"digest": outcome.profile.digest, "cache_hits": outcome.cache_hits}
+
+
+def _current(wanted: Measure | Transcribe) -> Profile:
+    """The profile of a job, if it is still the one for which it was queued."""
+    folder = Path(wanted.profile)
+    profile = load_profile(folder)
+    if profile.digest != wanted.profile_digest:
+        raise ProfileError(
+            f"The profile {folder.name} was computed anew since this was queued.", "Queue it again."
+        )
+    return profile

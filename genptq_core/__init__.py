@@ -18,6 +18,7 @@ _HOMES = {
         "solve_average_bits",
     ),
     "bitmap": ("BitMap", "bit_map"),
+    "comparison": ("Comparison", "WerDifference", "compare", "wer_difference"),
     "constraints": ("Constraints",),
     "errors": (
         "BitMapError",
@@ -30,6 +31,7 @@ _HOMES = {
         "SpeechError",
         "StoreError",
     ),
+    "export": ("ExportResult",),
     "front": (
         "Front",
         "WerCurve",
@@ -38,6 +40,7 @@ _HOMES = {
         "solve_wer_increase",
         "wer_curve",
     ),
+    "listening": ("Heard", "heard"),
     "measurement": ("measure", "quantized_weights", "transcribe_files"),
     "models": ("SpeechModel", "Transcript", "load_model"),
     "options": ("RATES", "UNQUANTIZED", "Option", "coded_options", "grid_options"),
@@ -48,6 +51,7 @@ _HOMES = {
     "speech": ("SpeechSet", "Utterance", "load_manifest"),
     "store": ("Measured", "load_measured", "save_measured"),
     "targets": ("TARGETS",),
+    "teaching": ("Lesson", "most_teaching"),
     "units": ("Unit",),
     "wer": ("align", "normalize"),
 }

@@ -122,8 +122,17 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("measured", _measured, "List the measured configurations.")
     _add_profile(sub)
 
+    sub = command("export", _export, "Write a bit map as a model that a target loads.")
+    _add_profile(sub)
+    sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
+    sub.add_argument("--target", default=NATIVE, help=_TARGETS)
+    sub.add_argument("--out", required=True, type=Path, help="folder for the model")
+    sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
+
     sub = command("transcribe", _transcribe, "Transcribe audio files.")
-    sub.add_argument("--model", required=True, help="whisper-tiny.en, a local folder, a hub name")
+    sub.add_argument(
+        "--model", required=True, help="whisper-tiny.en, a local folder, an export, a hub name"
+    )
     sub.add_argument("audio", nargs="+", type=Path)
 
     sub = command("doctor", _doctor, "Check the cache, profiles and bundled files.")
@@ -359,6 +368,31 @@ def _measured(options: argparse.Namespace) -> Answer:
             f"{'?' if m.looped is None else m.looped:>5}  {m.speech} ({m.utterances}), {m.label}"
         )
     return {"measured": [_public(profile, m) for m in records]}, "\n".join(lines)
+
+
+def _export(options: argparse.Namespace) -> Answer:
+    profile = load_profile(options.profile)
+    chosen = bitmap.read(options.bitmap, profile)
+
+    from .export import export
+    from .models import load_model
+
+    model = load_model(options.model) if options.model else None
+    found = export(profile, chosen, options.target, options.out, model, _show)
+    result = {
+        "out": str(found.folder),
+        "target": found.target,
+        "files": list(found.files),
+        "bytes": found.bytes,
+        "predicted_bytes": found.predicted_bytes,
+        "disk_bytes": found.disk_bytes,
+        "digest": chosen.digest,
+    }
+    text = (
+        f"{found.folder}: {found.bytes / 1e6:.2f} MB of weights as promised, "
+        f"{len(found.files)} files of {found.disk_bytes / 1e6:.2f} MB in all, for {found.target}."
+    )
+    return result, text
 
 
 def _transcribe(options: argparse.Namespace) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from .options import Option
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Progress, Report, silent
-from .quantizers import Sketch, quantize, restored
+from .quantizers import Sketch, Stored, quantize, restored
 from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .store import Measured
@@ -48,25 +48,40 @@ def quantized_weights(
     Raises:
         ModelError: the model is not the profile's.
     """
-    check_model(model, profile)
     parameters = dict(model.module.named_parameters())
     weights = dict(model.derived)
-    for index, (unit, option) in enumerate(zip(profile.units, options, strict=True)):
-        report(Progress("rounding", index, len(profile.units)))
+    for unit, option, stored in stored_units(model, profile, options, report):
         if option.form == "half":
             continue
-        original = parameters[unit.parameter].detach()
         if unit.parameter not in weights:
-            weights[unit.parameter] = original.clone()
-        hessian, rows = unit_statistics(profile, unit)
-        stored = quantize(unit_weight(original, unit), hessian, rows, [option])[0]
+            weights[unit.parameter] = parameters[unit.parameter].detach().clone()
+        part = weights[unit.parameter][unit.start : unit.stop]
+        part.copy_(restored(stored).view_as(part))
+    return weights
+
+
+def stored_units(
+    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+) -> Iterator[tuple[Unit, Option, Stored]]:
+    """Every unit with its option and what is stored for it, in the profile's order.
+
+    Raises:
+        ModelError: the model is not the profile's, or a unit cannot be stored so small.
+    """
+    check_model(model, profile)
+    parameters = dict(model.module.named_parameters())
+    for index, (unit, option) in enumerate(zip(profile.units, options, strict=True)):
+        report(Progress("rounding", index, len(profile.units)))
+        hessian, rows = None, None
+        if option.form != "half":
+            hessian, rows = unit_statistics(profile, unit)
+        weight = unit_weight(parameters[unit.parameter], unit)
+        stored = quantize(weight, hessian, rows, [option])[0]
         if stored is None:
             raise ModelError(
                 f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
             )
-        part = weights[unit.parameter][unit.start : unit.stop]
-        part.copy_(restored(stored).view_as(part))
-    return weights
+        yield unit, option, stored
 
 
 def check_model(model: SpeechModel, profile: Profile) -> None:

@@ -167,5 +167,6 @@ def _plain(demo: SpeechSet) -> None:
 
 
 def _button(scene: Scene) -> None:
-    if st.button("Transcribe the demo with this pick", type="primary", key="transcribe"):
-        queue_measurement(scene, str(loaders.DEMO), None, "")
+    pressed = st.button("Transcribe the demo with this pick", type="primary", key="transcribe")
+    if pressed and scene.pick is not None:
+        queue_measurement(scene, scene.pick.map, str(loaders.DEMO), None, "")

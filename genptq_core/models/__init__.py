@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from torch import Tensor
 
 from ..errors import ModelError
 from .base import SpeechModel, Transcript, parameter_count, replaced
@@ -16,6 +19,7 @@ from .base import SpeechModel, Transcript, parameter_count, replaced
 __all__ = [
     "SpeechModel",
     "Transcript",
+    "assembled",
     "load_model",
     "parameter_count",
     "replaced",
@@ -23,13 +27,14 @@ __all__ = [
 
 
 def load_model(name: str) -> SpeechModel:
-    """Load a model: `whisper-tiny.en` (bundled), a `save_pretrained` folder, or a hub name.
+    """Load a model: `whisper-tiny.en` (bundled), a `save_pretrained` folder, an export, a hub name.
 
     Raises:
         ModelError: nothing of that name can be loaded, with the reason.
     """
     from transformers.utils import logging
 
+    from .. import export, manifest
     from . import bundled
     from .whisper import Whisper
 
@@ -40,6 +45,8 @@ def load_model(name: str) -> SpeechModel:
     if name == bundled.NAME:
         return Whisper(name, *bundled.load())
     path = Path(name)
+    if name and (path / manifest.NAME).is_file():
+        return export.load(path)
     if name and path.is_dir():
         _check_folder(path)
     elif path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -49,6 +56,26 @@ def load_model(name: str) -> SpeechModel:
             "Check the spelling.",
         )
     return Whisper(name, *_from_pretrained(name, path.is_dir()))
+
+
+def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> SpeechModel:
+    """A model of the settings that `SpeechModel.save_settings` wrote, with these parameters.
+
+    Args:
+        folder: where the settings are.
+        name: what the model shall be called.
+        parameters: float32, by name; those that the architecture computes anew may be missing.
+
+    Raises:
+        ModelError: the settings cannot be read, or a parameter is missing or misshapen.
+    """
+    from . import whisper
+
+    _check_folder(folder)
+    try:
+        return whisper.assembled(folder, name, parameters)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} has unreadable settings ({error}).") from error
 
 
 def _check_folder(path: Path) -> None:

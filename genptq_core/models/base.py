@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +41,10 @@ class SpeechModel(Protocol):
     """Name of the output projection's weight."""
     derived: dict[str, Tensor]
     """Parameters that the architecture computes anew, by name, as it computes them."""
+
+    def save_settings(self, folder: Path) -> None:
+        """Write all that loading needs beside the parameters: settings, tokenizer, features."""
+        ...
 
     def encode(self, audio: Sequence[np.ndarray]) -> Any:
         """Run the acoustic encoder on a batch; the result can be sliced by utterance."""

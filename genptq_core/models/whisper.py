@@ -5,16 +5,25 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import sinusoids
 
+from ..errors import ModelError
 from ..speech import RATE
 from ..units import Unit
 from .base import Transcript, weights_digest
@@ -53,6 +62,13 @@ class Whisper:
         self._whisper = module
         self._features = features
         self._tokenizer = tokenizer
+
+    def save_settings(self, folder: Path) -> None:
+        """Configuration, generation settings, feature settings and tokenizer, as Whisper's are."""
+        self._whisper.config.save_pretrained(folder)
+        self._whisper.generation_config.save_pretrained(folder)
+        self._features.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
@@ -115,6 +131,31 @@ class Whisper:
     def log_probs(self, head_inputs: Tensor) -> Tensor:
         """Log-probabilities over the whole vocabulary, nothing suppressed."""
         return torch.log_softmax(self._whisper.proj_out(head_inputs), dim=-1)
+
+
+def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:
+    """A Whisper of a folder's settings with these parameters; the positions are the formula's.
+
+    Raises:
+        ModelError: a parameter is missing or has another shape.
+    """
+    config = WhisperConfig.from_pretrained(folder, local_files_only=True)
+    # Made without storage, for drawing initial weights takes longer than loading the real ones.
+    with torch.device("meta"):
+        module = WhisperForConditionalGeneration(config)
+    shape = module.model.encoder.embed_positions.weight.shape
+    state = {POSITIONS: sinusoids(*shape), **parameters}
+    try:
+        found = module.load_state_dict(state, strict=False, assign=True)
+    except RuntimeError as error:
+        raise ModelError(f"{folder} has weights of another shape ({error}).") from error
+    if found.unexpected_keys or set(found.missing_keys) - {f"{HEAD}.weight"}:
+        raise ModelError(f"{folder} lacks {found.missing_keys}, has {found.unexpected_keys}.")
+    module.tie_weights()
+    module.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+    return Whisper(name, module.eval(), features, tokenizer)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

@@ -13,10 +13,13 @@ from .gptq import quantize_gptq
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
 from .hessian import Sketch, sketch
 
+Stored = Coded | Quantized | Tensor
+"""A weight as it is stored: codes of either form, or the weight itself where it stays at 16 bit."""
+
 
 def quantize(
     weight: Tensor, hessian: Tensor | None, importance: Tensor | None, options: Sequence[Option]
-) -> list[Coded | Quantized | Tensor | None]:
+) -> list[Stored | None]:
     """Quantize a weight in several ways.
 
     Args:
@@ -28,7 +31,7 @@ def quantize(
     Returns:
         What is stored, an option; the weight itself at 16 bit; none where it cannot be so small.
     """
-    found: dict[Option, Coded | Quantized | Tensor | None] = {}
+    found: dict[Option, Stored | None] = {}
     rates = [option for option in options if option.form == "coded"]
     coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
     found.update(zip(rates, coded, strict=True))
@@ -41,7 +44,7 @@ def quantize(
     return [found[option] for option in options]
 
 
-def restored(stored: Coded | Quantized | Tensor) -> Tensor:
+def restored(stored: Stored) -> Tensor:
     """The weight that what is stored stands for: shape (rows, columns), float32."""
     return stored.float() if isinstance(stored, Tensor) else stored.dequantize()
 
@@ -51,6 +54,7 @@ __all__ = [
     "Grid",
     "Quantized",
     "Sketch",
+    "Stored",
     "fit_grid",
     "quantize",
     "quantize_coded",

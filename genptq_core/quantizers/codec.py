@@ -9,8 +9,9 @@ Layout of a weight of shape (rows, columns), little-endian:
     zero     uint8       0
     tables               of row steps, column steps, row spreads, column spreads, and each class:
                          int16 first symbol, uint16 number of symbols, uint8 count of each
-    words    uint32 each, to the end: one stack of asymmetric numeral systems (Duda, "Asymmetric
-                         numeral systems", arXiv:1311.2540), as `constriction` writes them
+    words    uint32 each: one stack of asymmetric numeral systems (Duda, "Asymmetric numeral
+                         systems", arXiv:1311.2540), as `constriction` writes them; the last is
+                         never zero, so zeros that pad the whole to a size can be told apart
 
 The stack gives row steps, column steps, row spreads, column spreads, the high parts of the codes
 class by class, and their low bits. The class of code (i, j) is the sum of its row's and its
@@ -180,9 +181,10 @@ def decode(
                 raise ValueError("an empty table")
             tables.append(_Table(first, counts))
             at += length
-        if zero or shift > 15 or not math.isfinite(step) or (len(data) - at) % 4:
+        if zero or shift > 15 or not math.isfinite(step):
             raise ValueError("an impossible header")
-        coder = _AnsCoder(np.frombuffer(data, dtype="<u4", offset=at).astype(np.uint32))
+        words = np.frombuffer(data, dtype="<u4", offset=at, count=(len(data) - at) // 4)
+        coder = _AnsCoder(np.trim_zeros(words, "b").astype(np.uint32))
 
         def take(table: _Table, count: int) -> np.ndarray:
             if not count or len(table.counts) == 1:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import ConstraintError
 from ..options import Option
 from ..units import Unit
 from . import native
+
+if TYPE_CHECKING:
+    from ..profile import Profile
 
 
 def _anything(unit: Unit, option: Option) -> bool:
@@ -29,6 +33,7 @@ class Target:
         kept_bytes: bytes of all that no unit covers, of stored parameters and the units.
         grain: what must be stored alike: "unit" (each as it likes), "parameter" (all rows of
             one), "model" (everything).
+        format: the module of `formats` that writes and reads it.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Target:
     unit_bytes: Callable[[Unit, Option], int] = native.unit_bytes
     kept_bytes: Callable[[int, Sequence[Unit]], int] = native.kept_bytes
     grain: str = "unit"
+    format: str = native.NAME
 
 
 NATIVE = "native"
@@ -95,6 +101,35 @@ def target_of(name: str | None = None) -> Target:
     if name not in TARGETS:
         raise ConstraintError(f"There is no target {name!r}.", f"Targets: {', '.join(TARGETS)}.")
     return TARGETS[name]
+
+
+def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
+    """Make sure that a target can hold a map.
+
+    Raises:
+        ConstraintError: it cannot; the first unit that does not fit is named.
+    """
+    alike: dict[str, tuple[str, Option]] = {}
+    for unit, option in zip(profile.units, options, strict=True):
+        if option.form not in target.forms | target.otherwise or not target.holds(unit, option):
+            raise ConstraintError(
+                f"The target {target.name!r} cannot hold {unit.name} at {option.label}.",
+                f"Solve with --target {target.name}.",
+            )
+        group = {"unit": unit.name, "parameter": unit.parameter}.get(target.grain, "")
+        name, first = alike.setdefault(group, (unit.name, option))
+        if first != option:
+            raise ConstraintError(
+                f"The target {target.name!r} needs {unit.name} as {name}, at {first.label}.",
+                f"Solve with --target {target.name}.",
+            )
+
+
+def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
+    """Bytes of all stored parameters of a map in a target."""
+    stored = profile.source.parameters - profile.source.derived
+    units = zip(profile.units, options, strict=True)
+    return target.kept_bytes(stored, profile.units) + sum(target.unit_bytes(*u) for u in units)
 
 
 def _columns(menu: Sequence[Option], target: Target) -> list[int]:

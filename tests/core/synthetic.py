@@ -2,6 +2,7 @@
 
     profile(seed, units=8, bits=(2, 3, 4, 6, 8))   a `Profile` with Whisper's kinds of units
     profile(seed, group_size=(8, 4), rates=(2.5,)) the same with more ways to store each of them
+    profile_of(model)                              one of a model that is loaded
     problem(seed, ...)                             its `Problem`; constraints, target and so on too
     measured(profile, widths, ...)                 a `Measured` record of a map
 
@@ -12,6 +13,7 @@ large ones, entropy codes below both.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ from genptq_core.allocation import problem as make_problem
 from genptq_core.bitmap import bit_map
 from genptq_core.constraints import Constraints
 from genptq_core.files import sha256, sha256_array
+from genptq_core.models import SpeechModel, parameter_count
 from genptq_core.options import (
     UNQUANTIZED,
     USUAL_GROUP,
@@ -176,6 +179,20 @@ def profile(
         seconds=1.0,
         digest=sha256_array(projections),
     )
+
+
+def profile_of(model: SpeechModel, seed: int = 0, **ways: Any) -> Profile:
+    """A made-up profile of a loaded model, so that its maps can be rounded and exported."""
+    made = profile(seed, units=model.units, anchors=False, **ways)
+    source = dataclasses.replace(
+        made.source,
+        model=model.name,
+        family=model.family,
+        model_digest=model.digest,
+        parameters=parameter_count(model.module),
+        derived=sum(tensor.numel() for tensor in model.derived.values()),
+    )
+    return dataclasses.replace(made, source=source)
 
 
 def _decay(option: Option, smallest: int) -> float:

@@ -159,6 +159,20 @@ def test_profile_measure_and_measured(
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert [r["label"] for r in listed] == ["mine"]
     assert listed[0]["wer"] == record["wer"]
+    out = tmp_path / "exported"
+    written = run(
+        capsys, "export", "--profile", folder, "--bitmap", path, "--target", "integer",
+        "--out", str(out),
+    )  # fmt: skip
+    assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == found["bytes"]
+    assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
+    assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
+    heard = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
+    assert list(heard["transcripts"]) == [str(tones.parent / "0.wav")]
+    refused = refuse(
+        capsys, "export", "--profile", folder, "--bitmap", path, "--out", str(tones)
+    )  # fmt: skip
+    assert "is a file" in refused
 
 
 @pytest.mark.parametrize(
@@ -222,7 +236,8 @@ def test_nothing_but_json_on_standard_output() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["profile", "solve", "front", "measure", "measured", "transcribe", "doctor"]
+    "command",
+    ["profile", "solve", "front", "measure", "measured", "export", "transcribe", "doctor"],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

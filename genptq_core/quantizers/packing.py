@@ -1,0 +1,61 @@
+"""Dense codes: integers of 1 to 8 bits, one after another with no bit between them.
+
+Code i takes the bits from i * bits on of the byte string, least significant first, as numpy's
+`packbits(bitorder="little")` numbers them; what is left of the last byte is zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ExportError
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes that so many codes take."""
+    return -(-count * bits // 8)
+
+
+def pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Write codes densely.
+
+    Args:
+        codes: whole numbers from 0 to 2^bits - 1, of any shape, read row by row.
+        bits: width of a code, 1 to 8.
+
+    Returns:
+        Shape (ceil(count * bits / 8),), uint8.
+
+    Raises:
+        ExportError: a code is wider than that.
+    """
+    flat = np.ascontiguousarray(codes, dtype=np.uint8).reshape(-1, 1)
+    if not 1 <= bits <= 8 or (flat >> bits if bits < 8 else flat[:0]).any():
+        raise ExportError(f"A code does not fit in {bits} bits.", "Round the weight again.")
+    return np.packbits(
+        np.unpackbits(flat, axis=1, count=bits, bitorder="little"), bitorder="little"
+    )
+
+
+def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Read what `pack` wrote.
+
+    Args:
+        data: uint8, one dimension.
+        bits: width of a code, 1 to 8.
+        shape: of the codes.
+
+    Returns:
+        The codes, uint8.
+
+    Raises:
+        ExportError: there are more or fewer bytes than such codes take.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    if not 1 <= bits <= 8 or data.shape != (packed_bytes(count, bits),):
+        raise ExportError(
+            f"{data.size} bytes are not {count} codes of {bits} bits.",
+            "The file is damaged: export again.",
+        )
+    single = np.unpackbits(data, count=count * bits, bitorder="little").reshape(count, bits)
+    return np.packbits(single, axis=1, bitorder="little").reshape(shape)
