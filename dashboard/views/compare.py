@@ -15,13 +15,13 @@ from genptq_core.store import Measured
 
 from ..compare_charts import changes_figure, transition_figure
 from ..picks import Kept, Shelf, Trail, drop, keep, of_profile
+from ..plot import plot
 from ..scene import Scene
 from ..state import SHORT, Knobs
 from ..wording import markdown, measured_name, megabytes, percent, points
 from . import work
 from .knobs import remember
 
-_CONFIG = {"displayModeBar": False}
 _NOW = "now"
 
 
@@ -325,11 +325,10 @@ def _layers(profile: Profile, found: Comparison) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.markdown("**From which width to which**")
-        st.plotly_chart(
+        plot(
             transition_figure(found),
-            key="transition_chart",
-            config=_CONFIG,
-            alt="Matrix of layers by their width in A (rows) and in B (columns).",
+            "transition_chart",
+            "Matrix of layers by their width in A (rows) and in B (columns).",
         )
         st.caption(
             "Layers by their bits in A and in B; colour is the share of the weights. On the dotted "
@@ -340,11 +339,10 @@ def _layers(profile: Profile, found: Comparison) -> None:
         if not found.changes:
             st.caption("None: the widths are the same.")
             return
-        st.plotly_chart(
+        plot(
             changes_figure(profile, found),
-            key="changes_chart",
-            config=_CONFIG,
-            alt="Width in A and in B of every layer that differs, in the network's order.",
+            "changes_chart",
+            "Width in A and in B of every layer that differs, in the network's order.",
         )
         st.dataframe(_changes(profile, found), hide_index=True, width="stretch", height=215)
         st.caption(

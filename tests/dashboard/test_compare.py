@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -20,13 +21,14 @@ def test_figures_show_every_layer(profile: Profile) -> None:
     count = len(profile.units)
     left, right = bit_map(profile, [4] * count), bit_map(profile, [3, 4] * (count // 2))
     found = compare(profile, left, right)
-    matrix = transition_figure(found).data[0]
-    assert list(matrix.x) == ["3", "4"]
-    assert list(matrix.text[1]) == [f"{count // 2}"] * 2
-    assert np.nansum(matrix.z) == pytest.approx(100)
-    drawn = {trace.name: trace for trace in changes_figure(profile, found).data}
-    assert set(drawn["bits in A"].y) == {4} and set(drawn["bits in B"].y) == {3}
-    assert len(drawn["bits in A"].x) == len(set(drawn["bits in A"].x)) == count // 2
+    matrix = transition_figure(found)["data"][0]
+    assert matrix["x"] == matrix["y"] == ["3", "4"]
+    assert matrix["text"] == [["", ""], [str(count // 2), str(count // 2)]]
+    assert matrix["z"][0] == [None, None] and sum(matrix["z"][1]) == pytest.approx(100)
+    drawn = {trace.get("name"): trace for trace in changes_figure(profile, found)["data"]}
+    assert set(drawn["bits in A"]["y"]) == {4} and set(drawn["bits in B"]["y"]) == {3}
+    assert len(set(drawn["bits in A"]["x"])) == count // 2
+    json.dumps(changes_figure(profile, found), allow_nan=False)
 
 
 def _texts(page: AppTest) -> str:
