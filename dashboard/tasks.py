@@ -43,6 +43,7 @@ class Transcribe:
         audio: path of the recording, which is deleted once it was heard.
         name: what the user called it.
         said: what the user says was said, or "".
+        owner: whose it is: the browser that sent it, or "" where browsers cannot be told apart.
     """
 
     profile: str
@@ -52,6 +53,7 @@ class Transcribe:
     audio: str
     name: str
     said: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)

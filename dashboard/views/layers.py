@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
-from ..layer_charts import layers_figure
+from ..layer_charts import Layers, layers_figure
+from ..plot import plot
 from ..scene import Scene
-
-_CONFIG = {"displayModeBar": False}
 
 
 def draw(scene: Scene) -> None:
@@ -16,12 +16,22 @@ def draw(scene: Scene) -> None:
     if pick is None:
         return
     st.subheader("Bits per layer", anchor=False)
-    figure = layers_figure(scene.profile, pick.map.options, pick.allocation.relaxed_bits)
-    st.plotly_chart(
-        figure,
-        key="layers_chart",
-        config=_CONFIG,
-        alt="Bit width of every layer in the network's order, and its share of the bytes.",
+    options = pick.map.options
+    sizes = scene.profile.option_bytes()
+    spent = np.array([sizes[i, scene.profile.menu.index(o)] for i, o in enumerate(options)])
+    column = int(np.abs(scene.task.widths - 3).argmin())
+    shown = Layers(
+        options,
+        pick.allocation.relaxed_bits,
+        spent,
+        scene.task.loss.separable[:, column],
+        f"{scene.task.menu[column].bits:g} bits",
+    )
+    plot(
+        layers_figure(scene.profile, shown),
+        "layers_chart",
+        "Bit width of every layer in the network's order, how sensitive it is, and its share of "
+        "the bytes.",
     )
     note = (
         "Bars: the width each layer is given. Grey dashes: the continuous solution, which is "
@@ -34,5 +44,6 @@ def draw(scene: Scene) -> None:
         )
     st.caption(
         f"{note} E is encoder, D decoder, x cross-attention, emb a block of the token "
-        "embedding's rows, frequent tokens first. Below: the share of the bytes."
+        "embedding's rows, frequent tokens first. Sensitivity: predicted loss of the layer alone "
+        f"at {shown.reference}, nats a token."
     )

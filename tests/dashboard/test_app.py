@@ -133,7 +133,7 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert page.session_state["pick"] == ""
 
 
-@pytest.mark.parametrize("tab", ["Listen", "Measure", "Export", "Table"])
+@pytest.mark.parametrize("tab", ["Listen", "Compare", "Measure", "Export", "Profiles", "Table"])
 def test_every_tab_draws(records: list[Measured], tab: str) -> None:
     assert _errors(_page(tab=tab)) == []
     assert _errors(_page(tab=tab, pins="*=2", widths="2")) == []
@@ -234,7 +234,7 @@ def test_a_missing_manifest_is_a_sentence(
     profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = _page(tab="Measure")
-    page.text_input[0].set_value("/nowhere/at/all.jsonl")
+    page.text_input(key="manifest").set_value("/nowhere/at/all.jsonl")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert any("does not exist" in error for error in _errors(page))
     assert jobs.Queue().jobs() == []
