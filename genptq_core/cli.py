@@ -204,7 +204,7 @@ def _solve(options: argparse.Namespace) -> Answer:
     if curve is not None:
         figures["predicted_wer_increase"] = float(curve.increase(found.predicted_loss))
     if options.out:
-        bitmap.write(options.out, profile, chosen, **figures)
+        bitmap.write(options.out, profile, chosen, target=options.target, **figures)
     relaxed = zip(profile.units, found.relaxed_bits, strict=True)
     result = {
         **figures,
@@ -378,7 +378,10 @@ def _export(options: argparse.Namespace) -> Answer:
     from .models import load_model
 
     model = load_model(options.model) if options.model else None
-    found = export(profile, chosen, options.target, options.out, model, _show)
+    records = load_measured(options.profile, profile.digest)
+    known = [bitmap.measured_figures(m) for m in records if m.map_digest == chosen.digest]
+    figures = {"measured": known[-1]} if known else {}
+    found = export(profile, chosen, options.target, options.out, model, _show, **figures)
     result = {
         "out": str(found.folder),
         "target": found.target,

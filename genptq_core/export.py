@@ -10,14 +10,14 @@ from typing import Any
 from . import bitmap, manifest
 from .bitmap import BitMap
 from .delivery import delivered
-from .errors import ExportError
+from .errors import ConstraintError, ExportError
 from .formats import compressed_tensors, native
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Report, silent
-from .targets import check, predicted_bytes, target_of
+from .targets import fault, predicted_bytes, target_of
 
 _FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
 
@@ -69,7 +69,9 @@ def export(
         ExportError: the folder cannot be written.
     """
     found = target_of(target)
-    check(found, profile, chosen.options)
+    problem = fault(found, profile, chosen.options)
+    if problem is not None:
+        raise ConstraintError(problem, f"Solve with --target {found.name}.")
     promised = predicted_bytes(found, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)

@@ -115,26 +115,17 @@ def target_of(name: str | None = None) -> Target:
     return TARGETS[name]
 
 
-def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
-    """Make sure that a target can hold a map.
-
-    Raises:
-        ConstraintError: it cannot; the first unit that does not fit is named.
-    """
+def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
+    """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
     alike: dict[str, tuple[str, Option]] = {}
     for unit, option in zip(profile.units, options, strict=True):
         if option.form not in target.forms | target.otherwise or not target.holds(unit, option):
-            raise ConstraintError(
-                f"The target {target.name!r} cannot hold {unit.name} at {option.label}.",
-                f"Solve with --target {target.name}.",
-            )
+            return f"The target {target.name!r} cannot hold {unit.name} at {option.label}."
         group = {"unit": unit.name, "parameter": unit.parameter}.get(target.grain, "")
         name, first = alike.setdefault(group, (unit.name, option))
         if first != option:
-            raise ConstraintError(
-                f"The target {target.name!r} needs {unit.name} as {name}, at {first.label}.",
-                f"Solve with --target {target.name}.",
-            )
+            return f"The target {target.name!r} needs {unit.name} as {name}, at {first.label}."
+    return None
 
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
