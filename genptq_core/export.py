@@ -11,7 +11,7 @@ from . import bitmap, manifest
 from .bitmap import BitMap
 from .delivery import delivered
 from .errors import ConstraintError, ExportError
-from .formats import compressed_tensors, native
+from .formats import compressed_tensors, native, onnx_runtime
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model
 from .prediction import figures_of
@@ -19,7 +19,11 @@ from .profile import Profile
 from .progress import Report, silent
 from .targets import fault, predicted_bytes, target_of
 
-_FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
+_FORMATS: dict[str, ModuleType] = {
+    "native": native,
+    "compressed_tensors": compressed_tensors,
+    "onnx_runtime": onnx_runtime,
+}
 
 
 @dataclass(frozen=True)
