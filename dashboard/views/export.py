@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from genptq_core.allocation import solve
 from genptq_core.bitmap import to_csv, to_json
-from genptq_core.errors import InfeasibleError
-from genptq_core.options import Option
-from genptq_core.targets import NATIVE
 
-from ..loaders import ROOT
+from ..recipe import solve_command
 from ..scene import Scene
-from ..state import BY_SIZE, SHORT, link
+from ..state import SHORT, link
 
 
 def draw(scene: Scene) -> None:
@@ -48,7 +41,7 @@ def draw(scene: Scene) -> None:
             icon=":material/download:",
         )
     st.markdown("**The same map from a command line**")
-    command = _command(scene)
+    command = solve_command(scene)
     if command is None:
         st.caption(
             "This map does not come out of one solve for a size; download it as JSON, and measure "
@@ -88,36 +81,3 @@ def _figures(scene: Scene) -> dict[str, Any]:
             "ci95": list(record.ci95),
         }
     return figures
-
-
-def _command(scene: Scene) -> str | None:
-    """A command that gives the pick, or None where no single solve does."""
-    pick = scene.pick
-    if pick is None:
-        return None
-    if scene.knobs.mode == BY_SIZE and not pick.by_hand:
-        size = f"{scene.knobs.size_mb:g}"
-    else:
-        # The size that led here is not kept, so check that the map's own size leads back.
-        try:
-            if solve(scene.task, pick.allocation.bytes).options != pick.map.options:
-                return None
-        except InfeasibleError:
-            return None
-        size = f"{pick.allocation.bytes / 1e6:.6f}"
-    parts = ["python", "-m", "genptq_core", "solve", "--profile", _shown(scene.folder)]
-    parts += ["--size-mb", size]
-    if scene.target != NATIVE:
-        parts += ["--target", scene.target]
-    for pattern, wanted in scene.limits.pins:
-        parts += ["--pin", f"{pattern}={wanted.key if isinstance(wanted, Option) else wanted}"]
-    if scene.limits.min_bits is not None:
-        parts += ["--min-bits", str(scene.limits.min_bits)]
-    if scene.limits.max_bits is not None:
-        parts += ["--max-bits", str(scene.limits.max_bits)]
-    return shlex.join([*parts, "--out", "bitmap.json"])
-
-
-def _shown(folder: Path) -> str:
-    """A folder as it is written from the repository's root."""
-    return os.path.relpath(folder, ROOT) if folder.is_relative_to(ROOT) else str(folder)
