@@ -216,7 +216,7 @@ def _solve(options: argparse.Namespace) -> Answer:
     if curve is not None:
         figures["predicted_wer_increase"] = float(curve.increase(found.predicted_loss))
     if options.out:
-        bitmap.write(options.out, profile, chosen, **figures)
+        bitmap.write(options.out, profile, chosen, target=options.target, **figures)
     relaxed = zip(profile.units, found.relaxed_bits, strict=True)
     result = {
         **figures,
@@ -397,13 +397,17 @@ def _export(options: argparse.Namespace) -> Answer:
     from .models import load_model
 
     model = load_model(options.model or profile.source.model)
-    compiled = None
+    compiled, figures = None, {}
     if options.compile:
         from .compilation import compile_map
 
         speech = load_manifest(options.compile)
         compiled = compile_map(model, profile, chosen, speech, report=_show)
-    found = export(profile, chosen, options.target, options.out, model, _show, compiled)
+    else:
+        records = load_measured(options.profile, profile.digest)
+        known = [bitmap.measured_figures(m) for m in records if m.map_digest == chosen.digest]
+        figures = {"measured": known[-1]} if known else {}
+    found = export(profile, chosen, options.target, options.out, model, _show, compiled, **figures)
     result: dict[str, Any] = {
         "out": str(found.folder),
         "target": found.target,

@@ -11,16 +11,16 @@ from . import bitmap, manifest
 from .bitmap import BitMap
 from .compilation import Compiled
 from .delivery import delivered
-from .errors import ExportError
-from .formats import native
+from .errors import ConstraintError, ExportError
+from .formats import compressed_tensors, native
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model, replaced
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Report, silent
-from .targets import check, predicted_bytes, target_of
+from .targets import fault, predicted_bytes, target_of
 
-_FORMATS: dict[str, ModuleType] = {"native": native}
+_FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def export(
         ExportError: the folder cannot be written.
     """
     found = target_of(target)
-    check(found, profile, chosen.options)
+    problem = fault(found, profile, chosen.options)
+    if problem is not None:
+        raise ConstraintError(problem, f"Solve with --target {found.name}.")
     promised = predicted_bytes(found, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)
@@ -88,7 +90,6 @@ def export(
                 f"The {found.name} export takes {size} bytes; {promised} were promised.",
                 "This is a fault of the program: please report it.",
             )
-        model.save_settings(folder)
         _, average, loss = figures_of(profile, chosen)
         known = {"bytes": promised, "target": found.name, "avg_bits": average}
         known |= {"predicted_loss": loss, **figures}

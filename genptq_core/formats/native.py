@@ -38,7 +38,7 @@ _REMEDY = "The file is damaged: export again."
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
-    """Write a model's weights as they are stored.
+    """Write a model's weights as they are stored, and all else that loading needs.
 
     Returns:
         Bytes of all tensors.
@@ -62,6 +62,7 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         "units": units,
     }
     (folder / NAME).write_bytes(save(tensors, {"layout": json.dumps(layout)}))
+    model.save_settings(folder)
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
