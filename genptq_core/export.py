@@ -9,11 +9,12 @@ from typing import Any
 
 from . import bitmap, manifest
 from .bitmap import BitMap
+from .compilation import Compiled
 from .delivery import delivered
 from .errors import ConstraintError, ExportError
 from .formats import compressed_tensors, native, onnx_runtime
 from .measurement import check_model, stored_units
-from .models import SpeechModel, load_model
+from .models import SpeechModel, load_model, replaced
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Report, silent
@@ -54,6 +55,7 @@ def export(
     out: Path,
     model: SpeechModel | None = None,
     report: Report = silent,
+    compiled: Compiled | None = None,
     **figures: Any,
 ) -> ExportResult:
     """Write a bit map as a model that a target loads; whole, or not at all.
@@ -65,6 +67,7 @@ def export(
         out: the folder; what an earlier export left there is replaced.
         model: the profile's model; loaded by its name if absent.
         report: called with the progress.
+        compiled: the map compiled on speech, to be written in place of the profile's rounding.
         figures: what was predicted or measured for the map, for its `bitmap.json`.
 
     Raises:
@@ -81,8 +84,11 @@ def export(
     check_model(model, profile)
     out = Path(out)
     with delivered(out, manifest.NAME) as folder:
-        stored = stored_units(model, profile, chosen.options, report)
-        size = _FORMATS[found.format].write(folder, model, stored)
+        stored = (
+            compiled.stored if compiled else stored_units(model, profile, chosen.options, report)
+        )
+        with replaced(model, compiled.tuned if compiled else {}):
+            size = _FORMATS[found.format].write(folder, model, stored)
         if size != promised:
             raise ExportError(
                 f"The {found.name} export takes {size} bytes; {promised} were promised.",
@@ -102,6 +108,7 @@ def export(
                 profile_digest=profile.digest,
                 map_digest=chosen.digest,
                 bytes=size,
+                compiled=compiled.digest if compiled else "",
                 files=manifest.digests(folder),
             ),
         )
