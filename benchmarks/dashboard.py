@@ -1,10 +1,14 @@
-"""Slider to redraw in a real browser, and the screenshots in the README.
+"""How quick the page is, in a real browser; and the screenshots in the README.
 
-    python benchmarks/dashboard.py [--moves 40] [--screenshot docs/dashboard.png]
+    python benchmarks/dashboard.py                        # slider, tiny.en
+    python benchmarks/dashboard.py --shape large-v3       # the same on a profile of that shape
+    python benchmarks/dashboard.py --memory 500           # the browser's and the server's memory
+    python benchmarks/dashboard.py --sessions 10          # as many browsers' sessions at once
+    python benchmarks/dashboard.py --moves 0 --screenshot docs/dashboard.png
 
-Starts the page on the bundled profile, moves the size slider by its arrow key, and times from the
-key press until the pick's digest under the figures has changed and both charts are redrawn. Needs
-Chromium and its driver.
+A move drags the size slider to a size drawn at random and lets go. Time runs, in the page itself,
+from the release to the first frame in which the pick's digest and both charts have changed. Needs
+Chromium and its driver. A busy machine is slow: the load is printed beside each figure.
 """
 
 from __future__ import annotations
@@ -18,37 +22,67 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "data" / "profiles" / "whisper-tiny.en"
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
-    "--disable-background-networking --disable-component-update --disable-sync"
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--enable-precise-memory-info --js-flags=--expose-gc"
 )
+PATIENCE = 120.0
+"""Seconds to wait for anything."""
 
-SLIDER = '[data-testid="stSlider"] input[type="range"]'
-
-# What a user sees change: the map's digest and the bars of the layers chart.
-STATE = """
-const caption = [...document.querySelectorAll('[data-testid="stCaptionContainer"] code')];
-const paths = [...document.querySelectorAll('.js-plotly-plot .bars path')];
-const bars = paths.map(p => p.getAttribute('d'));
-const stale = document.querySelectorAll('[data-stale="true"]').length;
-return [caption.length ? caption[0].textContent : '', bars.join('|'), stale];
+# Watches for releases of the size slider, and notes how long until all of it is redrawn.
+WATCH = """
+window.moves = [];
+const now = () => [
+  document.querySelector('.st-key-identity code')?.textContent,
+  ...[...document.querySelectorAll('.plot')].map(p => p.dataset.revision),
+];
+window.shown = now;
+document.addEventListener('pointerup', () => {
+  const start = performance.now(), before = now();
+  const look = () => {
+    const found = now();
+    if (found.length === before.length && found.every((value, i) => value !== before[i]))
+      requestAnimationFrame(() => window.moves.push(performance.now() - start));
+    else if (performance.now() - start < 60000) requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}, true);
+"""
+THUMB = """
+const slider = document.querySelector('.st-key-mb [data-testid="stSlider"], .st-key-mb');
+slider.scrollIntoView({block: 'center'});
+const input = slider.querySelector('input[type="range"]');
+const track = slider.querySelector('[data-testid="stSlider"] [class*="rack"]');
+const thumb = input.closest('[style*="left"]') ?? input.parentElement;
+const a = thumb.getBoundingClientRect(), b = slider.getBoundingClientRect();
+return [a.left + a.width / 2, a.top + a.height / 2, b.left + 10, b.right - 10];
 """
 
 
+@dataclass(frozen=True)
+class Page:
+    """A server of the page: where it is, and its process."""
+
+    address: str
+    process: int
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """The page on a free port of the loopback interface."""
+def server(profiles: Path | None = None) -> Iterator[Page]:
+    """The page on a free port of the loopback interface, with a cache of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,25 +90,27 @@ def server() -> Iterator[str]:
     command += ["--server.port", str(port), "--server.headless", "true"]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "GENPTQ_CACHE": cache}
+        if profiles is not None:
+            environment["GENPTQ_PROFILES"] = str(profiles)
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            for _ in range(200):
+            for _ in range(400):
                 try:
                     with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
                         break
                 except OSError:
                     time.sleep(0.1)
-            yield address
+            yield Page(address, process.pid)
         finally:
             process.terminate()
             process.wait(timeout=20)
 
 
 @contextmanager
-def browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
+def browser(width: int = 1440, height: int = 1500) -> Iterator[webdriver.Chrome]:
     """A headless Chromium with a profile of its own."""
     driver_path, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if not driver_path or not chromium:
@@ -93,59 +129,176 @@ def browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
 
 
 def wait_for_charts(driver: webdriver.Chrome) -> None:
-    """Wait until both charts are drawn and nothing is stale."""
-    WebDriverWait(driver, 90, 0.05).until(
-        lambda d: (
-            len(d.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .main-svg")) >= 2
-            and d.execute_script(STATE)[0]
-            and not d.execute_script(STATE)[2]
-        )
+    """Wait until both charts and the pick's digest are drawn."""
+    drawn = """
+    return document.querySelectorAll('.plot[data-revision] .main-svg').length >= 2 * 2
+      && document.querySelector('.st-key-identity code') !== null;
+    """
+    WebDriverWait(driver, PATIENCE, 0.05).until(lambda d: d.execute_script(drawn))
+
+
+def shown(driver: webdriver.Chrome) -> list[str]:
+    """The pick's digest, and how often each chart was drawn."""
+    return list(driver.execute_script("return window.shown()"))
+
+
+def drag(driver: webdriver.Chrome, place: float) -> None:
+    """Drag the size slider's thumb to a share of its length, and let go."""
+    x, y, left, right = driver.execute_script(THUMB)
+    steps = (
+        ("mouseMoved", x, 0),
+        ("mousePressed", x, 1),
+        ("mouseMoved", (x + left + place * (right - left)) / 2, 1),
+        ("mouseMoved", left + place * (right - left), 1),
+        ("mouseReleased", left + place * (right - left), 0),
+    )
+    for kind, at, buttons in steps:
+        event = {"type": kind, "x": at, "y": y, "button": "left", "buttons": buttons}
+        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})
+
+
+def moves(driver: webdriver.Chrome, count: int, seed: int = 0, rest: float = 0.2) -> np.ndarray:
+    """Milliseconds from release to redrawn page, one a move to a size drawn at random."""
+    rng = np.random.default_rng(seed)
+    driver.execute_script(WATCH)
+    while (done := int(driver.execute_script("return window.moves.length"))) < count:
+        before = shown(driver)[0]
+        drag(driver, float(rng.uniform(0.02, 0.98)))
+        end = time.monotonic() + 1.0  # the same size again changes nothing
+        while time.monotonic() < end and shown(driver)[0] == before:
+            time.sleep(0.01)
+        if shown(driver)[0] != before:
+            WebDriverWait(driver, PATIENCE, 0.01).until(
+                lambda d, done=done: d.execute_script("return window.moves.length") > done
+            )
+        time.sleep(rest)
+    return np.array(driver.execute_script("return window.moves"))
+
+
+def _resident(process: int) -> float:
+    """Resident memory of a process, MB."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return float(line.split()[1]) / 1e3
+    return float("nan")
+
+
+def _heap(driver: webdriver.Chrome) -> float:
+    """The page's JavaScript heap after collecting garbage, MB."""
+    script = "window.gc?.(); return performance.memory.usedJSHeapSize / 1e6"
+    driver.execute_script(script)
+    return float(driver.execute_script(script))
+
+
+def _say(what: str, times: np.ndarray) -> None:
+    load = os.getloadavg()[0]
+    print(
+        f"{what}, {len(times)} moves: median {np.median(times):.0f} ms, 95th percentile "
+        f"{np.quantile(times, 0.95):.0f} ms, fastest {times.min():.0f} ms (load {load:.1f} on "
+        f"{os.cpu_count()} cores)",
+        flush=True,
     )
 
 
-def round_trips(driver: webdriver.Chrome, moves: int) -> np.ndarray:
-    """Milliseconds from key press to redrawn page, one a move."""
-    times = []
-    slider = driver.find_element(By.CSS_SELECTOR, SLIDER)
-    for move in range(moves):
-        before = driver.execute_script(STATE)
-        started = time.perf_counter()
-        # Hidden from sight, which some drivers take for out of reach: focused, it gets the keys.
-        driver.execute_script("arguments[0].focus()", slider)
-        key = Keys.ARROW_LEFT if move < moves // 2 else Keys.ARROW_RIGHT
-        webdriver.ActionChains(driver).send_keys(key).perform()
-        WebDriverWait(driver, 30, 0.005).until(
-            lambda d, before=before: (
-                (now := d.execute_script(STATE))[0] != before[0] and now[1] != before[1]
-            )
+def _shape(name: str, folder: Path) -> Path:
+    """A folder of profiles that holds tiny.en's in another shape."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.shapes import shaped
+    from genptq_core.profile import load_profile, save
+
+    save(shaped(load_profile(TINY), name), folder / name)
+    return folder
+
+
+def _memory(page: Page, driver: webdriver.Chrome, count: int) -> None:
+    before = _resident(page.process), _heap(driver)
+    for done in range(100, count + 1, 100):
+        driver.execute_script("window.moves = []")
+        moves(driver, 100, seed=done, rest=0.0)
+        print(
+            f"after {done} moves: server {_resident(page.process):.0f} MB (from {before[0]:.0f}), "
+            f"page's heap {_heap(driver):.1f} MB (from {before[1]:.1f})",
+            flush=True,
         )
-        times.append(1000 * (time.perf_counter() - started))
-        slider = driver.find_element(By.CSS_SELECTOR, SLIDER)
-        time.sleep(0.3)
-    return np.array(times)
 
 
-def main() -> None:
-    """Time the page, and take its picture where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moves", type=int, default=40)
-    parser.add_argument("--screenshot", type=Path)
-    options = parser.parse_args()
-    with server() as address, browser(1440, 1500) as driver:
-        started = time.perf_counter()
-        driver.get(address)
+def _sessions(page: Page, count: int, each: int) -> None:
+    """As many sessions at once, each at sizes of its own; fails if one shows another's pick."""
+    with ExitStack() as stack:
+        driver = stack.enter_context(browser())
+        driver.get(page.address)
         wait_for_charts(driver)
-        print(f"cold start to first charts: {time.perf_counter() - started:.1f} s")
+        windows = [driver.current_window_handle]
+        for _ in range(count - 1):
+            driver.switch_to.new_window("window")
+            driver.get(page.address)
+            wait_for_charts(driver)
+            windows.append(driver.current_window_handle)
+        times, picks = [], {}
+        for turn, window in enumerate(windows):
+            driver.switch_to.window(window)
+            times.append(moves(driver, each, seed=turn))
+            picks[window] = shown(driver)[0], driver.current_url
+        for window, (digest, address) in picks.items():
+            driver.switch_to.window(window)
+            if (shown(driver)[0], driver.current_url) != (digest, address):
+                sys.exit(f"A session shows {shown(driver)[0]}, not its own {digest}.")
+        _say(f"{count} sessions open, one moving", np.concatenate(times))
+    print(f"{count} sessions, {len({d for d, _ in picks.values()})} picks, each its own")
+    _together(page, count)
+
+
+def _together(page: Page, count: int) -> None:
+    """As many bare sessions that ask for the page at once, by Streamlit's own test client."""
+    started = time.perf_counter()
+
+    def ask(turn: int) -> float:
+        with urllib.request.urlopen(f"{page.address}/?mb={10 + turn / 10}", timeout=PATIENCE):
+            return time.perf_counter() - started
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(ask, range(count)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Time the page, and take its picture where asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--moves", type=int, default=40)
+    parser.add_argument("--shape", help="a Whisper in shape, such as large-v3, with drawn scores")
+    parser.add_argument("--memory", type=int, default=0, metavar="MOVES")
+    parser.add_argument("--sessions", type=int, default=0)
+    parser.add_argument("--screenshot", type=Path)
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        profiles = None
+        if options.shape:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            profiles = _shape(options.shape, Path(folder))
+        started = time.perf_counter()
+        page = stack.enter_context(server(profiles))
+        driver = stack.enter_context(browser())
+        up = time.perf_counter()
+        driver.get(page.address)
+        wait_for_charts(driver)
+        print(
+            f"cold start: {time.perf_counter() - started:.1f} s from the command to both charts, "
+            f"{time.perf_counter() - up:.1f} s of it since the address was opened",
+            flush=True,
+        )
         if options.screenshot:
             options.screenshot.parent.mkdir(parents=True, exist_ok=True)
             time.sleep(2)
             driver.save_screenshot(str(options.screenshot))
         if options.moves:
-            times = round_trips(driver, options.moves)
-            print(
-                f"slider to redraw, {len(times)} moves: median {np.median(times):.0f} ms, "
-                f"95th percentile {np.quantile(times, 0.95):.0f} ms"
-            )
+            times = moves(driver, options.moves)
+            _say(f"slider to redraw, {options.shape or 'tiny.en'}", times)
+        if options.memory:
+            driver.execute_script(WATCH)
+            _memory(page, driver, options.memory)
+        if options.sessions:
+            _sessions(page, options.sessions, 3)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if _ROOT not in sys.path:  # Streamlit puts the script's own folder there, not t
 import streamlit as st  # noqa: E402
 
 from dashboard import loaders, state  # noqa: E402
+from dashboard.demands import bound_units, parse  # noqa: E402
 from dashboard.scene import (  # noqa: E402
     Pick,
     Scene,
@@ -20,6 +21,7 @@ from dashboard.scene import (  # noqa: E402
     speech_sets,
 )
 from dashboard.views import (  # noqa: E402
+    compare,
     export,
     front,
     headline,
@@ -27,6 +29,7 @@ from dashboard.views import (  # noqa: E402
     layers,
     listen,
     measure,
+    profiles,
     table,
     work,
 )
@@ -35,8 +38,10 @@ from genptq_core.errors import GenPTQError, InfeasibleError  # noqa: E402
 
 _TABS = {
     "Listen": listen.draw,
+    "Compare": compare.draw,
     "Measure": measure.draw,
     "Export": export.draw,
+    "Profiles": profiles.draw,
     "Table": table.draw,
 }
 
@@ -66,16 +71,8 @@ def _explorer() -> None:
 def _draw() -> None:
     found = loaders.models()
     if not found:
-        st.info(
-            "No profile is there yet. A profile holds a model's sensitivities; compute one with "
-            "the command below, and reload."
-        )
-        st.code(
-            "python -m genptq_core profile --model whisper-tiny.en "
-            "--speech data/speech/demo/manifest.jsonl --out data/profiles/whisper-tiny.en",
-            language="bash",
-            wrap_lines=True,
-        )
+        st.info("No profile is there yet. It holds a model's sensitivities; compute one below.")
+        profiles.form()
         return
     left, right = st.columns([2, 7], gap="medium")
     with left:
@@ -84,6 +81,7 @@ def _draw() -> None:
         return
     with right:
         headline.draw(scene)
+        compare.bar(scene)
         front.draw(scene)
     layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
@@ -124,6 +122,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     chosen = state.from_session(st.session_state, fallback)
     try:
         limits = state.constraints(chosen, free_task.menu)
+        bound = bound_units(profile, parse(chosen.pins))
         task = loaders.task(profile, limits, target)
     except GenPTQError as error:
         st.error(str(error))
@@ -156,6 +155,9 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
         limits,
         task,
         all_maps,
+        free_task,
+        bound,
+        loaders.one_width(profile),
         pick,
     )
 

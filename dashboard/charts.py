@@ -1,4 +1,7 @@
-"""Figures from core results: pure functions, no Streamlit and no numerics beyond scaling."""
+"""Figures from core results: pure functions, no Streamlit and no numerics beyond scaling.
+
+A figure is a dictionary as Plotly's JavaScript takes it; see `plot`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from genptq_core.front import Front, WerCurve
 from genptq_core.options import Option
 from genptq_core.store import Measured
 
+from .plot import Figure
 from .wording import hover, is_uniform, layout, measured_name, percent, points, widths
 
 # Okabe and Ito, "Color Universal Design" (2008): apart for every common kind of colour vision.
@@ -24,26 +27,44 @@ USABLE = 0.20
 """WER increase past which the front's axis is cut off: a transcript so wrong is of no use."""
 
 _TICKS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
-_LINE_POINTS = 240
+_LINE_POINTS = 160
 _CLICK_POINTS = 48
+_BAND = "rgba(86,180,233,0.22)"
+
+Trace = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class FrontFigure:
     """The front's figure, and how many measured points lie above its axis."""
 
-    figure: go.Figure
+    figure: Figure
     above: int
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where the pick lies: size in bytes, predicted loss, and its measurement if there is one."""
+    """Where the pick lies: size in bytes, predicted loss, and its measurement if there is one.
+
+    Attributes:
+        text: what hovering over it says, one line each.
+    """
 
     bytes: int
     loss: float
     digest: str
     measured: Measured | None
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OneWidth:
+    """What a runtime that stores every layer alike would get: predicted, not measured."""
+
+    target: str
+    option: str
+    bytes: int
+    loss: float
 
 
 def front_figure(
@@ -54,6 +75,7 @@ def front_figure(
     pick: Mark | None,
     largest: float,
     menu: Sequence[Option],
+    uniform: Sequence[OneWidth] = (),
 ) -> FrontFigure:
     """WER, or predicted loss where no WER can be predicted, against size.
 
@@ -64,15 +86,27 @@ def front_figure(
         records: what was measured on it.
         pick: the configuration shown.
         largest: right end of the size axis, bytes, if nothing shown lies beyond.
-        menu: what the chosen format holds; maps that need more are drawn in grey.
+        menu: what the chosen format holds; maps that need more are marked as others.
+        uniform: what runtimes of one width for all layers would get.
     """
     if full_wer is None or not records:
-        return FrontFigure(_loss_figure(front, pick, largest), 0)
-    figure = go.Figure()
+        return FrontFigure(_loss_figure(front, pick, largest, uniform), 0)
     top = 100 * (full_wer + USABLE)
+    traces: list[Trace] = []
     if curve is not None:
-        _predicted(figure, front, curve, full_wer)
-    above = _measured(figure, records, top, menu)
+        known = curve  # for the lambdas
+
+        def wer(loss: np.ndarray | float) -> np.ndarray:
+            return np.asarray(100 * (full_wer + known.increase(loss)))
+
+        traces += [
+            *_predicted(front, curve, full_wer, top),
+            _click_targets(front, wer, "WER", " %"),
+        ]
+        traces += [_knee(front, float(wer(front.loss[front.knee])))]
+        traces += _uniform_targets(uniform, wer, top, "WER", " %")
+    drawn, above = _measured(records, top, menu, pick)
+    traces += drawn
     if pick is not None:
         if pick.measured is not None:
             height: float | None = 100 * pick.measured.wer
@@ -81,20 +115,37 @@ def front_figure(
         else:
             height = None
         if height is not None:
-            _star(figure, pick, min(height, top), "WER", f"{height:.1f} %")
-    figure.add_hline(
-        y=100 * full_wer,
-        line={"dash": "dash", "color": GREY, "width": 1.5},
-        annotation={
-            "text": f"full precision {percent(full_wer)}",
-            "font": {"size": 11, "color": GREY},
-        },
-        annotation_position="bottom left",
-    )
+            traces += _star(pick, min(height, top), f"WER {height:.1f} %")
     low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
-    figure.update_yaxes(title="Word error rate, %", range=[max(low - 1.5, 0), top + 0.8])
-    _size_axis(figure, front, records, pick, largest)
-    return FrontFigure(figure, above)
+    made = _layout(front, records, pick, largest)
+    made["yaxis"] = {
+        "title": {"text": "Word error rate, %"},
+        "range": [max(low - 1.5, 0), top + 0.8],
+    }
+    made["shapes"] = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": 100 * full_wer,
+            "y1": 100 * full_wer,
+            "line": {"dash": "dash", "color": GREY, "width": 1.5},
+        }
+    ]
+    made["annotations"] = [
+        {
+            "text": f"full precision {percent(full_wer)}",
+            "xref": "paper",
+            "x": 0.005,
+            "xanchor": "left",
+            "y": 100 * full_wer,
+            "yanchor": "top",
+            "showarrow": False,
+            "font": {"size": 11, "color": GREY},
+        }
+    ]
+    return FrontFigure({"data": traces, "layout": made}, above)
 
 
 def _thin(front: Front, count: int) -> np.ndarray:
@@ -104,79 +155,125 @@ def _thin(front: Front, count: int) -> np.ndarray:
     return np.unique(np.append(index.clip(0), front.knee))
 
 
-def _predicted(figure: go.Figure, front: Front, curve: WerCurve, full_wer: float) -> None:
+def _list(values: np.ndarray) -> list[float]:
+    """Numbers to five digits: what a screen can show, in few bytes."""
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _predicted(front: Front, curve: WerCurve, full_wer: float, top: float) -> list[Trace]:
     index = _thin(front, _LINE_POINTS)
     size, loss = front.bytes[index] / 1e6, front.loss[index]
     middle = 100 * (full_wer + curve.increase(loss))
     low, high = (100 * (full_wer + end) for end in curve.interval(loss))
-    figure.add_scatter(
-        x=np.concatenate([size, size[::-1]]),
-        y=np.concatenate([high, np.maximum(low, 0)[::-1]]),
-        fill="toself",
-        fillcolor="rgba(86,180,233,0.22)",
-        line={"width": 0},
-        hoverinfo="skip",
-        name="predicted, 90 % band",
-        mode="lines",
-    )
-    figure.add_scatter(
-        x=size,
-        y=middle,
-        mode="lines",
-        line={"color": SKY, "width": 2.5},
-        name="predicted front",
-        hoverinfo="skip",
-    )
-    _click_targets(figure, front, lambda x: 100 * (full_wer + curve.increase(x)), "WER", " %")
-    knee = front.knee
-    _knee(figure, front, float(100 * (full_wer + curve.increase(front.loss[knee]))))
+    band = np.concatenate([np.minimum(high, 2 * top), np.maximum(low, 0)[::-1]])
+    return [
+        {
+            "type": "scatter",
+            "x": _list(np.concatenate([size, size[::-1]])),
+            "y": _list(band),
+            "fill": "toself",
+            "fillcolor": _BAND,
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "name": "predicted, 90 % band",
+            "mode": "lines",
+        },
+        {
+            "type": "scatter",
+            "x": _list(size),
+            "y": _list(middle),
+            "mode": "lines",
+            "line": {"color": SKY, "width": 2.5},
+            "name": "predicted front",
+            "hoverinfo": "skip",
+        },
+    ]
 
 
 def _click_targets(
-    figure: go.Figure,
-    front: Front,
-    height: Callable[[np.ndarray], np.ndarray],
-    what: str,
-    unit: str,
-) -> None:
-    # Clicks on a bare line select nothing, so markers that do not show carry them.
+    front: Front, height: Callable[[np.ndarray], np.ndarray], what: str, unit: str
+) -> Trace:
+    # A bare line takes no clicks, so markers that do not show carry them.
     index = _thin(front, _CLICK_POINTS)
-    figure.add_scatter(
-        x=front.bytes[index] / 1e6,
-        y=height(front.loss[index]),
-        mode="markers",
-        marker={"size": 14, "color": SKY, "opacity": 0},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        customdata=[[f"size:{int(front.bytes[i])}", float(front.loss[i])] for i in index],
-        hovertemplate=(
+    return {
+        "type": "scatter",
+        "x": _list(front.bytes[index] / 1e6),
+        "y": _list(height(front.loss[index])),
+        "mode": "markers",
+        "marker": {"size": 14, "color": SKY, "opacity": 0},
+        "customdata": [
+            [f"size:{int(front.bytes[i])}", float(f"{front.loss[i]:.3g}")] for i in index
+        ],
+        "hovertemplate": (
             f"<b>predicted</b><br>%{{x:.1f}} MB<br>{what} %{{y:.3~g}}{unit}"
             "<br>loss %{customdata[1]:.3~g} nats a token<br>click to set this size<extra></extra>"
         ),
-        showlegend=False,
-    )
+        "name": "sizes to click",
+        "showlegend": False,
+    }
 
 
-def _knee(figure: go.Figure, front: Front, height: float) -> None:
-    figure.add_scatter(
-        x=[front.bytes[front.knee] / 1e6],
-        y=[height],
-        mode="markers",
-        marker={
-            "symbol": "line-ns-open",
-            "size": 16,
-            "color": SKY,
-            "line": {"width": 3, "color": SKY},
-        },
-        name="knee",
-        hovertemplate="knee of the predicted front<br>%{x:.1f} MB<extra></extra>",
-    )
+def _knee(front: Front, height: float) -> Trace:
+    return {
+        "type": "scatter",
+        "x": [float(front.bytes[front.knee] / 1e6)],
+        "y": [height],
+        "mode": "markers+text",
+        "text": ["knee"],
+        "textposition": "bottom left",
+        "textfont": {"color": BLUE, "size": 12},
+        "marker": {"symbol": "diamond-tall", "size": 13, "color": BLUE},
+        "name": "knee",
+        "customdata": [[f"size:{int(front.bytes[front.knee])}"]],
+        "hovertemplate": (
+            "<b>knee of the predicted front</b><br>%{x:.1f} MB<br>below it errors grow fast, above "
+            "it each megabyte buys little<br>click to set this size<extra></extra>"
+        ),
+    }
+
+
+def _uniform_targets(
+    uniform: Sequence[OneWidth],
+    height: Callable[[np.ndarray], np.ndarray],
+    top: float,
+    what: str,
+    unit: str,
+) -> list[Trace]:
+    symbols = ("triangle-up-open", "triangle-down-open", "pentagon-open", "hexagon-open")
+    traces = []
+    for place, target in enumerate(dict.fromkeys(u.target for u in uniform)):
+        mine = [u for u in uniform if u.target == target]
+        values = height(np.array([u.loss for u in mine]))
+        text = [
+            f"<b>{hover(u.target)}, every layer at {u.option}</b><br>predicted, not measured<br>"
+            f"{u.bytes / 1e6:.1f} MB<br>{what} {value:.3g}{unit}"
+            for u, value in zip(mine, values, strict=True)
+        ]
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [u.bytes / 1e6 for u in mine],
+                "y": _list(np.minimum(values, top)),
+                "mode": "markers",
+                "marker": {
+                    "symbol": symbols[place % len(symbols)],
+                    "size": 11,
+                    "color": PURPLE,
+                    "line": {"width": 2},
+                },
+                "customdata": [["", line] for line in text],
+                "hovertemplate": "%{customdata[1]}<extra></extra>",
+                "name": f"{target}, one width, predicted",
+            }
+        )
+    return traces
 
 
 def _measured(
-    figure: go.Figure, records: Sequence[Measured], top: float, menu: Sequence[Option]
-) -> int:
-    """Draw measured points; returns how many lie above the axis."""
+    records: Sequence[Measured], top: float, menu: Sequence[Option], pick: Mark | None
+) -> tuple[list[Trace], int]:
+    """Measured points, grey but for the one picked, and how many lie above the axis."""
+    shown = pick.measured.map_digest if pick is not None and pick.measured is not None else ""
     inside = [m for m in records if 100 * m.wer <= top]
     outside = [m for m in records if 100 * m.wer > top]
     mine = [m for m in inside if set(m.options) <= set(menu)]
@@ -184,55 +281,57 @@ def _measured(
     uniform = [m for m in mine if is_uniform(m.options)]
     other = [m for m in inside if not set(m.options) <= set(menu)]
     groups = (
-        ("measured, other format", "circle", GREY, other),
-        ("measured, mixed widths", "circle", BLUE, mixed),
-        ("measured, uniform width", "square", PURPLE, uniform),
+        ("measured, other format", "x-thin-open", other),
+        ("measured, mixed widths", "circle", mixed),
+        ("measured, uniform width", "square-open", uniform),
     )
-    for name, symbol, colour, group in groups:
+    traces: list[Trace] = []
+    for name, symbol, group in groups:
         if not group:
             continue
-        wer = np.array([100 * m.wer for m in group])
-        ends = np.array([[100 * (m.wer_full_precision + e) for e in m.ci95] for m in group])
-        figure.add_scatter(
-            x=[m.bytes / 1e6 for m in group],
-            y=wer,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": np.maximum(ends[:, 1] - wer, 0),
-                "arrayminus": np.maximum(wer - ends[:, 0], 0),
-                "thickness": 1.2,
-                "width": 4,
-            },
-            mode="markers+text" if symbol == "square" else "markers",
-            text=[f"{m.options[0].bits}" for m in group] if symbol == "square" else None,
-            textposition="top right",
-            textfont={"color": colour, "size": 11},
-            name=name,
-            **_points(group, symbol, colour, 10),
-        )
+        trace = _points(group, symbol, 10, [100 * m.wer for m in group], shown)
+        low = [100 * max(m.wer - m.wer_full_precision - m.ci95[0], 0) for m in group]
+        high = [100 * max(m.wer_full_precision + m.ci95[1] - m.wer, 0) for m in group]
+        trace["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": high,
+            "arrayminus": low,
+            "thickness": 1.2,
+            "width": 4,
+            "color": GREY,
+        }
+        if symbol == "square-open":
+            trace |= {
+                "mode": "markers+text",
+                "text": [f"{m.options[0].bits}" for m in group],
+                "textposition": "top right",
+                "textfont": {"color": GREY, "size": 11},
+            }
+        traces.append(trace | {"name": name})
     if outside:
-        figure.add_scatter(
-            x=[m.bytes / 1e6 for m in outside],
-            y=[top] * len(outside),
-            mode="markers",
-            name="measured, above the axis",
-            **_points(outside, "triangle-up", GREY, 11),
-        )
-    return len(outside)
+        trace = _points(outside, "triangle-up", 11, [top] * len(outside), shown)
+        traces.append(trace | {"name": "measured, above the axis"})
+    return traces, len(outside)
 
 
-def _points(group: Sequence[Measured], symbol: str, colour: str, size: int) -> dict[str, Any]:
+def _points(
+    group: Sequence[Measured], symbol: str, size: int, heights: list[float], shown: str
+) -> Trace:
+    colours = [VERMILION if m.map_digest == shown else GREY for m in group]
     return {
-        "marker": {"symbol": symbol, "color": colour, "size": size, "opacity": 1},
-        "selected": {"marker": {"opacity": 1}},
-        "unselected": {"marker": {"opacity": 1}},
-        "customdata": [[f"map:{m.map_digest}", _record_text(m)] for m in group],
+        "type": "scatter",
+        "x": [m.bytes / 1e6 for m in group],
+        "y": heights,
+        "mode": "markers",
+        "marker": {"symbol": symbol, "color": colours, "size": size, "line": {"width": 2}},
+        "customdata": [[f"map:{m.map_digest}", record_text(m)] for m in group],
         "hovertemplate": "%{customdata[1]}<br>click to pick it<extra></extra>",
     }
 
 
-def _record_text(record: Measured) -> str:
+def record_text(record: Measured) -> str:
+    """A measurement's whole record, for hovering."""
     low, high = (record.wer_full_precision + end for end in record.ci95)
     return "<br>".join(
         [
@@ -249,67 +348,61 @@ def _record_text(record: Measured) -> str:
     )
 
 
-def _star(figure: go.Figure, pick: Mark, height: float, what: str, value: str) -> None:
+def _star(pick: Mark, height: float, value: str) -> list[Trace]:
     kind = "measured" if pick.measured is not None else "predicted"
-    figure.add_scatter(
-        x=[pick.bytes / 1e6],
-        y=[height],
-        mode="markers",
-        marker={
-            "symbol": "star",
-            "size": 15,
-            "color": VERMILION if pick.measured is not None else "rgba(0,0,0,0)",
-            "line": {"width": 2, "color": VERMILION},
-            "opacity": 1,
+    lines = [f"<b>your pick, {kind}</b>", f"{pick.bytes / 1e6:.2f} MB", value, *pick.text]
+    place = {"type": "scatter", "x": [pick.bytes / 1e6], "y": [height], "mode": "markers"}
+    star = {
+        "symbol": "star" if pick.measured is not None else "star-open",
+        "size": 15,
+        "color": VERMILION,
+        "line": {"width": 2, "color": VERMILION},
+    }
+    ring = {"symbol": "circle-open", "size": 30, "color": VERMILION, "line": {"width": 2}}
+    return [
+        {**place, "marker": ring, "hoverinfo": "skip", "showlegend": False, "name": "ring"},
+        {
+            **place,
+            "marker": star,
+            "name": f"your pick, {kind}",
+            "hovertemplate": "<br>".join([*lines, f"map {pick.digest[:10]}"]) + "<extra></extra>",
         },
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1}},
-        name=f"your pick, {kind}",
-        hovertemplate=(
-            f"<b>your pick</b><br>%{{x:.2f}} MB<br>{what} {value}, {kind}"
-            f"<br>map {pick.digest[:10]}<extra></extra>"
-        ),
-    )
-    figure.add_scatter(
-        x=[pick.bytes / 1e6],
-        y=[height],
-        mode="markers",
-        marker={"symbol": "circle-open", "size": 30, "color": VERMILION, "line": {"width": 2}},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    ]
 
 
-def _loss_figure(front: Front, pick: Mark | None, largest: float) -> go.Figure:
-    figure = go.Figure()
+def _loss_figure(
+    front: Front, pick: Mark | None, largest: float, uniform: Sequence[OneWidth]
+) -> Figure:
     index = _thin(front, _LINE_POINTS)
     index = index[front.loss[index] > 0]
-    figure.add_scatter(
-        x=front.bytes[index] / 1e6,
-        y=front.loss[index],
-        mode="lines",
-        line={"color": SKY, "width": 2.5},
-        name="predicted front",
-        hoverinfo="skip",
-    )
-    _click_targets(figure, front, lambda x: x, "loss", "")
-    _knee(figure, front, float(front.loss[front.knee]))
+    line = {
+        "type": "scatter",
+        "x": _list(front.bytes[index] / 1e6),
+        "y": _list(front.loss[index]),
+        "mode": "lines",
+        "line": {"color": SKY, "width": 2.5},
+        "name": "predicted front",
+        "hoverinfo": "skip",
+    }
+    traces = [line, _click_targets(front, np.asarray, "loss", "")]
+    traces.append(_knee(front, float(front.loss[front.knee])))
+    above = [u for u in uniform if u.loss > 0]
+    traces += _uniform_targets(above, np.asarray, np.inf, "loss", "")
     if pick is not None and pick.loss > 0:
-        _star(figure, pick, pick.loss, "loss", f"{pick.loss:.3g} nats a token")
-    figure.update_yaxes(
-        title="Predicted loss, nats a token", type="log", exponentformat="power", dtick=1
-    )
-    _size_axis(figure, front, (), pick, largest)
-    return figure
+        traces += _star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
+    made = _layout(front, (), pick, largest)
+    made["yaxis"] = {
+        "title": {"text": "Predicted loss, nats a token"},
+        "type": "log",
+        "exponentformat": "power",
+        "dtick": 1,
+    }
+    return {"data": traces, "layout": made}
 
 
-def _size_axis(
-    figure: go.Figure,
-    front: Front,
-    records: Sequence[Measured],
-    pick: Mark | None,
-    largest: float,
-) -> None:
+def _layout(
+    front: Front, records: Sequence[Measured], pick: Mark | None, largest: float
+) -> dict[str, Any]:
     low = min([int(front.bytes[0]), *(m.bytes for m in records)])
     high = max([largest, *(m.bytes for m in records if m.bytes <= 1.2 * largest)])
     if pick is not None:
@@ -318,20 +411,19 @@ def _size_axis(
     room = 0.03 * (ends[1] - ends[0])
     ticks = [t * 10**power for power in range(-4, 5) for t in _TICKS]
     ticks = [t for t in ticks if low / 1.1e6 < t < high * 1.1 / 1e6]
-    # Logarithmic: the sizes where words are lost would else be crowded at the left edge.
-    figure.update_xaxes(
-        title="Size, MB (logarithmic)",
-        type="log",
-        range=[ends[0] - room, ends[1] + room],
-        tickvals=ticks,
-        ticktext=[f"{t:g}" for t in ticks],
-    )
-    figure.update_layout(
-        height=430,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
-        hoverlabel={"align": "left"},
-        clickmode="event+select",
-        dragmode=False,
-        uirevision="front",
-    )
+    return {
+        # Logarithmic: the sizes where words are lost would else be crowded at the left edge.
+        "xaxis": {
+            "title": {"text": "Size, MB (logarithmic)"},
+            "type": "log",
+            "range": [ends[0] - room, ends[1] + room],
+            "tickvals": ticks,
+            "ticktext": [f"{t:g}" for t in ticks],
+        },
+        "height": 430,
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
+        "hoverlabel": {"align": "left"},
+        "hovermode": "closest",
+        "dragmode": False,
+    }

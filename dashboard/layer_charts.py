@@ -1,115 +1,219 @@
-"""Figures of one map's layers: pure functions, like `charts`."""
+"""The figure of one map's layers: pure functions, like `charts`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.units import Unit
 
-from .charts import BLUE, GREEN, GREY, ORANGE
+from .charts import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Trace
+from .plot import Figure
 from .wording import hover, tick_labels
 
-PART_COLOURS = {"encoder": BLUE, "decoder": ORANGE, "embedding": GREEN}
-PART_NAMES = {"encoder": "Encoder", "decoder": "Decoder", "embedding": "Embedding"}
-_DOTTED = {"color": GREY, "width": 0.6, "dash": "dot"}
+_PARTS = ("encoder", "decoder", "embedding")
+# Hue tells the part, lightness what the layer does; both survive colour blindness.
+_COLOURS = {
+    ("encoder", "attention"): BLUE,
+    ("encoder", "feed-forward"): SKY,
+    ("encoder", "convolution"): "#00466E",
+    ("decoder", "attention"): "#B87300",
+    ("decoder", "cross-attention"): "#7A4B00",
+    ("decoder", "feed-forward"): ORANGE,
+    ("embedding", "embedding"): GREEN,
+}
+_OTHER = "#666666"
+_MANY = 90
+"""Units past which only the first of each block is named on the axis."""
 
 
-def layers_figure(
-    profile: Profile, options: Sequence[Option], relaxed: Sequence[float]
-) -> go.Figure:
-    """Width of every unit in the network's own order, and where the bytes go.
+@dataclass(frozen=True)
+class Layers:
+    """What the layers chart shows.
 
-    Args:
-        profile: the profile.
+    Attributes:
         options: option of each unit.
         relaxed: width of each unit in the continuous solution; empty where there is none.
+        bytes: bytes of each unit as stored, shape (units,).
+        sensitivity: predicted loss of each unit alone at one width, nats a token, shape (units,).
+        reference: that width in words.
+        locked: units that the user's demands bind.
+        chosen: the unit picked by a click, or None.
     """
-    units = profile.units
-    labels = tick_labels(units)
-    sizes = profile.option_bytes()
-    spent = np.array([sizes[i, profile.menu.index(o)] for i, o in enumerate(options)], dtype=float)
+
+    options: Sequence[Option]
+    relaxed: Sequence[float]
+    bytes: np.ndarray
+    sensitivity: np.ndarray
+    reference: str
+    locked: Collection[int] = ()
+    chosen: int | None = None
+
+
+def layers_figure(profile: Profile, shown: Layers) -> Figure:
+    """Width, sensitivity and share of the bytes of every unit, in the network's own order."""
+    units, options = profile.units, shown.options
+    count = len(units)
+    share = 100 * shown.bytes / max(float(shown.bytes.sum()), 1.0)
     weights = np.array([u.weights for u in units], dtype=float)
-    share_bytes, share_weights = 100 * spent / spent.sum(), 100 * weights / weights.sum()
-    figure = make_subplots(
-        rows=2, cols=1, shared_xaxes=True, row_heights=[0.76, 0.24], vertical_spacing=0.05
-    )
-    for part in dict.fromkeys(u.part for u in units):
-        rows = [i for i, u in enumerate(units) if u.part == part]
-        colour = PART_COLOURS.get(part, GREY)
-        text = [
-            f"<b>{hover(units[i].name)}</b><br>{hover(units[i].kind)}, "
-            f"{units[i].rows} \u00d7 {units[i].columns}<br><b>{options[i].label}</b>"
-            + (f", {relaxed[i]:.2f} continuous" if relaxed else "")
-            + f"<br>{share_weights[i]:.1f} % of the weights, {share_bytes[i]:.1f} % of the bytes"
-            for i in rows
-        ]
-        common = {
-            "x": [labels[i] for i in rows],
-            "customdata": text,
-            "hovertemplate": "%{customdata}<extra></extra>",
-            "marker": {"color": colour},
-            "legendgroup": part,
-        }
-        name = PART_NAMES.get(part, hover(part))
-        figure.add_bar(y=[options[i].bits for i in rows], name=name, row=1, col=1, **common)
-        figure.add_bar(
-            y=[share_bytes[i] for i in rows], row=2, col=1, showlegend=False, opacity=0.75, **common
+    part = 100 * weights / weights.sum()
+    text = [
+        f"<b>{hover(unit.name)}</b><br>{hover(unit.kind)}, {unit.rows} \u00d7 {unit.columns}"
+        f"<br><b>{options[i].label}</b>"
+        + (f", {shown.relaxed[i]:.2f} continuous" if len(shown.relaxed) else "")
+        + ("<br>locked" if i in shown.locked else "")
+        + f"<br>{share[i]:.1f} % of the bytes, {part[i]:.1f} % of the weights"
+        f"<br>alone at {shown.reference}: loss {shown.sensitivity[i]:.2g}"
+        for i, unit in enumerate(units)
+    ]
+    place = list(range(count))
+    colours = [colour(unit) for unit in units]
+    common: Trace = {
+        "x": place,
+        "customdata": [[f"layer:{i}", line] for i, line in enumerate(text)],
+        "hovertemplate": "%{customdata[1]}<extra></extra>",
+        "showlegend": False,
+    }
+    bar = {"type": "bar", "marker": {"color": colours, "line": {"width": 0}}}
+    positive = np.where(shown.sensitivity > 0, shown.sensitivity, np.nan)
+    traces: list[Trace] = [
+        {**common, **bar, "y": [option.bits for option in options], "name": "bits"},
+        {
+            **common,
+            "type": "scatter",
+            "mode": "markers",
+            "marker": {"color": colours, "size": 6},
+            "y": [None if np.isnan(v) else float(f"{v:.3g}") for v in positive],
+            "yaxis": "y2",
+            "name": "sensitivity",
+        },
+        {**common, **bar, "y": [float(f"{v:.3g}") for v in share], "yaxis": "y3", "name": "bytes"},
+    ]
+    if len(shown.relaxed):
+        traces.append(
+            _marks(place, [round(b, 2) for b in shown.relaxed], "line-ew-open", GREY)
+            | {"name": "continuous solution"}
         )
-    if relaxed:
-        figure.add_scatter(
-            x=labels,
-            y=list(relaxed),
-            mode="markers",
-            marker={"symbol": "line-ew-open", "size": 9, "color": GREY, "line": {"width": 2.5}},
-            name="continuous solution",
-            hoverinfo="skip",
-            row=1,
-            col=1,
+    if shown.locked:
+        held = sorted(shown.locked)
+        heights = [options[i].bits + 0.45 for i in held]
+        traces.append(_marks(held, heights, "triangle-down", VERMILION) | {"name": "locked"})
+    traces += _legend(units)
+    return {"data": traces, "layout": _layout(units, shown)}
+
+
+def colour(unit: Unit) -> str:
+    """The colour of a unit's part and kind."""
+    return _COLOURS.get((unit.part, unit.kind), _OTHER)
+
+
+def _marks(x: list[int], y: list[float], symbol: str, shade: str) -> Trace:
+    size = 8 if len(x) <= _MANY else 4
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": x,
+        "y": y,
+        "marker": {"symbol": symbol, "size": size, "color": shade, "line": {"width": 2}},
+        "hoverinfo": "skip",
+    }
+
+
+def _legend(units: Sequence[Unit]) -> list[Trace]:
+    """Empty traces that put part and kind in the legend, in the network's order."""
+    kinds = dict.fromkeys((u.part, u.kind) for u in units)
+    traces: list[Trace] = []
+    for part, kind in sorted(kinds, key=lambda k: _PARTS.index(k[0]) if k[0] in _PARTS else 9):
+        name = "Embedding" if part == "embedding" else f"{part.capitalize()} {kind}"
+        traces.append(
+            {
+                "type": "bar",
+                "x": [None],
+                "y": [None],
+                "marker": {"color": _COLOURS.get((part, kind), _OTHER)},
+                "name": hover(name),
+            }
         )
-    ceiling = 16.6 if UNQUANTIZED in options else 8.6
-    figure.update_yaxes(title="Bits", range=[0, ceiling], dtick=2, row=1, col=1)
-    figure.update_yaxes(title="% of bytes", rangemode="tozero", nticks=3, row=2, col=1)
-    # An explicit order keeps the network's; Plotly drops labels by itself where they do not fit.
-    figure.update_xaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=labels,
-        range=[-0.6, len(units) - 0.4],
-        tickangle=-90,
-        tickfont={"size": 9},
-    )
-    figure.update_layout(
-        height=400,
-        bargap=0.15,
-        barmode="overlay",
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
-        hoverlabel={"align": "left"},
-        dragmode=False,
-        uirevision="layers",
-        shapes=_separators(units),
-    )
-    return figure
+    return traces
+
+
+def _layout(units: Sequence[Unit], shown: Layers) -> dict[str, Any]:
+    labels = tick_labels(units)
+    ticks = list(range(len(units)))
+    if len(units) > _MANY:
+        starts = [i for i in ticks if not i or _block(units[i]) != _block(units[i - 1])]
+        every = -(-len(starts) // (_MANY // 2))
+        ticks = starts[::every]
+    ceiling = 16.9 if UNQUANTIZED in shown.options else 8.9
+    return {
+        "xaxis": {
+            "range": [-0.6, len(units) - 0.4],
+            "tickvals": ticks,
+            "ticktext": [labels[i] for i in ticks],
+            "tickangle": -90,
+            "tickfont": {"size": 9},
+            "showgrid": False,
+            "anchor": "y3",
+        },
+        "yaxis": {
+            "title": {"text": "Bits"},
+            "range": [0, ceiling],
+            "dtick": 4 if ceiling > 10 else 2,
+            "domain": [0.46, 0.97],
+        },
+        "yaxis2": {
+            "title": {"text": "Sensitivity"},
+            "type": "log",
+            "domain": [0.21, 0.41],
+            "exponentformat": "power",
+            "nticks": 4,
+            "dtick": 1,
+        },
+        "yaxis3": {
+            "title": {"text": "% of bytes"},
+            "rangemode": "tozero",
+            "nticks": 3,
+            "domain": [0, 0.16],
+        },
+        "height": 500,
+        "bargap": 0.15,
+        "barmode": "overlay",
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
+        "hoverlabel": {"align": "left"},
+        "hovermode": "x",
+        "dragmode": False,
+        "shapes": [*_separators(units), *_chosen(shown.chosen)],
+    }
+
+
+def _block(unit: Unit) -> tuple[str, int]:
+    return unit.part, 0 if unit.part == "embedding" else unit.block
 
 
 def _separators(units: Sequence[Unit]) -> list[dict[str, Any]]:
-    """Lines between parts, and finer ones between the blocks of encoder and decoder.
-
-    Made as one list: adding them one by one costs more than all the rest of the figure.
-    """
+    """Lines between parts, and finer ones between the blocks of encoder and decoder."""
     lines = []
     for edge in range(1, len(units)):
         before, after = units[edge - 1], units[edge]
         solid = before.part != after.part
-        if solid or (before.block != after.block and after.part != "embedding"):
-            ends = {"x0": edge - 0.5, "x1": edge - 0.5, "y0": 0, "y1": 1}
-            line = {"color": GREY, "width": 1.5} if solid else _DOTTED
+        if solid or (_block(before) != _block(after) and len(units) <= _MANY):
+            ends = {"x0": edge - 0.5, "x1": edge - 0.5, "y0": 0, "y1": 0.97}
+            line = {"color": GREY, "width": 1.5 if solid else 0.6, "dash": "dot"}
+            if solid:
+                line["dash"] = "solid"
             lines.append({"type": "line", "xref": "x", "yref": "paper", "line": line, **ends})
     return lines
+
+
+def _chosen(index: int | None) -> list[dict[str, Any]]:
+    if index is None:
+        return []
+    ends = {"x0": index - 0.5, "x1": index + 0.5, "y0": 0, "y1": 0.97}
+    line = {"color": VERMILION, "width": 2}
+    return [{"type": "rect", "xref": "x", "yref": "paper", "line": line, **ends}]

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from genptq_core.allocation import Problem, problem
 from genptq_core.constraints import Constraints
-from genptq_core.errors import ProfileError
+from genptq_core.errors import ProfileError, SpeechError
 from genptq_core.files import cache_folder
 from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
 from genptq_core.prediction import with_predictions
@@ -20,6 +21,8 @@ from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder
 from genptq_core.speech import SpeechSet, load_manifest
 from genptq_core.store import Measured, load_measured
 
+from .charts import OneWidth
+from .scene import one_width as one_width_of
 from .scene import recommended
 from .state import SizeRange
 
@@ -42,11 +45,15 @@ def stamp(*paths: Path) -> Stamp:
     return tuple(found)
 
 
+def folder() -> Path:
+    """Where profiles are: `$GENPTQ_PROFILES`, else beside those that ship."""
+    return Path(os.environ.get("GENPTQ_PROFILES") or bundled_folder())
+
+
 def models() -> dict[str, Path]:
-    """Folders of profiles, by name: those in `$GENPTQ_PROFILES`, else those that ship."""
-    folder = Path(os.environ.get("GENPTQ_PROFILES") or bundled_folder())
+    """Folders of profiles, by name."""
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder().iterdir())
     except OSError:
         return {}
     return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
@@ -91,6 +98,16 @@ def front(of: Profile, limits: Constraints, target: str, of_task: Problem) -> Fr
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _front(_task: Problem, digest: str, key: str, target: str) -> Front:
     return predicted_front(_task)
+
+
+def one_width(of: Profile) -> tuple[OneWidth, ...]:
+    """What runtimes that store all layers of a profile's model alike would get."""
+    return _one_width(of, of.digest)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
+    return one_width_of(_profile)
 
 
 def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
@@ -156,9 +173,25 @@ def manifest(path: Path) -> SpeechSet:
     Raises:
         SpeechError: it is missing or malformed.
     """
-    return _manifest(str(path), stamp(path))
+    return _manifest(str(path), stamp(path), None)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _manifest(path: str, version: Stamp) -> SpeechSet:
-    return load_manifest(Path(path))
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _manifest(path: str, version: Stamp, limit: int | None) -> SpeechSet:
+    return load_manifest(Path(path), limit)
+
+
+def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
+    """Speech whose recordings and texts are here, by digest: the demo first.
+
+    Args:
+        others: manifests, and how many of their utterances; those that cannot be read are left out.
+    """
+    found: dict[str, SpeechSet] = {}
+    for path, limit in ((str(DEMO), None), *others):
+        try:
+            speech = _manifest(path, stamp(Path(path)), limit)
+        except SpeechError:
+            continue
+        found.setdefault(speech.digest, speech)
+    return found

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
 from genptq_core.store import Measured
 
 from ..charts import USABLE, Mark, front_figure
+from ..plot import plot
 from ..scene import LEAST_FOR_CURVE, Scene
 from ..state import BY_SIZE, SHORT, SizeRange
 from ..wording import markdown, measured_name
 from .knobs import remember, unpick
 
 _CHART = "front_chart"
-_CONFIG = {"displayModeBar": False}
 
 
 def picker(records: Sequence[Measured]) -> None:
@@ -59,14 +58,13 @@ def draw(scene: Scene) -> None:
         mark,
         scene.sizes.usual,
         scene.task.menu,
+        scene.one_width,
     )
-    st.plotly_chart(
+    plot(
         drawn.figure,
-        key=_CHART,
-        on_select=lambda: _clicked(scene.sizes),
-        selection_mode="points",
-        config=_CONFIG,
-        alt="Word error rate against model size: predicted front, measured maps and the pick.",
+        _CHART,
+        "Word error rate against model size: predicted front, measured maps and the pick.",
+        on_click=lambda value: _clicked(value, scene.sizes),
     )
     notes = []
     if drawn.above:
@@ -91,22 +89,12 @@ def draw(scene: Scene) -> None:
     st.caption(" ".join(notes))
 
 
-def _clicked(sizes: SizeRange) -> None:
-    # The figure forgets its selection when redrawn, so the click is copied into the knobs.
-    event: Any = st.session_state.get(_CHART)
-    chosen = event.selection.points if event else []
-    for point in chosen:
-        data = point.get("customdata")
-        if isinstance(data, dict):
-            data = list(data.values())
-        target = str(data[0]) if data else ""
-        kind, _, value = target.partition(":")
-        if kind == "map":
-            st.session_state["pick"] = value[:SHORT]
-            remember("pick")
-            return
-        if kind == "size":
-            st.session_state["by"] = BY_SIZE
-            st.session_state["mb"] = sizes.clip(int(value) / 1e6)
-            unpick()
-            return
+def _clicked(value: str, sizes: SizeRange) -> None:
+    kind, _, name = value.partition(":")
+    if kind == "map":
+        st.session_state["pick"] = name[:SHORT]
+        remember("pick")
+    elif kind == "size":
+        st.session_state["by"] = BY_SIZE
+        st.session_state["mb"] = sizes.clip(int(name) / 1e6)
+        unpick()

@@ -1,59 +1,48 @@
-"""Listen: the demo's recordings, and what each model heard."""
+"""Listen: recordings, and what each model heard in them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import streamlit as st
 
-from genptq_core.errors import GenPTQError
+from genptq_core.listening import Heard, heard
 from genptq_core.speech import SpeechSet, Utterance
 from genptq_core.store import Measured
-from genptq_core.wer import align, count_errors
+from genptq_core.wer import align
 
 from .. import loaders
 from ..scene import Scene
 from ..wording import markdown, marked, measured_name, megabytes, percent
+from . import voice, work
 from .measure import queue_measurement
 
 _SHOWN = 4
 """Recordings drawn at once: few, since every move of a slider sends them again."""
 
 
-@dataclass(frozen=True)
-class Heard:
-    """One recording with its transcripts, and the word errors in each."""
-
-    utterance: Utterance
-    full: str
-    picked: str
-    full_errors: int
-    picked_errors: int
-
-
 def draw(scene: Scene) -> None:
-    """Recordings, worst news first."""
-    try:
-        demo = loaders.manifest(loaders.DEMO)
-    except GenPTQError as error:
-        st.error(str(error))
+    """The user's own recordings, then those that maps were measured on, worst news first."""
+    voice.draw(scene)
+    speech = _speech(scene)
+    if speech is None:
+        st.info("The demo's recordings are not here, so there is nothing else to listen to.")
         return
     if scene.pick is None:
         st.info("There is no pick to listen to: no map satisfies the knobs.")
-        _plain(demo)
+        _plain(speech)
         return
-    on_demo = [m for m in scene.records if _covers(m, demo)]
+    covered = [m for m in scene.records if _covers(m, speech)]
     pick = scene.pick
-    mine = next((m for m in on_demo if m.map_digest == pick.map.digest), None)
-    shown = mine or _nearest(scene, on_demo)
+    mine = next((m for m in covered if m.map_digest == pick.map.digest), None)
+    shown = mine or _nearest(scene, covered)
     if shown is None:
         st.info(
             "No map has been transcribed on the demo speech yet. Transcribing it with your pick "
             "takes a few minutes, and its point joins the front."
         )
         _button(scene)
-        _plain(demo)
+        _plain(speech)
         return
     if mine is None:
         st.info(
@@ -62,27 +51,16 @@ def draw(scene: Scene) -> None:
             f"WER {percent(shown.wer)}.",
             icon=":material/hearing:",
         )
-        _button(scene)
-    heard = _compare(shown, demo, shown.map_digest, demo.digest)
-    worse = sum(h.picked_errors > h.full_errors for h in heard)
-    better = sum(h.picked_errors < h.full_errors for h in heard)
-    which = "your pick" if mine is not None else "this map"
-    st.markdown(
-        f"On {len(heard)} recordings {which} makes "
-        f"**{sum(h.picked_errors for h in heard)} word errors**, full precision "
-        f"**{sum(h.full_errors for h in heard)}**: {worse} recordings come out worse, "
-        f"{better} better."
-    )
-    st.caption(
-        "Marks: :red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
-        ":blue-background[**+added**]; case and punctuation do not count."
-    )
-    pages = math.ceil(len(heard) / _SHOWN)
+        if speech.digest in loaders.speech_at_hand():
+            _button(scene)
+    found = _heard(shown, speech, shown.map_digest, speech.digest, shown.when)
+    _summary(found, "your pick" if mine is not None else "this map")
+    pages = math.ceil(len(found) / _SHOWN)
     page = 1
     if pages > 1:
         page = int(
             st.number_input(
-                f"Page of {pages}, most newly wrong first",
+                f"Page of {pages}, newly wrong first",
                 1,
                 pages,
                 1,
@@ -91,13 +69,37 @@ def draw(scene: Scene) -> None:
             )
         )
     name = "Your pick" if mine is not None else markdown(measured_name(shown))
-    for item in heard[(page - 1) * _SHOWN : page * _SHOWN]:
-        _utterance(item, name)
+    by_digest = {u.digest: u for u in speech.utterances}
+    for item in found[(page - 1) * _SHOWN : page * _SHOWN]:
+        _utterance(item, by_digest[item.audio], name)
 
 
-def _covers(record: Measured, demo: SpeechSet) -> bool:
-    """Whether a record holds a transcript of at least one demo recording."""
-    known = {u.digest for u in demo.utterances}
+def _speech(scene: Scene) -> SpeechSet | None:
+    """The speech to listen to: of what is here and was transcribed, what the user chooses."""
+    here = work.speech_at_hand()
+    found = {
+        digest: speech
+        for digest, speech in here.items()
+        if any(m.speech_digest == digest and m.transcripts for m in scene.records)
+    } or dict(list(here.items())[:1])
+    if len(found) < 2:
+        return next(iter(found.values()), None)
+    shown = scene.speech.digest if scene.speech is not None else ""
+    keys = sorted(found, key=lambda digest: digest != shown)
+    if st.session_state.get("listen_speech") not in found:
+        st.session_state["listen_speech"] = keys[0]
+    chosen = st.selectbox(
+        "Recordings of",
+        keys,
+        format_func=lambda digest: f"{found[digest].name} ({len(found[digest])} utterances)",
+        key="listen_speech",
+    )
+    return found[chosen or keys[0]]
+
+
+def _covers(record: Measured, speech: SpeechSet) -> bool:
+    """Whether a record holds a transcript of at least one recording."""
+    known = {u.digest for u in speech.utterances}
     return any(audio in known for audio, _, _ in record.transcripts)
 
 
@@ -110,31 +112,37 @@ def _nearest(scene: Scene, records: list[Measured]) -> Measured | None:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _compare(_record: Measured, _demo: SpeechSet, map_digest: str, speech: str) -> list[Heard]:
-    texts = {audio: (full, picked) for audio, full, picked in _record.transcripts}
-    known = [u for u in _demo.utterances if u.digest in texts]
-    references = [u.text for u in known]
-    full = [texts[u.digest][0] for u in known]
-    picked = [texts[u.digest][1] for u in known]
-    before = count_errors(references, full).errors.tolist()
-    after = count_errors(references, picked).errors.tolist()
-    heard = [Heard(*row) for row in zip(known, full, picked, before, after, strict=True)]
-    return sorted(heard, key=lambda h: (h.full_errors - h.picked_errors, -h.picked_errors))
+def _heard(
+    _record: Measured, _speech: SpeechSet, map_digest: str, speech: str, when: str
+) -> list[Heard]:
+    return heard(_record, {u.digest: u.text for u in _speech.utterances})
 
 
-def _utterance(item: Heard, name: str) -> None:
+def _summary(found: list[Heard], which: str) -> None:
+    fresh = sum(h.newly_wrong for h in found)
+    worse = sum(h.picked_errors > h.full_errors for h in found)
+    better = sum(h.picked_errors < h.full_errors for h in found)
+    st.markdown(
+        f"On {len(found)} recordings {which} makes "
+        f"**{sum(h.picked_errors for h in found)} word errors**, full precision "
+        f"**{sum(h.full_errors for h in found)}**: {worse} recordings come out worse, "
+        f"{better} better, and on **{fresh}** only {which} errs; they come first."
+    )
+    st.caption(f"Marks: {voice.LEGEND}; case and punctuation do not count.")
+
+
+def _utterance(item: Heard, utterance: Utterance, name: str) -> None:
     with st.container(border=True):
         left, right = st.columns([1, 3], vertical_alignment="center")
         with left:
-            _audio(item.utterance)
+            _audio(utterance)
         with right:
-            reference = item.utterance.text
             st.markdown(
-                f":gray[Said]\u2003{markdown(reference)}\n\n"
-                f":gray[Full precision, {_errors(item.full_errors)}]\u2003"
-                f"{marked(align(reference, item.full))}\n\n"
-                f":gray[{name}, {_errors(item.picked_errors)}]\u2003"
-                f"{marked(align(reference, item.picked))}"
+                f":gray[Said]\u2003{markdown(item.reference)}\n\n"
+                f":gray[Full precision, {voice.errors(item.full_errors)}]\u2003"
+                f"{marked(align(item.reference, item.full))}\n\n"
+                f":gray[{name}, {voice.errors(item.picked_errors)}]\u2003"
+                f"{marked(align(item.reference, item.picked))}"
             )
 
 
@@ -153,12 +161,8 @@ def _mime(utterance: Utterance) -> str:
     return kinds.get(utterance.audio.suffix.lower(), "audio/wav")
 
 
-def _errors(count: int) -> str:
-    return "no errors" if count == 0 else f"{count} error{'s' if count > 1 else ''}"
-
-
-def _plain(demo: SpeechSet) -> None:
-    for utterance in demo.utterances[:_SHOWN]:
+def _plain(speech: SpeechSet) -> None:
+    for utterance in speech.utterances[:_SHOWN]:
         with st.container(border=True):
             left, right = st.columns([1, 3], vertical_alignment="center")
             with left:

@@ -73,6 +73,7 @@ def draw(scene: Scene) -> None:
             manifest = st.text_input(
                 "Speech manifest",
                 str(loaders.DEMO.relative_to(loaders.ROOT)),
+                key="manifest",
                 help='JSON lines: {"audio": "clips/a.flac", "text": "what was said"}.',
             )
             left, right = st.columns(2)

@@ -8,10 +8,11 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.errors import GenPTQError
+from genptq_core.speech import SpeechSet
 
-from .. import jobs
+from .. import jobs, loaders
 from ..state import SHORT
-from ..tasks import ComputeProfile, Measure, Request, Transcribe
+from ..tasks import ComputeProfile, ExportMap, Measure, Request, Transcribe
 from ..wording import markdown, seconds, widths
 
 ICONS = {
@@ -22,8 +23,13 @@ ICONS = {
     jobs.CANCELLED: ":material/cancel:",
     jobs.INTERRUPTED: ":material/warning:",
 }
-_AGAIN = (jobs.FAILED, jobs.CANCELLED, jobs.INTERRUPTED)
-_DONE = {Measure: "Measured", Transcribe: "Heard", ComputeProfile: "Computed"}
+AGAIN = (jobs.FAILED, jobs.CANCELLED, jobs.INTERRUPTED)
+_DONE = {
+    Measure: "Measured",
+    Transcribe: "Heard",
+    ComputeProfile: "Computed",
+    ExportMap: "Exported",
+}
 _POLL = 1.5
 """Seconds between looks at a live job."""
 
@@ -51,27 +57,46 @@ def listed(*kinds: type) -> list[jobs.Job]:
         return []
 
 
+def speech_at_hand() -> dict[str, SpeechSet]:
+    """Speech whose recordings are here, by digest: the demo, and what was measured on."""
+    asked = [job.request for job in listed(Measure) if job.state == jobs.DONE]
+    manifests = dict.fromkeys((r.manifest, r.utterances) for r in asked if isinstance(r, Measure))
+    return loaders.speech_at_hand(list(manifests))
+
+
 def history(*kinds: type) -> None:
     """What ended before, with a way to run again what did not get done."""
-    past = [job for job in listed(*kinds) if job.state in jobs.ENDED]
-    if not past:
+    ended = [job for job in listed(*kinds) if job.state in jobs.ENDED]
+    if not ended:
         return
     st.markdown("**Earlier**")
-    for job in past[:_SHOWN]:
-        with st.container(horizontal=True, vertical_alignment="center", key=f"past-{job.id}"):
-            message = f" {markdown(job.message)}" if job.message else ""
-            st.markdown(f"{ICONS[job.state]} {title(job)}: {job.state}.{message}", width="stretch")
-            if job.state in _AGAIN:
-                again = "Resume" if job.state == jobs.INTERRUPTED else "Run again"
-                st.button(again, key=f"again-{job.id}", on_click=_again, args=(job.id,))
-            st.button(
-                "Forget",
-                key=f"forget-{job.id}",
-                type="tertiary",
-                on_click=_try,
-                args=(jobs.Queue.forget, job.id),
-                help="Take it off this list; what was measured or computed stays.",
-            )
+    for job in ended[:_SHOWN]:
+        past(job)
+
+
+def past(job: jobs.Job) -> None:
+    """A line for a job that ended."""
+    with st.container(horizontal=True, vertical_alignment="center", key=f"past-{job.id}"):
+        message = f" {markdown(job.message)}" if job.message else ""
+        st.markdown(f"{ICONS[job.state]} {title(job)}: {job.state}.{message}", width="stretch")
+        # A recording is still there only where its job was cut off.
+        kept = not isinstance(job.request, Transcribe) or job.state == jobs.INTERRUPTED
+        if job.state in AGAIN and kept:
+            again = "Resume" if job.state == jobs.INTERRUPTED else "Run again"
+            st.button(again, key=f"again-{job.id}", on_click=_again, args=(job.id,))
+        forget(job)
+
+
+def forget(job: jobs.Job) -> None:
+    """A button that takes an ended job off the list."""
+    st.button(
+        "Forget",
+        key=f"forget-{job.id}",
+        type="tertiary",
+        on_click=_try,
+        args=(jobs.Queue.forget, job.id),
+        help="Take it off this list; what was measured or computed stays.",
+    )
 
 
 def _again(number: int) -> None:
@@ -117,7 +142,7 @@ def _strip() -> None:
     for job in found:
         if job.id in ended and job.state == jobs.DONE:
             st.toast(f"{_DONE[type(job.request)]}: {title(job)}", icon=ICONS[job.state])
-        elif job.id in ended and job.state in _AGAIN:
+        elif job.id in ended and job.state in AGAIN:
             st.toast(f"{title(job)}: {job.state}. {markdown(job.message)}")
     if ended:
         # A new point is on the front, and perhaps nothing is left to poll: draw all of it anew.
@@ -145,7 +170,10 @@ def title(job: jobs.Job) -> str:
         return f"profile {name} of {markdown(wanted.model)} on {_speech(wanted.manifest)}{first}"
     chosen = f"map {wanted.map_digest[:SHORT]}"
     if isinstance(wanted, Transcribe):
-        return f"{markdown(wanted.name)} with {chosen} ({widths(wanted.options)})"
+        # Whoever else looks at this page need not know what the recording is called.
+        return f"a recording with {chosen} ({widths(wanted.options)})"
+    if isinstance(wanted, ExportMap):
+        return f"export of {chosen} ({widths(wanted.options)}) for {markdown(wanted.target)}"
     name = markdown(wanted.label) if wanted.label else chosen
     first = f", first {wanted.utterances}" if wanted.utterances else ""
     return f"{name} ({widths(wanted.options)}) on {_speech(wanted.manifest)}{first}"

@@ -15,6 +15,7 @@ from dashboard import jobs
 from dashboard.state import size_range
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
+from genptq_core.targets import TARGETS, usable
 
 from .conftest import APP, ROOT
 
@@ -132,7 +133,7 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert page.session_state["pick"] == ""
 
 
-@pytest.mark.parametrize("tab", ["Listen", "Measure", "Export", "Table"])
+@pytest.mark.parametrize("tab", ["Listen", "Compare", "Measure", "Export", "Profiles", "Table"])
 def test_every_tab_draws(records: list[Measured], tab: str) -> None:
     assert _errors(_page(tab=tab)) == []
     assert _errors(_page(tab=tab, pins="*=2", widths="2")) == []
@@ -152,9 +153,11 @@ def test_the_export_says_how_to_get_the_same_map(
     assert written["digest"][:10] == _map(page)
 
 
-def test_a_profile_of_one_format_asks_for_none(profile: Profile) -> None:
-    page = _page()
-    assert all(box.key != "target" for box in page.selectbox)
+def test_formats_that_are_one_are_offered_once(profile: Profile) -> None:
+    offered = _page().selectbox(key="target").options
+    assert offered == [TARGETS[name].title for name in usable(profile.menu)]
+    assert offered[0] == TARGETS["native"].title
+    assert TARGETS["integer"].title not in offered
 
 
 def test_formats_have_maps_of_their_own(formats: Profile) -> None:
@@ -231,7 +234,7 @@ def test_a_missing_manifest_is_a_sentence(
     profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = _page(tab="Measure")
-    page.text_input[0].set_value("/nowhere/at/all.jsonl")
+    page.text_input(key="manifest").set_value("/nowhere/at/all.jsonl")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert any("does not exist" in error for error in _errors(page))
     assert jobs.Queue().jobs() == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from dashboard import charts, scene, wording
-from dashboard.layer_charts import layers_figure
+from dashboard.layer_charts import Layers, layers_figure
 from genptq_core.allocation import problem, solve
 from genptq_core.bitmap import bit_map
 from genptq_core.front import predicted_front, wer_curve
@@ -22,7 +25,18 @@ from .conftest import HOSTILE
 
 
 def _trace(figure: Any, name: str) -> Any:
-    return next(t for t in figure.data if t.name == name)
+    """A trace of a figure, read and checked by plotly."""
+    return next(t for t in go.Figure(figure).data if t.name == name)
+
+
+def _clickable(figure: Any) -> list[Any]:
+    return [t for t in go.Figure(figure).data if t.customdata is not None]
+
+
+def _layers(profile: Profile, options: Sequence[Option], **more: Any) -> dict[str, Any]:
+    count = len(options)
+    shown = Layers(options, (), np.ones(count), np.full(count, 0.01), "3 bits")
+    return layers_figure(profile, replace(shown, **more))
 
 
 @pytest.fixture
@@ -51,7 +65,7 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     shown = [*awful, *records[3:]]
     drawn = charts.front_figure(front, None, full, shown, None, 2e6, profile.menu)
     assert drawn.above == 2
-    top = drawn.figure.layout.yaxis.range[1]
+    top = drawn.figure["layout"]["yaxis"]["range"][1]
     assert top < 100 * (full + charts.USABLE) + 2
     assert all(y <= top for y in _trace(drawn.figure, "measured, above the axis").y)
 
@@ -61,12 +75,13 @@ def test_without_measurements_the_axis_is_predicted_loss(profile: Profile) -> No
     found = solve(task, 2 * task.smallest)
     mark = charts.Mark(found.bytes, found.predicted_loss, "0" * 64, None)
     drawn = charts.front_figure(predicted_front(task), None, None, [], mark, 2e6, task.menu)
-    assert drawn.figure.layout.yaxis.type == "log"
-    assert "loss" in drawn.figure.layout.yaxis.title.text
+    axis = go.Figure(drawn.figure).layout.yaxis
+    assert axis.type == "log"
+    assert "loss" in axis.title.text
 
 
 def test_every_click_target_is_a_marker(drawn: charts.FrontFigure) -> None:
-    targets = [t for t in drawn.figure.data if t.customdata is not None]
+    targets = _clickable(drawn.figure)
     assert targets
     assert all("markers" in t.mode for t in targets)
     kinds = {row[0].split(":")[0] for t in targets for row in t.customdata}
@@ -74,30 +89,50 @@ def test_every_click_target_is_a_marker(drawn: charts.FrontFigure) -> None:
 
 
 def test_labels_from_files_are_escaped(drawn: charts.FrontFigure) -> None:
-    text = " ".join(
-        str(row[1]) for t in drawn.figure.data if t.customdata is not None for row in t.customdata
-    )
+    text = " ".join(str(row) for t in _clickable(drawn.figure) for row in t.customdata)
     assert "&lt;b&gt;bold" in text
     assert "<b>bold" not in text
 
 
 def test_layers_keep_the_networks_order(profile: Profile) -> None:
     options = tuple(profile.menu[i % 3] for i in range(len(profile.units)))
-    figure = layers_figure(profile, options, [option.bits + 0.2 for option in options])
-    order = list(figure.layout.xaxis.categoryarray)
-    assert len(set(order)) == len(profile.units)
-    heights = {}
-    for bar in figure.data:
-        if bar.type == "bar" and bar.yaxis == "y":
-            heights |= dict(zip(bar.x, bar.y, strict=True))
-    assert [heights[label] for label in order] == [option.bits for option in options]
-    assert {b.name for b in figure.data if b.type == "bar" and b.showlegend is not False} == {
-        "Encoder",
-        "Decoder",
-        "Embedding",
-    }
-    shares = [y for b in figure.data if b.type == "bar" and b.yaxis == "y2" for y in b.y]
-    assert sum(shares) == pytest.approx(100)
+    spent = np.arange(1.0, len(options) + 1)
+    figure = _layers(profile, options, bytes=spent, relaxed=[o.bits + 0.2 for o in options])
+    bits, share = _trace(figure, "bits"), _trace(figure, "bytes")
+    assert list(bits.x) == list(range(len(options)))
+    assert list(bits.y) == [option.bits for option in options]
+    assert sum(share.y) == pytest.approx(100, abs=0.5)
+    assert list(share.y) == sorted(share.y)
+    labels = figure["layout"]["xaxis"]["ticktext"]
+    assert len(set(labels)) == len(profile.units)
+    assert [row[0] for row in bits.customdata] == [f"layer:{i}" for i in range(len(options))]
+    assert _trace(figure, "continuous solution").y[0] == options[0].bits + 0.2
+
+
+def test_parts_and_kinds_are_told_apart(profile: Profile) -> None:
+    figure = _layers(profile, profile.menu[:1] * len(profile.units))
+    kinds = {(u.part, u.kind) for u in profile.units}
+    colours = dict(
+        zip(
+            ((u.part, u.kind) for u in profile.units),
+            _trace(figure, "bits").marker.color,
+            strict=True,
+        )
+    )
+    assert len(set(colours.values())) == len(kinds)
+    named = {t.name for t in go.Figure(figure).data if t.showlegend is not False}
+    assert len(named) == len(kinds)
+
+
+def test_the_chosen_layer_and_locks_are_marked(profile: Profile) -> None:
+    options = profile.menu[:1] * len(profile.units)
+    plain = _layers(profile, options)
+    marked = _layers(profile, options, chosen=3, locked=(1, 5))
+    boxes = [s for s in marked["layout"]["shapes"] if s["type"] == "rect"]
+    assert [(box["x0"], box["x1"]) for box in boxes] == [(2.5, 3.5)]
+    assert not [s for s in plain["layout"]["shapes"] if s["type"] == "rect"]
+    assert list(_trace(marked, "locked").x) == [1, 5]
+    assert "locked" in _trace(marked, "bits").customdata[1][1]
 
 
 def test_differences_are_marked_and_text_escaped() -> None:
@@ -145,13 +180,15 @@ def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> No
         easy = [replace(r, wer=full + 0.01) for r in records]
         drawn = charts.front_figure(front, None, full, easy, None, 2e6, task.menu)
         other = _trace(drawn.figure, "measured, other format")
-        assert other.marker.color == charts.GREY
-        mine = [t for t in drawn.figure.data if str(t.name).startswith("measured, ")]
+        mine = [t for t in go.Figure(drawn.figure).data if str(t.name).startswith("measured, ")]
         assert sum(len(t.x) for t in mine) == len(records)
         held = {r.map_digest for r in records if {o.form for o in r.options} <= {form, "half"}}
         assert 1 < len(held) < len(records)
         shown = {
-            row[0].removeprefix("map:") for t in mine if t is not other for row in t.customdata
+            row[0].removeprefix("map:")
+            for t in mine
+            if t.name != other.name
+            for row in t.customdata
         }
         assert shown == held
         assert not {row[0].removeprefix("map:") for row in other.customdata} & held
@@ -169,12 +206,11 @@ def test_a_pick_of_another_format_is_not_bounded(formats: Profile, profiles: Pat
 def test_layers_say_how_they_are_stored(formats: Profile) -> None:
     keys = ("2.25", "3/64", "8/32", "16") * 6
     options = bit_map(formats, keys).options
-    figure = layers_figure(formats, options, ())
-    bars = [b for b in figure.data if b.type == "bar" and b.yaxis == "y"]
-    text = " ".join(line for bar in bars for line in bar.customdata)
+    bars = _trace(_layers(formats, options), "bits")
+    text = " ".join(row[1] for row in bars.customdata)
     for option in options:
         assert option.label in text
-    assert sorted(y for bar in bars for y in bar.y) == sorted(option.bits for option in options)
+    assert list(bars.y) == [option.bits for option in options]
 
 
 def test_maps_in_a_few_words() -> None:

@@ -1,0 +1,81 @@
+// Draws Plotly figures that stay in the browser: a new figure changes what differs from the one drawn.
+
+const decoder = new TextDecoder();
+const drawn = new WeakMap(); // by container: what it shows, and who hears its clicks
+let loading = null;
+
+function library(address) {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL(address, document.baseURI).href;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => {
+      loading = null; // the next redraw tries again
+      script.remove();
+      reject(new Error(script.src));
+    };
+    document.head.append(script);
+  });
+  return loading;
+}
+
+function themed(layout, style) {
+  const text = style.getPropertyValue("--st-text-color").trim() || "#31333F";
+  const line = style.getPropertyValue("--st-border-color").trim() || "rgba(128,128,128,0.3)";
+  const base = style.getPropertyValue("--st-background-color").trim() || "#FFFFFF";
+  const family = style.getPropertyValue("--st-font").trim() || "sans-serif";
+  const axes = Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name));
+  const font = { ...layout.font, color: text, family };
+  const hoverlabel = { ...layout.hoverlabel, bgcolor: base, bordercolor: line };
+  hoverlabel.font = { color: text, family };
+  const made = { ...layout, font, hoverlabel, paper_bgcolor: "rgba(0,0,0,0)" };
+  made.plot_bgcolor = "rgba(0,0,0,0)";
+  for (const name of axes) made[name] = { gridcolor: line, linecolor: line, zeroline: false, ...layout[name] };
+  return made;
+}
+
+// Plotly tells traces apart by identity, so those that have not changed keep theirs.
+function kept(before, now) {
+  return now.map((trace, index) => {
+    const text = JSON.stringify(trace);
+    return before[index]?.text === text ? before[index] : { text, trace };
+  });
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const plot = parentElement.querySelector(".plot");
+  if (!plot || !data) return;
+  const state = drawn.get(plot) ?? { traces: [] };
+  drawn.set(plot, state);
+  state.click = (value) => setTriggerValue("clicked", value);
+  const style = getComputedStyle(plot);
+  const text = decoder.decode(data);
+  const look = text + style.getPropertyValue("--st-background-color");
+  const forget = () => window.Plotly?.purge(plot);
+  if (state.look === look) return forget;
+  state.look = look;
+  const { figure, alt, plotly } = JSON.parse(text);
+  plot.setAttribute("aria-label", alt);
+  plot.style.height = `${figure.layout.height}px`;
+  const draw = (Plotly) => {
+    if (state.look !== look) return; // a newer figure has come meanwhile
+    state.traces = kept(state.traces, figure.data);
+    const first = !plot.classList.contains("js-plotly-plot");
+    if (first) plot.textContent = "";
+    const layout = themed(figure.layout, style);
+    const config = { displayModeBar: false, responsive: true };
+    Plotly.react(plot, state.traces.map((entry) => entry.trace), layout, config);
+    if (first) {
+      plot.on("plotly_click", ({ points }) => {
+        const value = points.map((point) => [].concat(point.customdata ?? [])[0]).find(Boolean);
+        if (value) state.click(value);
+      });
+    }
+    plot.dataset.revision = String(Number(plot.dataset.revision ?? 0) + 1);
+  };
+  library(plotly).then(draw, (error) => {
+    state.look = null;
+    plot.textContent = `The chart cannot be drawn: ${error.message} does not load. Reload the page.`;
+  });
+  return forget;
+}

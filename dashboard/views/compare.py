@@ -1,0 +1,363 @@
+"""Compare: picks kept under a name, undo, and two maps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from genptq_core.bitmap import BitMap
+from genptq_core.comparison import Comparison, WerDifference, compare, wer_difference
+from genptq_core.profile import Profile
+from genptq_core.store import Measured
+
+from ..compare_charts import changes_figure, transition_figure
+from ..picks import Kept, Shelf, Trail, drop, keep, of_profile
+from ..plot import plot
+from ..scene import Scene
+from ..state import SHORT, Knobs
+from ..wording import markdown, measured_name, megabytes, percent, points
+from . import work
+from .knobs import remember
+
+_NOW = "now"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A map to compare: its name in lists, and itself."""
+
+    name: str
+    map: BitMap
+
+
+def _trail() -> Trail[Knobs]:
+    found: Trail[Knobs] = st.session_state.get("trail", Trail())
+    return found
+
+
+def _shelves() -> Trail[Shelf]:
+    found: Trail[Shelf] = st.session_state.get("shelves", Trail(()))
+    return found
+
+
+def bar(scene: Scene) -> None:
+    """Undo and redo of the knobs, and keeping the pick; notes where the knobs have been."""
+    trail = _trail()
+    if trail.now is not None and trail.now.model != scene.knobs.model:
+        trail = Trail()
+    trail = trail.visit(scene.knobs)
+    st.session_state["trail"] = trail
+    with st.container(horizontal=True, gap="small", key="pick_bar"):
+        st.button(
+            "Undo",
+            key="undo",
+            icon=":material/undo:",
+            disabled=not trail.past,
+            on_click=_step,
+            args=(trail.undo(),),
+            help="Back to the pick before, knobs and all.",
+        )
+        st.button(
+            "Redo",
+            key="redo",
+            icon=":material/redo:",
+            disabled=not trail.future,
+            on_click=_step,
+            args=(trail.redo(),),
+        )
+        if scene.pick is not None:
+            kept = {k.map.digest: k.name for k in _mine(scene)}.get(scene.pick.map.digest)
+            with st.popover(
+                f"Kept as {markdown(kept)}" if kept else "Keep this pick",
+                icon=":material/bookmark:",
+            ):
+                size = megabytes(scene.pick.allocation.bytes)
+                name = st.text_input("Name", kept or size, max_chars=40, key="keep_name")
+                st.button(
+                    "Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene, name)
+                )
+                st.caption("Kept picks are compared under Compare, until the page is reloaded.")
+
+
+def _step(trail: Trail[Knobs]) -> None:
+    st.session_state["trail"] = trail
+    if trail.now is not None:
+        _restore(trail.now)
+
+
+def _restore(knobs: Knobs) -> None:
+    """Set every knob as it was."""
+    st.session_state["by"] = knobs.mode
+    st.session_state["mb"] = knobs.size_mb
+    st.session_state["points"] = knobs.points
+    st.session_state["loss"] = knobs.loss
+    st.session_state["widths"] = (knobs.min_bits, knobs.max_bits)
+    st.session_state["pins"] = knobs.pins
+    for key, value in (("pick", knobs.pick), ("speech", knobs.speech), ("target", knobs.target)):
+        if key in st.session_state:
+            st.session_state[key] = value
+            remember(key)
+
+
+def _keep(scene: Scene, name: str) -> None:
+    if scene.pick is None:
+        return
+    new = Kept(name, scene.profile.digest, scene.pick.map, scene.knobs)
+    shelves = _shelves()
+    st.session_state["shelves"] = shelves.visit(keep(shelves.now or (), new))
+
+
+def _drop(gone: Kept) -> None:
+    shelves = _shelves()
+    st.session_state["shelves"] = shelves.visit(drop(shelves.now or (), gone))
+
+
+def _undo_shelf() -> None:
+    st.session_state["shelves"] = _shelves().undo()
+
+
+def _mine(scene: Scene) -> Shelf:
+    return of_profile(_shelves().now or (), scene.profile.digest)
+
+
+def draw(scene: Scene) -> None:
+    """The kept picks, and two maps side by side."""
+    _shelf(scene)
+    sides = _sides(scene)
+    if len(sides) < 2:
+        st.info(
+            "There is only one map so far. Keep this pick with the button above the chart, move "
+            "a knob, and compare the two here."
+        )
+        return
+    keys = list(sides)
+    second = next((k for k in keys if k.startswith("kept")), keys[1])
+    left_column, right_column = st.columns(2)
+    with left_column:
+        left = _choose("A", keys, sides, second if _NOW in sides else keys[0], "compare_left")
+    with right_column:
+        right = _choose("B", keys, sides, keys[0] if _NOW in sides else keys[1], "compare_right")
+    if left.map.digest == right.map.digest:
+        st.info("A and B are the same map. Choose another one for either side.")
+        return
+    found = _compared(scene.profile, left.map, right.map, left.map.digest, right.map.digest)
+    differences = _differences(scene, left.map.digest, right.map.digest)
+    st.markdown(_verdict(scene, found, differences))
+    st.table(_figures(scene, left, right, found))
+    _layers(scene.profile, found)
+
+
+def _choose(label: str, keys: list[str], sides: Mapping[str, Side], first: str, key: str) -> Side:
+    if st.session_state.get(key) not in keys:
+        st.session_state[key] = first
+    chosen = st.selectbox(label, keys, format_func=lambda k: sides[k].name, key=key)
+    return sides[chosen or first]
+
+
+def _shelf(scene: Scene) -> None:
+    mine = _mine(scene)
+    shelves = _shelves()
+    if not mine and not shelves.past:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="shelf"):
+        st.markdown("**Kept**")
+        for kept in mine:
+            short = kept.map.digest[:SHORT]
+            with st.popover(markdown(kept.name), icon=":material/bookmark:"):
+                st.caption(f"Bit map `{short}`")
+                st.button("Show it", key=f"show-{short}", on_click=_restore, args=(kept.knobs,))
+                st.button("Let it go", key=f"drop-{short}", on_click=_drop, args=(kept,))
+        st.button(
+            "Undo the last change",
+            key="undo_shelf",
+            type="tertiary",
+            disabled=not shelves.past,
+            on_click=_undo_shelf,
+            help="Brings back a pick that was let go, takes away one just kept.",
+        )
+
+
+def _sides(scene: Scene) -> dict[str, Side]:
+    """Maps to choose from: the pick, what was kept, what was measured; each map once."""
+    found: dict[str, Side] = {}
+    seen: set[str] = set()
+
+    def offer(key: str, name: str, map: BitMap) -> None:
+        if map.digest not in seen:
+            seen.add(map.digest)
+            found[key] = Side(name, map)
+
+    kept = {k.map.digest: k.name for k in _mine(scene)}
+    if scene.pick is not None:
+        pick = scene.pick
+        name = kept.get(pick.map.digest)
+        size = megabytes(pick.allocation.bytes)
+        offer(_NOW, f"your pick, {size}" + (f", kept as {name}" if name else ""), pick.map)
+    for item in _mine(scene):
+        offer(f"kept:{item.map.digest}", f"kept: {item.name}", item.map)
+    for record in scene.records:
+        name = f"measured: {measured_name(record)}, {megabytes(record.bytes)}"
+        offer(f"measured:{record.map_digest}", name, BitMap(record.options, record.map_digest))
+    return found
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _compared(
+    _profile: Profile, _left: BitMap, _right: BitMap, left: str, right: str
+) -> Comparison:
+    return compare(_profile, _left, _right)
+
+
+def _differences(scene: Scene, left: str, right: str) -> list[WerDifference]:
+    """Word errors of two maps on every speech set that both were measured on, the one shown
+    first."""
+    shown = scene.speech.digest if scene.speech is not None else ""
+    mine = {m.speech_digest: m for m in scene.records if m.map_digest == left}
+    pairs = [
+        (mine[m.speech_digest], m)
+        for m in scene.records
+        if m.map_digest == right and m.speech_digest in mine
+    ]
+    pairs = [(a, b) for a, b in pairs if a.normalizer == b.normalizer]
+    pairs.sort(key=lambda pair: pair[0].speech_digest != shown)
+    return [
+        _difference(a, b, a.map_digest, b.map_digest, a.speech_digest, a.when) for a, b in pairs
+    ]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _difference(
+    _left: Measured, _right: Measured, left: str, right: str, speech: str, when: str
+) -> WerDifference:
+    known = work.speech_at_hand().get(speech)
+    said = {u.digest: u.text for u in known.utterances} if known is not None else {}
+    return wer_difference(_left, _right, said)
+
+
+def _verdict(scene: Scene, found: Comparison, differences: list[WerDifference]) -> str:
+    step = found.right.bytes - found.left.bytes
+    size = (
+        "as large as A"
+        if not step
+        else (f"{megabytes(abs(step))} {'larger' if step > 0 else 'smaller'} than A")
+    )
+    text = [f"**B is {size}**, and {len(found.changes)} layers differ."]
+    for found_difference in differences:
+        on = f"on {markdown(found_difference.speech)} ({found_difference.utterances} utterances)"
+        more = points(found_difference.difference)
+        if found_difference.ci95 is None:
+            text.append(
+                f"Measured {on}, B's word error rate is {more} points; the transcripts that a "
+                "paired test needs were not kept, so measure both here for one."
+            )
+            continue
+        low, high = found_difference.ci95
+        certain = "**more than chance**" if found_difference.significant else "**within chance**"
+        text.append(
+            f"Measured {on}, B's word error rate is {more} points, {certain}: the 95 % interval "
+            f"of the difference, resampling utterances in pairs, is {points(low)} to "
+            f"{points(high)}."
+        )
+    if not differences:
+        text.append(
+            "They have not been measured on one speech set both, so whether words tell them "
+            "apart is a prediction until they are."
+        )
+    return " ".join(text)
+
+
+def _figures(scene: Scene, left: Side, right: Side, found: Comparison) -> pd.DataFrame:
+    sizes = [found.left.bytes, found.right.bytes]
+    task = scene.task
+    rows = {
+        "Size": [*(f"{size / 1e6:.2f} MB" for size in sizes), _signed(sizes, 1e6, " MB", 2)],
+        "Under fp32": [
+            *(percent(task.reduction(size)) for size in sizes),
+            f"{points(task.reduction(sizes[1]) - task.reduction(sizes[0]))} points",
+        ],
+        "Average bits": _row([found.left.avg_bits, found.right.avg_bits], "{:.2f}"),
+        "Predicted loss, nats a token": _row(
+            [found.left.predicted_loss, found.right.predicted_loss], "{:.4f}"
+        ),
+    }
+    if scene.speech is not None:
+        cells = [
+            _wer(scene, side.map.digest, loss)
+            for side, loss in (
+                (left, found.left.predicted_loss),
+                (right, found.right.predicted_loss),
+            )
+        ]
+        step = ""
+        if cells[0][1] is not None and cells[1][1] is not None:
+            step = f"{points(cells[1][1] - cells[0][1])} points"
+        rows[f"WER on {markdown(scene.speech.name)}"] = [cells[0][0], cells[1][0], step]
+    heads = [f"A: {markdown(left.name)}", f"B: {markdown(right.name)}", "B against A"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads)
+
+
+def _row(values: list[float], form: str) -> list[str]:
+    step = values[1] - values[0]
+    sign = "+" if step >= 0 else "\u2212"
+    return [*(form.format(v) for v in values), sign + form.format(abs(step))]
+
+
+def _signed(values: list[int], unit: float, name: str, digits: int) -> str:
+    step = (values[1] - values[0]) / unit
+    return f"{step:+.{digits}f}{name}".replace("-", "\u2212")
+
+
+def _wer(scene: Scene, digest: str, loss: float) -> tuple[str, float | None]:
+    """A map's WER in words, and as a fraction."""
+    record = scene.measurement(digest)
+    if record is not None:
+        return f"{percent(record.wer)}, measured", record.wer
+    if scene.curve is not None and scene.speech is not None:
+        wer = scene.speech.full_precision + float(scene.curve.increase(loss))
+        return f"{percent(wer)}, predicted", wer
+    return "not measured", None
+
+
+def _layers(profile: Profile, found: Comparison) -> None:
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        st.markdown("**From which width to which**")
+        plot(
+            transition_figure(found),
+            "transition_chart",
+            "Matrix of layers by their width in A (rows) and in B (columns).",
+        )
+        st.caption(
+            "Layers by their bits in A and in B; colour is the share of the weights. On the dotted "
+            "line nothing changes, right of it B is wider."
+        )
+    with right:
+        st.markdown("**Layers that differ**")
+        if not found.changes:
+            st.caption("None: the widths are the same.")
+            return
+        plot(
+            changes_figure(profile, found),
+            "changes_chart",
+            "Width in A and in B of every layer that differs, in the network's order.",
+        )
+        st.dataframe(_changes(profile, found), hide_index=True, width="stretch", height=215)
+        st.caption(
+            "Loss: how A's predicted loss changes if this layer alone becomes B's, nats a token."
+        )
+
+
+def _changes(profile: Profile, found: Comparison) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "layer": profile.units[change.unit].name,
+            "A": change.left.label,
+            "B": change.right.label,
+            "kB": round(change.bytes / 1e3, 1),
+            "loss": float(f"{change.loss:.3g}"),
+        }
+        for change in found.changes
+    )

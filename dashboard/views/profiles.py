@@ -1,0 +1,193 @@
+"""Profiles: computing one for a new model and new speech, from the page or a command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from genptq_core.arguments import rates, sizes, widths
+from genptq_core.errors import GenPTQError
+from genptq_core.options import RATES
+
+from .. import loaders
+from ..scene import Scene
+from ..tasks import ComputeProfile
+from ..wording import markdown, seconds
+from . import work
+from .measure import speech_path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def draw(_scene: Scene) -> None:
+    """The profiles that are here, and the form for another one."""
+    form()
+
+
+def form() -> None:
+    """The profiles that are here, and the form for another one."""
+    found = loaders.models()
+    if found:
+        st.markdown("**Profiles here**")
+        st.dataframe(_table(found), hide_index=True, width="stretch")
+    st.markdown("**Compute another one**")
+    st.markdown(
+        "A profile says how much every layer suffers at every width. It takes minutes for a small "
+        "model, hours for a large one, once; cut off at any moment, it goes on where it was. The "
+        "speech needs no texts; take some like yours, 30 recordings or more."
+    )
+    left, right = st.columns(2)
+    model = left.text_input(
+        "Model",
+        "whisper-tiny.en",
+        key="profile_model",
+        help="whisper-tiny.en is bundled; else a folder written by save_pretrained, or a hub name.",
+    )
+    manifest = right.text_input(
+        "Calibration speech, a manifest",
+        str(loaders.DEMO.relative_to(loaders.ROOT)),
+        key="profile_speech",
+        help='JSON lines: {"audio": "clips/a.flac"}.',
+    )
+    name = left.text_input(
+        "Name of the profile",
+        key="profile_name",
+        max_chars=64,
+        placeholder="whisper-tiny.en-mine",
+        help="Its folder's name: letters, digits, dots, dashes.",
+    )
+    limit = right.number_input(
+        "Only the first utterances (0 for all)", 0, 100_000, 0, key="profile_limit"
+    )
+    with st.expander("Options to score", icon=":material/tune:"):
+        columns = st.columns(3)
+        bits = columns[0].text_input("Integer widths (0 for none)", "2,3,4,5,6,8", key="pf_bits")
+        groups = columns[1].text_input("Group sizes", "64", key="pf_groups")
+        codes = columns[2].text_input(
+            "Rates of entropy codes (0 for none)",
+            ",".join(f"{rate:g}" for rate in RATES),
+            key="pf_rates",
+        )
+    try:
+        wanted = _request(model, manifest, name, int(limit) or None, bits, groups, codes)
+    except (GenPTQError, ArgumentTypeError) as error:
+        st.error(markdown(str(error)))
+        wanted = None
+    if wanted is not None:
+        st.markdown("The same from a command line:")
+        st.code(command(wanted), language="bash", wrap_lines=True)
+    problem = _in_the_way(name, found)
+    if name and problem:
+        st.error(problem)
+    pressed = st.button(
+        "Compute it",
+        key="profile_start",
+        type="primary",
+        disabled=wanted is None or bool(problem),
+        help="Give it a name first." if not name else None,
+    )
+    if pressed and wanted is not None:
+        try:
+            speech_path(manifest)
+        except GenPTQError as error:
+            st.error(markdown(str(error)))
+        except (OSError, ValueError, RuntimeError) as error:
+            st.error(f"The path cannot be used ({markdown(str(error))}).")
+        else:
+            work.add(wanted)
+    work.history(ComputeProfile)
+
+
+def _in_the_way(name: str, found: dict[str, Path]) -> str:
+    """What keeps a profile from having a name, or ""."""
+    if not _NAME.fullmatch(name):
+        return "A name is letters, digits, dots and dashes, and begins with a letter or digit."
+    if name in found:
+        return f"There is a profile {markdown(name)} already; choose another name."
+    if not os.access(_writable(loaders.folder()), os.W_OK):
+        return (
+            f"The folder {markdown(str(loaders.folder()))} cannot be written. Name one that can be "
+            r"in \$GENPTQ\_PROFILES."
+        )
+    return ""
+
+
+def _writable(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return next((f for f in (folder, *folder.parents) if f.exists()), folder)
+
+
+def _request(
+    model: str, manifest: str, name: str, limit: int | None, bits: str, groups: str, codes: str
+) -> ComputeProfile:
+    """What to compute.
+
+    Raises:
+        ArgumentTypeError: a list cannot be read.
+    """
+    path = (loaders.ROOT / Path(manifest).expanduser()).resolve()
+    wanted = ComputeProfile(
+        model=model.strip(),
+        manifest=str(path),
+        utterances=limit,
+        out=str(loaders.folder() / (name or "NAME")),
+        bits=widths(bits),
+        group_sizes=sizes(groups),
+        rates=rates(codes),
+    )
+    if not wanted.bits and not wanted.rates:
+        raise ArgumentTypeError("A profile needs an integer width or a rate to score.")
+    return wanted
+
+
+def command(wanted: ComputeProfile) -> str:
+    """The command line that computes the same profile; what is usual is left out."""
+    usual = ComputeProfile("", "", None, "")
+    parts = ["python", "-m", "genptq_core", "profile", "--model", wanted.model]
+    parts += ["--speech", _shown(wanted.manifest)]
+    if wanted.utterances is not None:
+        parts += ["--limit", str(wanted.utterances)]
+    for flag, value, otherwise in (
+        ("--bits", wanted.bits, usual.bits),
+        ("--group-size", wanted.group_sizes, usual.group_sizes),
+        ("--rates", wanted.rates, usual.rates),
+    ):
+        if value != otherwise:
+            parts += [flag, ",".join(f"{number:g}" for number in value) or "0"]
+    return shlex.join([*parts, "--out", _shown(wanted.out)])
+
+
+def _shown(path: str) -> str:
+    """A path as it is written from the repository's root."""
+    inside = Path(path).is_relative_to(loaders.ROOT)
+    return os.path.relpath(path, loaders.ROOT) if inside else path
+
+
+def _table(found: dict[str, Path]) -> pd.DataFrame:
+    rows: list[dict[str, str | int]] = []
+    for name, folder in found.items():
+        try:
+            profile = loaders.profile(folder)
+        except GenPTQError as error:
+            rows.append({"name": name, "model": f"cannot be read: {error}"})
+            continue
+        source = profile.source
+        rows.append(
+            {
+                "name": name,
+                "model": source.model,
+                "parameters": f"{source.parameters / 1e6:.1f} M",
+                "layers": len(profile.units),
+                "options each": len(profile.menu),
+                "calibrated on": f"{source.calibration}, {source.utterances} utterances",
+                "computed in": seconds(profile.seconds),
+                "digest": profile.digest[:10],
+            }
+        )
+    return pd.DataFrame(rows)

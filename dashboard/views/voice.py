@@ -1,0 +1,136 @@
+"""The user's own recordings, transcribed at full precision and with the pick."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from genptq_core.errors import GenPTQError
+from genptq_core.files import sha256
+from genptq_core.wer import align, count_errors
+
+from .. import jobs, uploads
+from ..scene import Scene
+from ..state import SHORT
+from ..tasks import Transcribe
+from ..wording import markdown, marked, widths
+from . import work
+
+LEGEND = (
+    ":red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
+    ":blue-background[**+added**]"
+)
+_SHOWN = 3
+
+
+def errors(count: int) -> str:
+    """A number of word errors in words."""
+    return "no errors" if count == 0 else f"{count} error{'s' if count > 1 else ''}"
+
+
+def draw(scene: Scene) -> None:
+    """The recorder, and what came of earlier recordings."""
+    owner = _owner()
+    mine = [
+        job
+        for job in work.listed(Transcribe)
+        if isinstance(job.request, Transcribe)
+        and job.request.owner == owner
+        and job.request.profile == str(scene.folder)
+    ]
+    with st.expander("Your own voice", icon=":material/mic:", expanded=bool(mine)):
+        if scene.pick is not None:
+            _recorder(scene, owner)
+        for job in [job for job in mine if job.state == jobs.DONE][:_SHOWN]:
+            _result(job)
+        for job in [job for job in mine if job.state in work.AGAIN][:_SHOWN]:
+            work.past(job)
+
+
+def _owner() -> str:
+    """Tells browsers apart, so that nobody reads what another one said here.
+
+    Streamlit's cookie against forged requests is one a browser: "version|mask|token|time", the
+    token masked anew each time it is sent. Where it is not as expected, a reload is another owner.
+    """
+    try:
+        _, mask, token, _ = str(st.context.cookies["_streamlit_xsrf"]).split("|")
+        key = bytes.fromhex(mask)
+        plain = bytes(b ^ key[i % len(key)] for i, b in enumerate(bytes.fromhex(token)))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        plain = st.session_state.setdefault("voice_owner", secrets.token_bytes(16))
+    return sha256(plain)[:16]
+
+
+def _recorder(scene: Scene, owner: str) -> None:
+    st.caption(
+        "Up to 30 seconds. Full precision and your pick write down what they hear; the recording "
+        "stays on this machine and is deleted as soon as both have."
+    )
+    left, right = st.columns(2)
+    spoken = left.audio_input("Record", key="voice_spoken")
+    given: Any = right.file_uploader(
+        "Or choose a file",
+        uploads.TYPES,
+        key="voice_file",
+        max_upload_size=uploads.LARGEST,
+    )
+    said = st.text_input(
+        "What is said in it (optional, to count errors)", key="voice_said", max_chars=1000
+    )
+    recording = given or spoken
+    pressed = st.button(
+        "Transcribe with both", key="voice_send", type="primary", disabled=recording is None
+    )
+    if not pressed or recording is None or scene.pick is None:
+        return
+    name = recording.name if recording is given else "recording.wav"
+    try:
+        path = uploads.keep(recording.getvalue(), name)
+    except GenPTQError as error:
+        st.error(markdown(str(error)))
+        return
+    work.add(
+        Transcribe(
+            profile=str(scene.folder),
+            profile_digest=scene.profile.digest,
+            map_digest=scene.pick.map.digest,
+            options=scene.pick.map.options,
+            audio=str(path),
+            name=Path(name).stem[:60] if recording is given else "your recording",
+            said=said.strip(),
+            owner=owner,
+        )
+    )
+
+
+def _result(job: jobs.Job) -> None:
+    wanted = job.request
+    if not isinstance(wanted, Transcribe):
+        return
+    full, picked = str(job.result.get("full", "")), str(job.result.get("picked", ""))
+    chosen = f"map `{wanted.map_digest[:SHORT]}` ({widths(wanted.options)})"
+    with st.container(border=True, key=f"voice-{job.id}"):
+        if wanted.said:
+            counts = [int(count_errors([wanted.said], [text]).errors[0]) for text in (full, picked)]
+            text = (
+                f":gray[Said]\u2003{markdown(wanted.said)}\n\n"
+                f":gray[Full precision, {errors(counts[0])}]\u2003"
+                f"{marked(align(wanted.said, full))}\n\n"
+                f":gray[{chosen}, {errors(counts[1])}]\u2003{marked(align(wanted.said, picked))}"
+            )
+        else:
+            same = align(full, picked)
+            differ = sum(span.kind != "equal" for span in same)
+            text = (
+                f":gray[Full precision]\u2003{markdown(full) or '(nothing)'}\n\n"
+                f":gray[{chosen}, {'differs' if differ else 'the same words'}]\u2003"
+                f"{marked(same) if differ else markdown(picked) or '(nothing)'}"
+            )
+        st.markdown(f"**{markdown(wanted.name)}**\n\n{text}")
+        if not wanted.said:
+            st.caption("Marked: where the map departs from full precision, which may err itself.")
+        work.forget(job)

@@ -1,0 +1,95 @@
+"""Comparing two maps on the page, run without a browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.compare_charts import changes_figure, transition_figure
+from dashboard.state import size_range
+from genptq_core.bitmap import bit_map
+from genptq_core.comparison import compare
+from genptq_core.profile import Profile
+from genptq_core.store import Measured
+
+from .test_app import _errors, _map, _page
+
+
+def test_figures_show_every_layer(profile: Profile) -> None:
+    count = len(profile.units)
+    left, right = bit_map(profile, [4] * count), bit_map(profile, [3, 4] * (count // 2))
+    found = compare(profile, left, right)
+    matrix = transition_figure(found)["data"][0]
+    assert matrix["x"] == matrix["y"] == ["3", "4"]
+    assert matrix["text"] == [["", ""], [str(count // 2), str(count // 2)]]
+    assert matrix["z"][0] == [None, None] and sum(matrix["z"][1]) == pytest.approx(100)
+    drawn = {trace.get("name"): trace for trace in changes_figure(profile, found)["data"]}
+    assert set(drawn["bits in A"]["y"]) == {4} and set(drawn["bits in B"]["y"]) == {3}
+    assert len(set(drawn["bits in A"]["x"])) == count // 2
+    json.dumps(changes_figure(profile, found), allow_nan=False)
+
+
+def _texts(page: AppTest) -> str:
+    return " ".join(m.value for m in page.markdown)
+
+
+def test_two_measured_maps_are_compared_in_pairs(profile: Profile, records: list[Measured]) -> None:
+    worst, best = records[0], records[2]
+    page = _page(tab="Compare", pick=best.map_digest[:10])
+    page.selectbox(key="compare_left").set_value(f"measured:{worst.map_digest}").run()
+    assert _errors(page) == []
+    verdict = next(m.value for m in page.markdown if m.value.startswith("**B is"))
+    assert "**more than chance**" in verdict and "resampling utterances in pairs" in verdict
+    table = page.table[0].value
+    assert table.loc["Size"].iloc[0] == f"{worst.bytes / 1e6:.2f} MB"
+    assert any("measured" in cell for cell in table.iloc[-1])
+    # The label comes from a file, and is shown letter by letter.
+    assert "<b>" not in table.columns[0].replace("\\<b\\>", "")
+
+
+def test_a_kept_pick_is_compared_and_shown_again(profile: Profile) -> None:
+    sizes = size_range(profile)
+    page = _page(tab="Compare")
+    assert any("only one map so far" in info.value for info in page.info)
+    first = _map(page)
+    page.text_input(key="keep_name").set_value("*mine*").run()
+    page.button(key="keep").click().run()
+    page.select_slider(key="mb").set_value(sizes.values[4]).run()
+    assert _errors(page) == []
+    assert _map(page) != first
+    assert page.selectbox(key="compare_left").value == f"kept:{_kept(page)}"
+    assert "have not been measured on one speech set both" in _texts(page)
+    page.button(key=f"show-{first}").click().run()
+    assert _errors(page) == []
+    assert _map(page) == first
+    page.button(key=f"drop-{first}").click().run()
+    assert any("only one map so far" in info.value for info in page.info)
+    page.button(key="undo_shelf").click().run()
+    assert f"Bit map `{first}`" in " ".join(c.value for c in page.caption)
+
+
+def _kept(page: AppTest) -> str:
+    return str(page.session_state["shelves"].now[0].map.digest)
+
+
+def test_knobs_are_undone_and_redone(profile: Profile) -> None:
+    sizes = size_range(profile)
+    page = _page()
+    start, seen = page.select_slider(key="mb").value, [_map(page)]
+    assert page.button(key="undo").disabled and page.button(key="redo").disabled
+    page.select_slider(key="mb").set_value(sizes.values[len(sizes.values) // 2]).run()
+    page.text_area(key="pins").set_value("*fc1* = 4").run()
+    seen.append(_map(page))
+    page.button(key="undo").click().run()
+    assert page.text_area(key="pins").value == ""
+    page.button(key="undo").click().run()
+    assert _errors(page) == []
+    assert page.select_slider(key="mb").value == start
+    assert _map(page) == seen[0]
+    page.button(key="redo").click().run()
+    page.button(key="redo").click().run()
+    assert _map(page) == seen[1]
+    assert page.text_area(key="pins").value == "*fc1* = 4"
+    assert page.button(key="redo").disabled

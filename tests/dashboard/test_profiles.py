@@ -1,0 +1,107 @@
+"""Computing a profile from the page, run without a browser."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import jobs, worker
+from dashboard.tasks import ComputeProfile
+from dashboard.views.profiles import command
+from genptq_core.cli import _parser
+from genptq_core.profile import Profile, load_profile
+
+from .conftest import ROOT
+from .test_app import _errors, _page
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Queue]:
+    """The queues that workers were started for; none is really started."""
+    found: list[jobs.Queue] = []
+    monkeypatch.setattr(jobs, "start_worker", found.append)
+    return found
+
+
+def _command(page: AppTest) -> str:
+    return next(c.value for c in page.code if "genptq_core profile" in c.value)
+
+
+def test_the_page_computes_what_its_command_line_computes(
+    profile: Profile, profiles: Path, random_whisper: Path, tones: Path, started: list[jobs.Queue]
+) -> None:
+    page = _page(tab="Profiles")
+    assert page.button(key="profile_start").disabled
+    for key, value in (
+        ("profile_model", str(random_whisper)),
+        ("profile_speech", str(tones)),
+        ("profile_name", "mine"),
+        ("pf_bits", "3,4"),
+        ("pf_groups", "8"),
+        ("pf_rates", "3"),
+    ):
+        page.text_input(key=key).set_value(value)
+    page.number_input(key="profile_limit").set_value(2)
+    page.run()
+    assert _errors(page) == []
+    line = shlex.split(_command(page))
+    page.button(key="profile_start").click().run()
+    assert _errors(page) == []
+    assert started
+    queue = jobs.Queue()
+    assert worker.work(queue) == 1
+    job = queue.jobs()[0]
+    assert (job.state, job.message) == (jobs.DONE, "")
+    made = load_profile(profiles / "mine")
+    assert {option.key for option in made.menu} == {"3/8", "4/8", "3", "16"}
+    assert made.digest == job.result["digest"]
+    # Run from the command line, it finds all of it done.
+    line[0] = sys.executable
+    done = subprocess.run([*line, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert made.digest in done.stdout
+    again = _page(tab="Profiles")
+    assert "mine" in again.selectbox(key="model").options
+
+
+def test_what_is_usual_is_left_out_of_the_command() -> None:
+    plain = ComputeProfile("m", str(ROOT / "a.jsonl"), None, str(ROOT / "out"))
+    assert command(plain) == ("python -m genptq_core profile --model m --speech a.jsonl --out out")
+    none = ComputeProfile("m", "/a b.jsonl", 3, "/out", bits=(), rates=(2.25, 3))
+    options = _parser().parse_args(shlex.split(command(none))[3:])
+    assert (options.bits, options.rates, options.limit) == ((), (2.25, 3), 3)
+    assert options.speech == Path("/a b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("profile_name", "../evil", "begins with a letter"),
+        ("profile_name", "made-up", "already"),
+        ("pf_bits", "3,99", "is no list"),
+        ("pf_rates", "0.1", "is no list"),
+    ],
+)
+def test_what_cannot_be_computed_is_said(
+    profile: Profile, key: str, value: str, sentence: str
+) -> None:
+    page = _page(tab="Profiles")
+    page.text_input(key=key).set_value(value).run()
+    assert any(sentence in error for error in _errors(page))
+    assert page.button(key="profile_start").disabled
+
+
+def test_a_missing_manifest_is_said_before_it_is_queued(
+    profile: Profile, started: list[jobs.Queue]
+) -> None:
+    page = _page(tab="Profiles")
+    page.text_input(key="profile_name").set_value("mine")
+    page.text_input(key="profile_speech").set_value("/nowhere.jsonl").run()
+    page.button(key="profile_start").click().run()
+    assert any("does not exist" in error.replace("\\", "") for error in _errors(page))
+    assert jobs.Queue().jobs() == []
