@@ -45,7 +45,7 @@ from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .units import Unit
 
-METHOD = "compiled; greedy, at most 224 tokens"
+ROUNDING = "compiled"
 """How a compiled map is measured."""
 
 _VERSION = 2
