@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from genptq_core.constraints import Constraints
-from genptq_core.options import Option
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, held
+from genptq_core.targets import NATIVE, held_bytes, kept_bytes, target_of
 
 from .demands import constrain, parse
 
@@ -100,12 +100,14 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     Words are lost at the small end, so the steps are fine there, five times as coarse nearer the
     widest code, and ten times as coarse beyond it: a pixel of the slider goes where it matters.
     """
-    columns = held(profile.menu, target)
-    sizes = profile.option_bytes()[:, columns]
-    codes = [i for i, column in enumerate(columns) if profile.menu[column].form != "half"]
-    largest = profile.kept_bytes + int(sizes[:, codes].sum(axis=0).max())
-    low = (profile.kept_bytes + int(sizes.min(axis=1).sum())) / 1e6
-    high = (profile.kept_bytes + int(sizes.max(axis=1).sum())) / 1e6
+    form = target_of(target)
+    kept, sizes = kept_bytes(form, profile), held_bytes(form, profile)
+    codes = [{o: size for o, size in table.items() if o != UNQUANTIZED} for table in sizes]
+    largest = kept + sum(
+        max((coded or table).values()) for coded, table in zip(codes, sizes, strict=True)
+    )
+    low = (kept + sum(min(table.values()) for table in sizes)) / 1e6
+    high = (kept + sum(max(table.values()) for table in sizes)) / 1e6
     usual = largest / 1e6
     power = max(math.floor(math.log10(max(high - low, 1e-9) / 500)), -4)
     at, last = math.ceil(low / 10.0**power - 1e-9), math.ceil(high / 10.0**power - 1e-9)

@@ -1,4 +1,4 @@
-"""What the page can ask a worker for: measuring a map, hearing a recording, computing a profile."""
+"""What the page can ask a worker for: to measure, hear, profile or export something."""
 
 from __future__ import annotations
 
@@ -81,12 +81,31 @@ class ComputeProfile:
     seed: int = 0
 
 
-Request = Measure | Transcribe | ComputeProfile
+@dataclass(frozen=True)
+class ExportMap:
+    """A map to write as a model that a target loads.
+
+    Attributes:
+        profile, profile_digest, map_digest, options: as for `Measure`.
+        target: the target's name.
+        out: the folder to write.
+    """
+
+    profile: str
+    profile_digest: str
+    map_digest: str
+    options: tuple[Option, ...]
+    target: str
+    out: str
+
+
+Request = Measure | Transcribe | ComputeProfile | ExportMap
 
 KINDS: dict[str, type[Any]] = {
     "measure": Measure,
     "transcribe": Transcribe,
     "profile": ComputeProfile,
+    "export": ExportMap,
 }
 
 

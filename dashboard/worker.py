@@ -16,7 +16,7 @@ from genptq_core.speech import load_manifest, speech_set, utterance
 from genptq_core.store import save_measured
 
 from .jobs import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
-from .tasks import ComputeProfile, Measure, Transcribe
+from .tasks import ComputeProfile, ExportMap, Measure, Transcribe
 
 _BEAT = 1.0
 """Seconds between heartbeats, and so the longest that a cancellation waits to be seen."""
@@ -94,6 +94,8 @@ def _do(queue: Queue, job: Job) -> dict[str, Any]:
         return _measure(wanted, report)
     if isinstance(wanted, Transcribe):
         return _transcribe(wanted, report)
+    if isinstance(wanted, ExportMap):
+        return _export(wanted, report)
     return _profile(wanted, report)
 
 
@@ -143,7 +145,17 @@ def _profile(wanted: ComputeProfile, report: Report) -> dict[str, Any]:
     return {"digest": outcome.profile.digest, "cache_hits": outcome.cache_hits}
 
 
-def _current(wanted: Measure | Transcribe) -> Profile:
+def _export(wanted: ExportMap, report: Report) -> dict[str, Any]:
+    profile = _current(wanted)
+    report(Progress("loading the model", 0, 0))
+    from genptq_core.export import export
+
+    chosen = bit_map(profile, wanted.options)
+    made = export(profile, chosen, wanted.target, Path(wanted.out), report=report)
+    return {"bytes": made.bytes, "disk_bytes": made.disk_bytes, "files": list(made.files)}
+
+
+def _current(wanted: Measure | Transcribe | ExportMap) -> Profile:
     """The profile of a job, if it is still the one for which it was queued."""
     folder = Path(wanted.profile)
     profile = load_profile(folder)

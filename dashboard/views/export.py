@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from genptq_core.bitmap import to_csv, to_json
+from genptq_core.errors import ConstraintError
+from genptq_core.files import cache_folder
+from genptq_core.targets import TARGETS, check, predicted_bytes
 
+from .. import jobs
+from ..findings import report_of
 from ..recipe import solve_command
-from ..scene import Scene
+from ..report import to_html
+from ..scene import Pick, Scene
 from ..state import SHORT, link
+from ..tasks import ExportMap
+from ..wording import markdown, megabytes
+from . import work
+
+_ZIP_LIMIT = 400_000_000
+"""Bytes past which an export is not zipped for the browser: it stays in its folder."""
+
+_RUNS = {
+    "native": "Loaded by this program into a transformers model: python -m genptq_core "
+    "transcribe --model FOLDER. Any processor that torch runs on.",
+    "integer": "The same program and processors, from integers in groups as other runtimes hold "
+    "them.",
+}
 
 
 def draw(scene: Scene) -> None:
-    """Downloads and what restores the pick elsewhere."""
+    """What every target would get, downloads, and what restores the pick elsewhere."""
     pick = scene.pick
     if pick is None:
         st.info("There is nothing to export: no map satisfies the knobs.")
         return
+    _targets(scene, pick)
     stem = f"{scene.name}-{pick.map.digest[:SHORT]}"
+    st.markdown("**Files of this pick**")
     with st.container(horizontal=True):
         st.download_button(
             "Bit map, JSON",
@@ -40,6 +64,17 @@ def draw(scene: Scene) -> None:
             on_click="ignore",
             icon=":material/download:",
         )
+        st.download_button(
+            "Report, one HTML file",
+            # Made when it is asked for: with the charts' library inside, it has five megabytes.
+            lambda: to_html(report_of(scene, pick, solve_command(scene))),
+            f"{stem}.html",
+            "text/html",
+            key="download_report",
+            on_click="ignore",
+            icon=":material/description:",
+            help="Charts, figures and tables of this pick; opens without a network.",
+        )
     st.markdown("**The same map from a command line**")
     command = solve_command(scene)
     if command is None:
@@ -55,6 +90,96 @@ def draw(scene: Scene) -> None:
         f"It gives bit map `{pick.map.digest[:SHORT]}` wherever the profile has digest "
         f"`{scene.profile.digest[:SHORT]}`. The page's address says the same."
     )
+
+
+def _targets(scene: Scene, pick: Pick) -> None:
+    """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
+    st.markdown("**As a model that a runtime loads**")
+    live, made = _jobs(pick)
+    for name, target in TARGETS.items():
+        with st.container(
+            horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
+        ):
+            try:
+                check(target, scene.profile, pick.map.options)
+                size = predicted_bytes(target, scene.profile, pick.map.options)
+            except ConstraintError as error:
+                st.markdown(
+                    f"**{markdown(target.title)}**\n\n:gray[{markdown(error.message)} Choose it "
+                    "as the format at the knobs, and the map is solved for it.]",
+                    width="stretch",
+                )
+                st.button("Export", key=f"export-{name}", disabled=True)
+                continue
+            runs = _RUNS.get(name, "")
+            about = f":gray[{markdown(runs)}]" if runs else ""
+            st.markdown(
+                f"**{markdown(target.title)}**: {size / 1e6:.2f} MB\n\n{about}", width="stretch"
+            )
+            if name in live:
+                st.caption("being written\u2026")
+            elif name in made:
+                _ready(made[name])
+            else:
+                pressed = st.button("Export", key=f"export-{name}")
+                if pressed:
+                    _queue(scene, pick, name)
+    work.history(ExportMap)
+
+
+def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:
+    """Targets that the pick is being written for, and folders where it is, by target."""
+    live: set[str] = set()
+    made: dict[str, Path] = {}
+    for job in work.listed(ExportMap):
+        wanted = job.request
+        if not isinstance(wanted, ExportMap) or wanted.map_digest != pick.map.digest:
+            continue
+        if job.state in jobs.LIVE:
+            live.add(wanted.target)
+        elif job.state == jobs.DONE and Path(wanted.out).is_dir():
+            made.setdefault(wanted.target, Path(wanted.out))
+    return live, made
+
+
+def _queue(scene: Scene, pick: Pick, target: str) -> None:
+    folder = cache_folder() / "exports" / f"{scene.name}-{pick.map.digest[:SHORT]}-{target}"
+    work.add(
+        ExportMap(
+            profile=str(scene.folder),
+            profile_digest=scene.profile.digest,
+            map_digest=pick.map.digest,
+            options=pick.map.options,
+            target=target,
+            out=str(folder),
+        )
+    )
+
+
+def _ready(folder: Path) -> None:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size > _ZIP_LIMIT:
+        st.caption(f"It is in `{folder}`.")
+        return
+    st.download_button(
+        f"Download, {megabytes(size)} zipped",
+        lambda: _zipped(folder),
+        f"{folder.name}.zip",
+        "application/zip",
+        key=f"zip-{folder.name}",
+        on_click="ignore",
+        icon=":material/download:",
+        help=f"Written to {folder}.",
+    )
+
+
+def _zipped(folder: Path) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(folder.name) / path.relative_to(folder))
+    return content.getvalue()
 
 
 def _figures(scene: Scene) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from genptq_core.speech import SpeechSet
 
 from .. import jobs, loaders
 from ..state import SHORT
-from ..tasks import ComputeProfile, Measure, Request, Transcribe
+from ..tasks import ComputeProfile, ExportMap, Measure, Request, Transcribe
 from ..wording import markdown, seconds, widths
 
 ICONS = {
@@ -24,7 +24,12 @@ ICONS = {
     jobs.INTERRUPTED: ":material/warning:",
 }
 AGAIN = (jobs.FAILED, jobs.CANCELLED, jobs.INTERRUPTED)
-_DONE = {Measure: "Measured", Transcribe: "Heard", ComputeProfile: "Computed"}
+_DONE = {
+    Measure: "Measured",
+    Transcribe: "Heard",
+    ComputeProfile: "Computed",
+    ExportMap: "Exported",
+}
 _POLL = 1.5
 """Seconds between looks at a live job."""
 
@@ -167,6 +172,8 @@ def title(job: jobs.Job) -> str:
     if isinstance(wanted, Transcribe):
         # Whoever else looks at this page need not know what the recording is called.
         return f"a recording with {chosen} ({widths(wanted.options)})"
+    if isinstance(wanted, ExportMap):
+        return f"export of {chosen} ({widths(wanted.options)}) for {markdown(wanted.target)}"
     name = markdown(wanted.label) if wanted.label else chosen
     first = f", first {wanted.utterances}" if wanted.utterances else ""
     return f"{name} ({widths(wanted.options)}) on {_speech(wanted.manifest)}{first}"
