@@ -184,7 +184,7 @@ class Bench:
         if compiled:
             if self.tuning is None:
                 raise ValueError("compiling needs --tuning")
-            made = compile_map(self.model, self.profile, chosen, weights, self.tuning, Recipe())
+            made = compile_map(self.model, self.profile, chosen, self.tuning, Recipe())
             weights = made.weights
             settings += f"; held out {made.before:.4f} > {made.rounded:.4f} > {made.after:.4f}"
         return weights, found.bytes, settings

@@ -12,6 +12,7 @@ if _ROOT not in sys.path:  # Streamlit puts the script's own folder there, not t
 import streamlit as st  # noqa: E402
 
 from dashboard import loaders, state  # noqa: E402
+from dashboard.demands import bound_units, parse  # noqa: E402
 from dashboard.scene import (  # noqa: E402
     Pick,
     Scene,
@@ -121,6 +122,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     chosen = state.from_session(st.session_state, fallback)
     try:
         limits = state.constraints(chosen, free_task.menu)
+        bound = bound_units(profile, parse(chosen.pins))
         task = loaders.task(profile, limits, target)
     except GenPTQError as error:
         st.error(str(error))
@@ -153,6 +155,9 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
         limits,
         task,
         all_maps,
+        free_task,
+        bound,
+        loaders.one_width(profile),
         pick,
     )
 

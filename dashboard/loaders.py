@@ -21,6 +21,8 @@ from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder
 from genptq_core.speech import SpeechSet, load_manifest
 from genptq_core.store import Measured, load_measured
 
+from .charts import OneWidth
+from .scene import one_width as one_width_of
 from .scene import recommended
 from .state import SizeRange
 
@@ -96,6 +98,16 @@ def front(of: Profile, limits: Constraints, target: str, of_task: Problem) -> Fr
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _front(_task: Problem, digest: str, key: str, target: str) -> Front:
     return predicted_front(_task)
+
+
+def one_width(of: Profile) -> tuple[OneWidth, ...]:
+    """What runtimes that store all layers of a profile's model alike would get."""
+    return _one_width(of, of.digest)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
+    return one_width_of(_profile)
 
 
 def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genptq_core.allocation import Allocation, Problem, solve
+import numpy as np
+
+from genptq_core.allocation import Allocation, Problem, problem, solve
 from genptq_core.bitmap import BitMap, bit_map
 from genptq_core.constraints import Constraints
-from genptq_core.errors import InfeasibleError
+from genptq_core.errors import GenPTQError, InfeasibleError
 from genptq_core.front import Front, WerCurve, solve_wer_increase
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
+from genptq_core.targets import TARGETS
 
+from .charts import OneWidth
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
 
 LEAST_FOR_CURVE = 5
@@ -72,6 +76,9 @@ class Scene:
         speech: the speech set shown, or None where nothing is measured.
         curve: map from predicted loss to WER on it, or None.
         limits, task, front: the problem under the user's constraints, and its front.
+        free: the problem without the user's constraints.
+        bound_units: units that the user's demands bind.
+        one_width: what runtimes that store all layers alike would get.
         pick: the configuration shown, or None where nothing satisfies the knobs.
     """
 
@@ -87,6 +94,9 @@ class Scene:
     limits: Constraints
     task: Problem
     front: Front
+    free: Problem
+    bound_units: frozenset[int]
+    one_width: tuple[OneWidth, ...]
     pick: Pick | None
 
     @property
@@ -99,6 +109,11 @@ class Scene:
     def holds(self, record: Measured) -> bool:
         """Whether the chosen format can hold a measured map."""
         return holds(self.task.menu, record.options)
+
+    def spent(self, options: Sequence[Option]) -> np.ndarray:
+        """Bytes of each unit of a map, shape (units,)."""
+        sizes, menu = self.profile.option_bytes(), self.profile.menu
+        return np.array([sizes[i, menu.index(option)] for i, option in enumerate(options)])
 
     def measurement(self, digest: str) -> Measured | None:
         """A map's measurement on the speech set shown."""
@@ -180,6 +195,48 @@ def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pic
     )
     chosen = BitMap(record.options, record.map_digest)
     return Pick(chosen, allocation, by_hand=True, bounded=best is not None)
+
+
+def price_of_limits(
+    scene: Scene, without: Problem | None = None
+) -> tuple[float, float | None] | None:
+    """What constraints cost the pick at its size: predicted loss, and WER where it is predicted.
+
+    Args:
+        scene: the scene.
+        without: the problem to compare with; that without any constraint if absent.
+
+    Returns:
+        Nats a token and a WER fraction, both more than without them; None where nothing is
+        demanded, or the pick is no solver's map.
+    """
+    pick = scene.pick
+    if pick is None or pick.by_hand or scene.limits == Constraints():
+        return None
+    by_size = scene.knobs.mode == BY_SIZE
+    size = round(scene.knobs.size_mb * 1e6) if by_size else pick.allocation.bytes
+    best = solve(without or scene.free, size).predicted_loss
+    loss = pick.allocation.predicted_loss
+    if scene.curve is None:
+        return loss - best, None
+    return loss - best, float(scene.curve.increase(loss) - scene.curve.increase(best))
+
+
+def one_width(profile: Profile) -> tuple[OneWidth, ...]:
+    """What each runtime that stores all layers alike would get at each of its widths."""
+    found = []
+    for name, target in TARGETS.items():
+        if target.grain != "model":
+            continue
+        try:
+            task = problem(profile, target=name)
+        except GenPTQError:  # the profile has nothing that it holds
+            continue
+        choices, size, loss = task.candidates
+        for row, bytes_, nats in zip(choices, size, loss, strict=True):
+            option = task.menu[int(row.max())]
+            found.append(OneWidth(target.title, option.label, int(bytes_), float(nats)))
+    return tuple(sorted(set(found), key=lambda u: (u.target, u.bytes)))
 
 
 def recommended(

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from genptq_core.constraints import Constraints
-from genptq_core.errors import ConstraintError
-from genptq_core.options import Option
+from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, held
+from genptq_core.targets import NATIVE, held_bytes, kept_bytes, target_of
+
+from .demands import constrain, parse
 
 BY_SIZE = "size"
 BY_ACCURACY = "accuracy"
@@ -32,8 +33,6 @@ LOSS_START = 0.1
 SHORT = 10
 """Characters of a map's digest that the page and its links show."""
 
-_PIN_FORM = 'Write one pin a line, such as "*encoder*fc1* = 4", or "= 4/64" with a group size.'
-
 
 @dataclass(frozen=True)
 class Knobs:
@@ -46,7 +45,7 @@ class Knobs:
         points: allowed increase of WER, percentage points.
         loss: allowed predicted loss, used in place of `points` where no WER is predicted.
         min_bits, max_bits: widths allowed.
-        pins: pins as typed, one `glob = bits` a line.
+        pins: demands as typed, one a line; see `demands`.
         pick: short digest of a measured map picked by hand, or "" for the solver's map.
         speech: short digest of the speech set shown, or "" for the page's choice.
         target: name of the format that must hold the map.
@@ -101,12 +100,14 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     Words are lost at the small end, so the steps are fine there, five times as coarse nearer the
     widest code, and ten times as coarse beyond it: a pixel of the slider goes where it matters.
     """
-    columns = held(profile.menu, target)
-    sizes = profile.option_bytes()[:, columns]
-    codes = [i for i, column in enumerate(columns) if profile.menu[column].form != "half"]
-    largest = profile.kept_bytes + int(sizes[:, codes].sum(axis=0).max())
-    low = (profile.kept_bytes + int(sizes.min(axis=1).sum())) / 1e6
-    high = (profile.kept_bytes + int(sizes.max(axis=1).sum())) / 1e6
+    form = target_of(target)
+    kept, sizes = kept_bytes(form, profile), held_bytes(form, profile)
+    codes = [{o: size for o, size in table.items() if o != UNQUANTIZED} for table in sizes]
+    largest = kept + sum(
+        max((coded or table).values()) for coded, table in zip(codes, sizes, strict=True)
+    )
+    low = (kept + sum(min(table.values()) for table in sizes)) / 1e6
+    high = (kept + sum(max(table.values()) for table in sizes)) / 1e6
     usual = largest / 1e6
     power = max(math.floor(math.log10(max(high - low, 1e-9) / 500)), -4)
     at, last = math.ceil(low / 10.0**power - 1e-9), math.ceil(high / 10.0**power - 1e-9)
@@ -122,40 +123,18 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     return SizeRange(values, decimals, largest)
 
 
-def parse_pins(text: str) -> tuple[tuple[str, float | Option], ...]:
-    """Pins from lines of `glob = bits`; semicolons part pins too, and # begins a comment.
-
-    Raises:
-        ConstraintError: a line has no `=`, no pattern, or neither bits nor an option.
-    """
-    pins: list[tuple[str, float | Option]] = []
-    for number, line in enumerate(text.replace(";", "\n").splitlines(), start=1):
-        line = line.split("#", 1)[0].strip()
-        if not line:
-            continue
-        pattern, equals, bits = (part.strip() for part in line.rpartition("="))
-        if not equals or not pattern:
-            raise ConstraintError(f"Pin {number}, {line!r}, is not pattern = bits.", _PIN_FORM)
-        try:
-            option = Option.parse(bits)
-        except ValueError:
-            raise ConstraintError(f"Pin {number} gives {bits!r} as its bits.", _PIN_FORM) from None
-        pins.append((pattern, option if option.group_size else option.bits))
-    return tuple(pins)
-
-
 def constraints(knobs: Knobs, menu: Sequence[Option]) -> Constraints:
     """What the knobs demand of every allocation.
 
     Raises:
-        ConstraintError: a pin cannot be read.
+        ConstraintError: a demand cannot be read.
     """
     low, *_, high = widths(menu)
-    return Constraints(
-        pins=parse_pins(knobs.pins),
+    rest = Constraints(
         min_bits=knobs.min_bits if knobs.min_bits > low else None,
         max_bits=knobs.max_bits if knobs.max_bits < high else None,
     )
+    return constrain(parse(knobs.pins), rest)
 
 
 def to_params(knobs: Knobs) -> dict[str, list[str]]:

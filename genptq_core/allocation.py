@@ -34,7 +34,7 @@ from .profile import Profile
 from .program import Program
 from .relaxation import Relaxed
 from .search import Search
-from .targets import Target, held, target_of
+from .targets import Target, held, kept_bytes, target_of
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def problem(
         [[form.unit_bytes(unit, option) for option in menu] for unit in profile.units],
         dtype=np.int64,
     )
-    kept = form.kept_bytes(profile.source.parameters - profile.source.derived, profile.units)
+    kept = kept_bytes(form, profile)
     allowed = allowed_options(profile, menu, constraints) & usable
     group = tied_groups(profile.units, constraints.ties, form.grain)
     _check_open(profile, menu, allowed, group)

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .bitmap_file import REMEDY, SCHEMA, VERSION, Measurement, parse
 from .errors import BitMapError, ConstraintError
 from .files import read_json, sha256_json, write_text
 from .options import Option, resolve
 from .profile import Profile
-
-SCHEMA = "genptq-bitmap"
-VERSION = 2
-_REMEDY = "Write one with: python -m genptq_core solve --out bitmap.json."
+from .targets import TARGETS, fault, predicted_bytes
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def bit_map(profile: Profile, widths: Sequence[float | str | Option]) -> BitMap:
     if len(widths) != len(profile.units):
         raise BitMapError(
             f"The bit map has {len(widths)} widths for the profile's {len(profile.units)} layers.",
-            _REMEDY,
+            REMEDY,
         )
     try:
         options = tuple(
@@ -60,7 +58,7 @@ def bit_map(profile: Profile, widths: Sequence[float | str | Option]) -> BitMap:
             for unit, width in zip(profile.units, widths, strict=True)
         )
     except ConstraintError as error:
-        raise BitMapError(str(error), _REMEDY) from error
+        raise BitMapError(str(error), REMEDY) from error
     keys = {unit.name: option.key for unit, option in zip(profile.units, options, strict=True)}
     return BitMap(options, sha256_json(keys))
 
@@ -74,6 +72,25 @@ def groups_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, int
     """Group size by unit name, 0 where there are no groups."""
     chosen = zip(profile.units, options, strict=True)
     return {unit.name: option.group_size for unit, option in chosen}
+
+
+def rows_by_name(profile: Profile) -> dict[str, list[int]]:
+    """First row and one past the last, by unit name, of units that are rows of a parameter."""
+    return {u.name: [u.start, u.stop] for u in profile.units if u.name != u.parameter}
+
+
+def bytes_by_target(profile: Profile, options: Sequence[Option]) -> dict[str, int]:
+    """Predicted bytes by target, of those that can hold a map."""
+    return {
+        name: predicted_bytes(target, profile, options)
+        for name, target in TARGETS.items()
+        if fault(target, profile, options) is None
+    }
+
+
+def measured_figures(record: Any) -> dict[str, Any]:
+    """What a file says of a measurement (a `store.Measured`)."""
+    return Measurement.model_validate(record, from_attributes=True).model_dump()
 
 
 def from_names(
@@ -102,14 +119,14 @@ def from_names(
     for unit in profile.units:
         width, size = bits[unit.name], (group_sizes or {}).get(unit.name)
         if isinstance(width, bool) or not isinstance(width, int | float):
-            raise BitMapError(f"{where} gives {unit.name} the width {width!r}.", _REMEDY)
+            raise BitMapError(f"{where} gives {unit.name} the width {width!r}.", REMEDY)
         if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-            raise BitMapError(f"{where} gives {unit.name} the group size {size!r}.", _REMEDY)
+            raise BitMapError(f"{where} gives {unit.name} the group size {size!r}.", REMEDY)
         try:
             widths.append(width if size is None else Option(width, size))
         except (ValueError, OverflowError) as error:
             raise BitMapError(
-                f"{where} gives {unit.name} {width!r} bits/{size}.", _REMEDY
+                f"{where} gives {unit.name} {width!r} bits/{size}.", REMEDY
             ) from error
     return bit_map(profile, widths)
 
@@ -126,8 +143,10 @@ def to_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[str, A
         "symmetric": False,
         "digest": chosen.digest,
         **figures,
+        "bytes_by_target": bytes_by_target(profile, chosen.options),
         "bits": bits_by_name(profile, chosen.options),
         "group_sizes": groups_by_name(profile, chosen.options),
+        "rows": rows_by_name(profile),
     }
 
 
@@ -162,16 +181,25 @@ def read(path: Path, profile: Profile) -> BitMap:
     Raises:
         BitMapError: the file is missing, damaged, of another schema, or of another model.
     """
-    document = read_json(path, SCHEMA, (1, VERSION), BitMapError, _REMEDY)
-    bits, group_sizes = document.get("bits"), document.get("group_sizes")
-    if not isinstance(bits, dict) or not isinstance(group_sizes, dict | None):
-        raise BitMapError(f"{path} has no table of bits.", _REMEDY)
-    if document.get("model_digest") != profile.source.model_digest:
+    document = read_json(path, SCHEMA, (1, 2, VERSION), BitMapError, REMEDY)
+    found = parse(document, path)
+    if found.model_digest != profile.source.model_digest:
         raise BitMapError(
-            f"{path} was made for another model ({document.get('model')!r}).",
+            f"{path} was made for another model ({found.model!r}).",
             f"This profile is of {profile.source.model}.",
         )
-    if group_sizes is None and "group_size" in document:  # version 1 had one for all
-        size = document["group_size"]
-        group_sizes = {name: size if width != 16 else 0 for name, width in bits.items()}
-    return from_names(profile, bits, group_sizes, str(path))
+    sizes = found.group_sizes
+    if sizes is None and found.group_size is not None:  # version 1 had one for all
+        sizes = {name: found.group_size if bits != 16 else 0 for name, bits in found.bits.items()}
+    if found.rows is not None:
+        _check_rows(profile, found.rows, path)
+    return from_names(profile, found.bits, sizes, str(path))
+
+
+def _check_rows(profile: Profile, rows: Mapping[str, Sequence[int]], path: Path) -> None:
+    for name, expected in rows_by_name(profile).items():
+        if name in rows and list(rows[name]) != expected:
+            raise BitMapError(
+                f"{path} says that {name} is rows {list(rows[name])}; it is rows {expected}.",
+                "Use a map made for this profile.",
+            )

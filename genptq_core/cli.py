@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
     sub.add_argument("--label", default="", help="a name for tables")
+    _add_compile(sub)
 
     sub = command("measured", _measured, "List the measured configurations.")
     _add_profile(sub)
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--target", default=NATIVE, help=_TARGETS)
     sub.add_argument("--out", required=True, type=Path, help="folder for the model")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
+    _add_compile(sub)
 
     sub = command("transcribe", _transcribe, "Transcribe audio files.")
     sub.add_argument(
@@ -142,6 +144,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, type=Path, help="folder of a profile")
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile",
+        type=Path,
+        metavar="MANIFEST",
+        help="first round the layers in order and tune norms and biases on this speech, "
+        "which needs no texts; minutes, and resumed where it was cut off",
+    )
 
 
 def _show(progress: Progress) -> None:
@@ -204,7 +216,7 @@ def _solve(options: argparse.Namespace) -> Answer:
     if curve is not None:
         figures["predicted_wer_increase"] = float(curve.increase(found.predicted_loss))
     if options.out:
-        bitmap.write(options.out, profile, chosen, **figures)
+        bitmap.write(options.out, profile, chosen, target=options.target, **figures)
     relaxed = zip(profile.units, found.relaxed_bits, strict=True)
     result = {
         **figures,
@@ -316,8 +328,15 @@ def _measure(options: argparse.Namespace) -> Answer:
     from .models import load_model
 
     model = load_model(options.model or profile.source.model)
-    record = measure(model, profile, chosen, speech, options.label, _show)
-    save_measured(options.profile, profile.digest, record)
+    if options.compile:
+        from .compilation import METHOD, compile_map
+
+        # Not stored: the front and its fit are of maps as the profile rounds them.
+        made = compile_map(model, profile, chosen, load_manifest(options.compile), report=_show)
+        record = measure(model, profile, chosen, speech, options.label, _show, made.weights, METHOD)
+    else:
+        record = measure(model, profile, chosen, speech, options.label, _show)
+        save_measured(options.profile, profile.digest, record)
     low, high = record.ci95
     text = (
         f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
@@ -377,9 +396,19 @@ def _export(options: argparse.Namespace) -> Answer:
     from .export import export
     from .models import load_model
 
-    model = load_model(options.model) if options.model else None
-    found = export(profile, chosen, options.target, options.out, model, _show)
-    result = {
+    model = load_model(options.model or profile.source.model)
+    compiled, figures = None, {}
+    if options.compile:
+        from .compilation import compile_map
+
+        speech = load_manifest(options.compile)
+        compiled = compile_map(model, profile, chosen, speech, report=_show)
+    else:
+        records = load_measured(options.profile, profile.digest)
+        known = [bitmap.measured_figures(m) for m in records if m.map_digest == chosen.digest]
+        figures = {"measured": known[-1]} if known else {}
+    found = export(profile, chosen, options.target, options.out, model, _show, compiled, **figures)
+    result: dict[str, Any] = {
         "out": str(found.folder),
         "target": found.target,
         "files": list(found.files),
@@ -388,6 +417,12 @@ def _export(options: argparse.Namespace) -> Answer:
         "disk_bytes": found.disk_bytes,
         "digest": chosen.digest,
     }
+    if compiled:
+        result["held_out_loss"] = {
+            "before": compiled.before,
+            "rounded_in_order": compiled.rounded,
+            "tuned": compiled.after,
+        }
     text = (
         f"{found.folder}: {found.bytes / 1e6:.2f} MB of weights as promised, "
         f"{len(found.files)} files of {found.disk_bytes / 1e6:.2f} MB in all, for {found.target}."

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +28,27 @@ from .bitmap import BitMap
 from .errors import ModelError, SpeechError
 from .files import atomic, cache_folder, sha256_json
 from .instruments import CHUNK, SecondMoments, divergence
-from .measurement import baseline, check_model, unit_statistics
+from .measurement import (
+    baseline,
+    check_model,
+    restored_weights,
+    stored_units,
+    unit_statistics,
+)
 from .models import SpeechModel, Transcript, replaced
+from .options import Option
 from .profile import Profile
 from .progress import Progress, Report, silent
-from .quantizers import quantize, restored
+from .quantizers import Stored, quantize
+from .quantizers.tensors import as_tensors, from_tensors
 from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .units import Unit
 
-_VERSION = 1
+METHOD = "compiled; greedy, at most 224 tokens"
+"""How a compiled map is measured."""
+
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,18 +77,27 @@ class Compiled:
     """A compiled bit map.
 
     Attributes:
-        weights: new content of every parameter that differs from the original, by name.
+        stored: every unit with its option and what is stored for it.
+        weights: new content of every parameter that differs from the original, by name; those
+            beside the units, tuned, are exact in float16.
         before: loss on the utterances set aside with the profile's own rounding, nats a token.
         rounded: the same after rounding in order.
         after: the same after tuning.
         digest: of the map, the recipe and the speech it was compiled with.
     """
 
+    stored: tuple[tuple[Unit, Option, Stored], ...]
     weights: dict[str, Tensor]
     before: float
     rounded: float
     after: float
     digest: str
+
+    @property
+    def tuned(self) -> dict[str, Tensor]:
+        """Of the weights, those beside the units."""
+        units = {unit.parameter for unit, _, _ in self.stored}
+        return {name: weight for name, weight in self.weights.items() if name not in units}
 
 
 @dataclass(frozen=True)
@@ -99,7 +119,6 @@ def compile_map(
     model: SpeechModel,
     profile: Profile,
     chosen: BitMap,
-    weights: dict[str, Tensor],
     speech: SpeechSet,
     recipe: Recipe | None = None,
     report: Report = silent,
@@ -110,7 +129,6 @@ def compile_map(
         model: the original.
         profile: its profile.
         chosen: the map.
-        weights: the map's weights as the profile rounds them; see `quantized_weights`.
         speech: speech of the kind that the model is for; reference texts are not used.
         recipe: how.
         report: called with the progress of each stage.
@@ -132,18 +150,21 @@ def compile_map(
     transcripts, states = baseline(model, speech, report)
     every = _Part([load_audio(u) for u in speech.utterances], transcripts, states)
     learn, judge = every[: -recipe.held_out], every[-recipe.held_out :]
+    stored = tuple(stored_units(model, profile, chosen.options, report))
+    weights = restored_weights(model, stored)
     before = rounded = loss_of(model, weights, judge)
     if recipe.sequential:
         found = _round_in_order(model, profile, chosen, learn[: recipe.sequential], folder, report)
-        rounded = loss_of(model, found, judge)
+        changed = restored_weights(model, found)
+        rounded = loss_of(model, changed, judge)
         if rounded < before:
-            weights = found
+            stored, weights = found, changed
         rounded = min(rounded, before)
     after = rounded
     if recipe.passes:
         tuned, after = _tune(model, weights, learn, judge, rounded, recipe, folder, report)
         weights = {**weights, **tuned}
-    return Compiled(weights, before, rounded, after, digest)
+    return Compiled(stored, weights, before, rounded, after, digest)
 
 
 def loss_of(model: SpeechModel, weights: dict[str, Tensor], part: _Part) -> float:
@@ -169,7 +190,7 @@ def _round_in_order(
     part: _Part,
     folder: Path,
     report: Report,
-) -> dict[str, Tensor]:
+) -> tuple[tuple[Unit, Option, Stored], ...]:
     """Round block after block, each with the inputs that the rounded ones before it give."""
     option_of = dict(zip(profile.units, chosen.options, strict=True))
     blocks: dict[tuple[str, int], list[Unit]] = {}
@@ -177,40 +198,60 @@ def _round_in_order(
         # The output projection comes last: its rows share their inputs.
         block = -1 if unit.kind == "convolution" else unit.block
         blocks.setdefault((unit.part, 0 if unit.part == "embedding" else block), []).append(unit)
-    weights: dict[str, Tensor] = dict(model.derived)
     parameters = dict(model.module.named_parameters())
-    for index, (key, members) in enumerate(blocks.items()):
-        units = [unit for unit in members if option_of[unit].form != "half"]
-        if not units:
-            continue
+    done: dict[Unit, Stored] = {}
+    weights: dict[str, Tensor] = dict(model.derived)
+    for index, (key, units) in enumerate(blocks.items()):
         report(Progress("compiling", index, len(blocks)))
         path = folder / f"{key[0]}{key[1]}.safetensors"
-        loaded = _load(path)
-        if loaded is None:
+        found = _load_block(path, units, option_of)
+        if found is None:
             sums: dict[str, Tensor] = {}
-            with torch.no_grad(), replaced(model, weights):
-                _listen(model, part, units, sums)
-            loaded = {}
+            if any(option_of[unit].form != "half" for unit in units):
+                with torch.no_grad(), replaced(model, weights):
+                    _listen(model, part, units, sums)
+            found = {}
             for unit in units:
-                option = option_of[unit]
-                original = parameters[unit.parameter].detach()
-                if unit.parameter not in loaded:
-                    loaded[unit.parameter] = original.clone()
                 _, importance = unit_statistics(profile, unit)
-                moments = sums.get(unit.inputs)
-                weight = unit_weight(original, unit)
-                stored = quantize(weight, moments, importance, [option])[0]
-                if stored is None:
+                weight, option = unit_weight(parameters[unit.parameter], unit), option_of[unit]
+                one = quantize(weight, sums.get(unit.inputs), importance, [option])[0]
+                if one is None:
                     raise ModelError(
                         f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
                     )
-                rows = loaded[unit.parameter][unit.start : unit.stop]
-                rows.copy_(restored(stored).view_as(rows))
-            with atomic(path) as temporary:
-                save_file(loaded, temporary)
-        weights |= loaded
+                found[unit] = one
+            _save_block(path, found, option_of)
+        done |= found
+        weights |= restored_weights(model, ((u, option_of[u], s) for u, s in found.items()))
     report(Progress("compiling", len(blocks), len(blocks)))
-    return weights
+    return tuple((unit, option_of[unit], done[unit]) for unit in profile.units)
+
+
+def _save_block(path: Path, found: Mapping[Unit, Stored], option_of: Mapping[Unit, Option]) -> None:
+    tensors = {
+        f"{unit.name}:{part}": tensor
+        for unit, stored in found.items()
+        for part, tensor in as_tensors(unit.name, option_of[unit], stored).items()
+    }
+    with atomic(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _load_block(
+    path: Path, units: Sequence[Unit], option_of: Mapping[Unit, Option]
+) -> dict[Unit, Stored] | None:
+    tensors = _load(path)
+    if tensors is None:
+        return None
+    found: dict[Unit, Stored] = {}
+    try:
+        for unit in units:
+            head = f"{unit.name}:"
+            parts = {k.removeprefix(head): t for k, t in tensors.items() if k.startswith(head)}
+            found[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
+    except (KeyError, ValueError, RuntimeError):
+        return None  # damaged: made again
+    return found
 
 
 def _listen(

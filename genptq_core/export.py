@@ -9,17 +9,18 @@ from typing import Any
 
 from . import bitmap, manifest
 from .bitmap import BitMap
+from .compilation import Compiled
 from .delivery import delivered
-from .errors import ExportError
-from .formats import native
+from .errors import ConstraintError, ExportError
+from .formats import compressed_tensors, native
 from .measurement import check_model, stored_units
-from .models import SpeechModel, load_model
+from .models import SpeechModel, load_model, replaced
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Report, silent
-from .targets import check, predicted_bytes, target_of
+from .targets import fault, predicted_bytes, target_of
 
-_FORMATS: dict[str, ModuleType] = {"native": native}
+_FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def export(
     out: Path,
     model: SpeechModel | None = None,
     report: Report = silent,
+    compiled: Compiled | None = None,
     **figures: Any,
 ) -> ExportResult:
     """Write a bit map as a model that a target loads; whole, or not at all.
@@ -61,6 +63,7 @@ def export(
         out: the folder; what an earlier export left there is replaced.
         model: the profile's model; loaded by its name if absent.
         report: called with the progress.
+        compiled: the map compiled on speech, to be written in place of the profile's rounding.
         figures: what was predicted or measured for the map, for its `bitmap.json`.
 
     Raises:
@@ -69,20 +72,24 @@ def export(
         ExportError: the folder cannot be written.
     """
     found = target_of(target)
-    check(found, profile, chosen.options)
+    problem = fault(found, profile, chosen.options)
+    if problem is not None:
+        raise ConstraintError(problem, f"Solve with --target {found.name}.")
     promised = predicted_bytes(found, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)
     out = Path(out)
     with delivered(out, manifest.NAME) as folder:
-        stored = stored_units(model, profile, chosen.options, report)
-        size = _FORMATS[found.format].write(folder, model, stored)
+        stored = (
+            compiled.stored if compiled else stored_units(model, profile, chosen.options, report)
+        )
+        with replaced(model, compiled.tuned if compiled else {}):
+            size = _FORMATS[found.format].write(folder, model, stored)
         if size != promised:
             raise ExportError(
                 f"The {found.name} export takes {size} bytes; {promised} were promised.",
                 "This is a fault of the program: please report it.",
             )
-        model.save_settings(folder)
         _, average, loss = figures_of(profile, chosen)
         known = {"bytes": promised, "target": found.name, "avg_bits": average}
         known |= {"predicted_loss": loss, **figures}
@@ -97,6 +104,7 @@ def export(
                 profile_digest=profile.digest,
                 map_digest=chosen.digest,
                 bytes=size,
+                compiled=compiled.digest if compiled else "",
                 files=manifest.digests(folder),
             ),
         )

@@ -29,6 +29,7 @@ class Manifest:
         map_digest: of the bit map.
         bytes: what all stored parameters take, containers' headers left out.
         files: SHA-256 of every other file, by its name.
+        compiled: digest of the compiling, where the map was compiled.
     """
 
     target: str
@@ -39,6 +40,7 @@ class Manifest:
     map_digest: str
     bytes: int
     files: Mapping[str, str]
+    compiled: str = ""
 
 
 def digests(folder: Path) -> dict[str, str]:

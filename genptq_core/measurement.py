@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +48,16 @@ def quantized_weights(
     Raises:
         ModelError: the model is not the profile's.
     """
+    return restored_weights(model, stored_units(model, profile, options, report))
+
+
+def restored_weights(
+    model: SpeechModel, units: Iterable[tuple[Unit, Option, Stored]]
+) -> dict[str, Tensor]:
+    """Parameters as what is stored for their units reads, by name; see `quantized_weights`."""
     parameters = dict(model.module.named_parameters())
     weights = dict(model.derived)
-    for unit, option, stored in stored_units(model, profile, options, report):
+    for unit, option, stored in units:
         if option.form == "half":
             continue
         if unit.parameter not in weights:
@@ -229,8 +236,20 @@ def measure(
     speech: SpeechSet,
     label: str = "",
     report: Report = silent,
+    weights: Mapping[str, Tensor] | None = None,
+    method: str = METHOD,
 ) -> Measured:
     """WER of a bit map on a speech set, with a paired interval against full precision.
+
+    Args:
+        model: the profile's model.
+        profile: the profile.
+        chosen: the map.
+        speech: utterances with texts.
+        label: a name for tables.
+        report: called with the progress.
+        weights: the map's weights where they are not as the profile rounds them.
+        method: how they were made, and decoded.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
@@ -238,7 +257,8 @@ def measure(
     """
     started = time.perf_counter()
     size, average, loss = figures_of(profile, chosen)
-    weights = quantized_weights(model, profile, chosen.options, report)
+    if weights is None:
+        weights = quantized_weights(model, profile, chosen.options, report)
     found = score(model, weights, speech, report)
     return Measured(
         label=label,
@@ -258,7 +278,7 @@ def measure(
         utterances=len(speech),
         words=found.words,
         normalizer=NORMALIZER,
-        method=METHOD,
+        method=method,
         profile_digest=profile.digest,
         seconds=round(time.perf_counter() - started, 1),
         when=datetime.date.today().isoformat(),

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import io
-import os
-import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from genptq_core.allocation import solve
 from genptq_core.bitmap import to_csv, to_json
-from genptq_core.errors import ConstraintError, InfeasibleError
+from genptq_core.errors import ConstraintError
 from genptq_core.files import cache_folder
-from genptq_core.options import Option
-from genptq_core.targets import NATIVE, TARGETS, check, predicted_bytes
+from genptq_core.targets import TARGETS, check, predicted_bytes
 
 from .. import jobs
 from ..findings import report_of
-from ..loaders import ROOT
+from ..recipe import solve_command
 from ..report import to_html
 from ..scene import Pick, Scene
-from ..state import BY_SIZE, SHORT, link
+from ..state import SHORT, link
 from ..tasks import ExportMap
 from ..wording import markdown, megabytes
 from . import work
@@ -71,7 +67,7 @@ def draw(scene: Scene) -> None:
         st.download_button(
             "Report, one HTML file",
             # Made when it is asked for: with the charts' library inside, it has five megabytes.
-            lambda: to_html(report_of(scene, pick, _command(scene))),
+            lambda: to_html(report_of(scene, pick, solve_command(scene))),
             f"{stem}.html",
             "text/html",
             key="download_report",
@@ -80,7 +76,7 @@ def draw(scene: Scene) -> None:
             help="Charts, figures and tables of this pick; opens without a network.",
         )
     st.markdown("**The same map from a command line**")
-    command = _command(scene)
+    command = solve_command(scene)
     if command is None:
         st.caption(
             "This map does not come out of one solve for a size; download it as JSON, and measure "
@@ -210,36 +206,3 @@ def _figures(scene: Scene) -> dict[str, Any]:
             "ci95": list(record.ci95),
         }
     return figures
-
-
-def _command(scene: Scene) -> str | None:
-    """A command that gives the pick, or None where no single solve does."""
-    pick = scene.pick
-    if pick is None:
-        return None
-    if scene.knobs.mode == BY_SIZE and not pick.by_hand:
-        size = f"{scene.knobs.size_mb:g}"
-    else:
-        # The size that led here is not kept, so check that the map's own size leads back.
-        try:
-            if solve(scene.task, pick.allocation.bytes).options != pick.map.options:
-                return None
-        except InfeasibleError:
-            return None
-        size = f"{pick.allocation.bytes / 1e6:.6f}"
-    parts = ["python", "-m", "genptq_core", "solve", "--profile", _shown(scene.folder)]
-    parts += ["--size-mb", size]
-    if scene.target != NATIVE:
-        parts += ["--target", scene.target]
-    for pattern, wanted in scene.limits.pins:
-        parts += ["--pin", f"{pattern}={wanted.key if isinstance(wanted, Option) else wanted}"]
-    if scene.limits.min_bits is not None:
-        parts += ["--min-bits", str(scene.limits.min_bits)]
-    if scene.limits.max_bits is not None:
-        parts += ["--max-bits", str(scene.limits.max_bits)]
-    return shlex.join([*parts, "--out", "bitmap.json"])
-
-
-def _shown(folder: Path) -> str:
-    """A folder as it is written from the repository's root."""
-    return os.path.relpath(folder, ROOT) if folder.is_relative_to(ROOT) else str(folder)

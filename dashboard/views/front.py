@@ -58,6 +58,7 @@ def draw(scene: Scene) -> None:
         mark,
         scene.sizes.usual,
         scene.task.menu,
+        scene.one_width,
     )
     plot(
         drawn.figure,

@@ -1,49 +1,240 @@
-"""Bits per layer."""
+"""Bits per layer: the chart, what a click on a layer offers, and the locks as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pandas as pd
 import streamlit as st
 
+from genptq_core.errors import ConstraintError, GenPTQError, InfeasibleError
+from genptq_core.units import Unit
+
+from .. import demands, loaders
 from ..layer_charts import Layers, layers_figure
 from ..plot import plot
-from ..scene import Scene
+from ..scene import Scene, price_of_limits
+from ..wording import markdown, points
+from .knobs import remember, unpick
+
+_CHART = "layers_chart"
+_COLUMNS = ("layers", "demand", "value")
 
 
 def draw(scene: Scene) -> None:
-    """The pick's widths in the network's own order."""
+    """The pick's widths in the network's own order, and what to do about one of them."""
     pick = scene.pick
     if pick is None:
         return
-    st.subheader("Bits per layer", anchor=False)
-    options = pick.map.options
-    sizes = scene.profile.option_bytes()
-    spent = np.array([sizes[i, scene.profile.menu.index(o)] for i, o in enumerate(options)])
+    st.subheader("Layers: bits, sensitivity, share of the size", anchor=False)
+    units, options = scene.profile.units, pick.map.options
+    names = [unit.name for unit in units]
+    chosen = st.session_state.get("layer") or st.query_params.get("layer", "")
+    index = names.index(chosen) if chosen in names else None
     column = int(np.abs(scene.task.widths - 3).argmin())
     shown = Layers(
         options,
         pick.allocation.relaxed_bits,
-        spent,
+        scene.spent(options),
         scene.task.loss.separable[:, column],
         f"{scene.task.menu[column].bits:g} bits",
+        scene.bound_units,
+        index,
     )
     plot(
         layers_figure(scene.profile, shown),
-        "layers_chart",
+        _CHART,
         "Bit width of every layer in the network's order, how sensitive it is, and its share of "
         "the bytes.",
+        on_click=lambda value: _choose(names[int(value.partition(":")[2])]),
     )
-    note = (
-        "Bars: the width each layer is given. Grey dashes: the continuous solution, which is "
-        "rounded to it."
-    )
-    if pick.by_hand:
-        note = (
-            "Bars: the measured map. Grey dashes: the continuous solution of the same size, "
-            "for comparison."
-        )
     st.caption(
-        f"{note} E is encoder, D decoder, x cross-attention, emb a block of the token "
-        "embedding's rows, frequent tokens first. Sensitivity: predicted loss of the layer alone "
-        f"at {shown.reference}, nats a token."
+        ("Bars: the measured map" if pick.by_hand else "Bars: the width each layer is given")
+        + ". Grey dashes: the continuous solution of this size. Sensitivity: predicted loss of the "
+        f"layer alone at {shown.reference}, nats a token. E is encoder, D decoder, x "
+        "cross-attention, emb rows of the token embedding, frequent tokens first. "
+        "**Click a layer** to lock, raise or tie it."
     )
+    _layer(scene, names, index)
+    _price(scene)
+    _table(scene)
+
+
+def _choose(name: str) -> None:
+    st.session_state["layer"] = name
+    remember("layer")
+
+
+def _demand(change: Callable[[str], str]) -> None:
+    """Change what is demanded of the layers, as the text beside the knobs says it."""
+    try:
+        st.session_state["pins"] = change(st.session_state.get("pins") or "")
+    except ConstraintError as error:
+        st.session_state["demand_error"] = str(error)
+        return
+    unpick()
+
+
+def _layer(scene: Scene, names: list[str], index: int | None) -> None:
+    """What is known of the chosen layer, and what can be demanded of it."""
+    pick = scene.pick
+    if pick is None:
+        return
+    if st.session_state.get("layer") not in ("", *names):
+        st.session_state["layer"] = ""
+    if index is not None and not st.session_state.get("layer"):
+        st.session_state["layer"] = names[index]
+    with st.container(horizontal=True, vertical_alignment="bottom", key="layer_bar"):
+        st.selectbox(
+            "Layer",
+            ["", *names],
+            format_func=lambda name: name or "none; click a bar, or choose here",
+            key="layer",
+            on_change=remember,
+            args=("layer",),
+            width=420,
+        )
+        if index is None:
+            return
+        unit, option = scene.profile.units[index], pick.map.options[index]
+        text = scene.knobs.pins
+        wider = [o for o in scene.task.menu if o.bits > option.bits]
+        narrower = [o for o in scene.task.menu if o.bits < option.bits]
+        offers = [(f"Lock at {option.bits:g}", "lock", option)]
+        if wider:
+            offers.append((f"Raise to {wider[0].bits:g}", "raise", wider[0]))
+        if narrower:
+            offers.append((f"Lower to {narrower[-1].bits:g}", "lower", narrower[-1]))
+        for label, key, wanted in offers:
+            st.button(
+                label,
+                key=f"layer_{key}",
+                on_click=_demand,
+                args=(lambda t, u=unit, w=wanted: demands.lock(t, u, w),),
+            )
+        _ties(scene, unit)
+        if demands.free(text, unit) != text:
+            st.button(
+                "Free it",
+                key="layer_free",
+                on_click=_demand,
+                args=(lambda t: demands.free(t, unit),),
+            )
+    share = 100 * scene.spent(pick.map.options)[index] / pick.allocation.bytes
+    st.caption(
+        f"`{unit.name}`: {unit.part} {unit.kind}, {unit.rows} \u00d7 {unit.columns}, "
+        f"**{option.label}**, {share:.1f} % of the model's bytes."
+    )
+
+
+def _ties(scene: Scene, unit: Unit) -> None:
+    choices = demands.tie_choices(unit, scene.profile.units)
+    if not choices:
+        return
+    with st.popover("Tie\u2026", key="layer_tie", on_change="rerun") as menu:
+        if menu.open:
+            st.caption("Tied layers share one option.")
+            for words, tie in choices.items():
+                st.button(
+                    f"Tie {words}",
+                    key=f"tie-{tie}",
+                    on_click=_demand,
+                    args=(lambda t, w=tie: demands.tie(t, w),),
+                )
+
+
+def _price(scene: Scene) -> None:
+    """What the demands cost at this size, and what went wrong with the last of them."""
+    if error := st.session_state.pop("demand_error", ""):
+        st.error(error)
+    price = price_of_limits(scene)
+    if price is None:
+        return
+    loss, increase = price
+    if increase is None:
+        words = f"{loss:+.3g} nats a token of predicted loss".replace("-", "\u2212")
+    else:
+        words = f"{points(increase, 2)} points of predicted WER"
+    with st.container(key="price"):
+        st.markdown(f":material/lock: Your demands cost **{words}** at this size.")
+
+
+def _table(scene: Scene) -> None:
+    """The demands as a table that can be edited; rows not yet complete wait for the rest."""
+    try:
+        found = demands.parse(scene.knobs.pins)
+    except ConstraintError:
+        return
+    label = f"Locks, limits, ties and budgets ({len(found)})" if found else "Locks as a table"
+    box = st.expander(label, key="locks_box", on_change="rerun", icon=":material/lock:")
+    if not box.open:
+        return
+    with box:
+        # Its edits belong to one list of demands: another list is another table.
+        key = f"locks-{hash(scene.knobs.pins)}"
+        st.data_editor(
+            pd.DataFrame([(d.what, d.kind, d.value) for d in found], columns=list(_COLUMNS)),
+            key=key,
+            num_rows="dynamic",
+            hide_index=True,
+            width="stretch",
+            on_change=_edited,
+            args=(key, found),
+            column_config={
+                "layers": st.column_config.TextColumn(
+                    "Layers", help="A pattern, such as *fc1*; a part for a budget."
+                ),
+                "demand": st.column_config.SelectboxColumn(
+                    "Demand", options=list(demands.KINDS), default=demands.IS
+                ),
+                "value": st.column_config.TextColumn("Bits, or MB", default=""),
+            },
+        )
+        st.caption(
+            "A pattern matches names, `*` anything: `*encoder*fc1*`. A tie makes layers share "
+            "their option; `block:*attn*` ties those of each block. A budget limits a part: "
+            "encoder, decoder or embedding."
+        )
+        for line, cost in _costs(scene, found):
+            st.caption(f"{markdown(line)}: {cost}")
+
+
+def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
+    """Write the table's edits into the demands; what is not complete stays in the table."""
+    edits = st.session_state[key]
+    rows = [dict(zip(_COLUMNS, (d.what, d.kind, d.value), strict=True)) for d in before]
+    for place, change in edits["edited_rows"].items():
+        rows[int(place)].update(change)
+    gone = set(edits["deleted_rows"])
+    rows = [row for place, row in enumerate(rows) if place not in gone] + edits["added_rows"]
+    made = [
+        demands.Demand(
+            str(row.get("layers") or "").strip(),
+            str(row.get("demand") or demands.IS),
+            str(row.get("value") or "").strip(),
+        )
+        for row in rows
+    ]
+    whole = [d for d in made if d.what and (d.value or d.kind == demands.TIED)]
+    _demand(lambda text: demands.write(demands.parse(demands.write(whole))))
+
+
+def _costs(scene: Scene, found: tuple[demands.Demand, ...]) -> list[tuple[str, str]]:
+    """For each demand, what the map gains without it at the same size."""
+    pick = scene.pick
+    if pick is None or pick.by_hand or len(found) < 2:
+        return []
+    costs = []
+    for place, demand in enumerate(found):
+        rest = demands.constrain([*found[:place], *found[place + 1 :]], scene.limits)
+        try:
+            task = loaders.task(scene.profile, rest, scene.target)
+            price = price_of_limits(scene, task)
+        except (InfeasibleError, GenPTQError):
+            continue
+        if price is not None:
+            loss, increase = price
+            cost = f"{loss:+.3g} nats" if increase is None else f"{points(increase, 2)} points"
+            costs.append((demand.text, f"costs {cost}"))
+    return costs

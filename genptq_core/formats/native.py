@@ -21,7 +21,6 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -30,10 +29,8 @@ from torch import Tensor
 from ..errors import ExportError
 from ..models import SpeechModel, assembled
 from ..options import Option
-from ..quantizers import Coded, Grid, Quantized, Stored
-from ..quantizers.codec import decode, encode
-from ..quantizers.grid import groups
-from ..quantizers.packing import pack, unpack
+from ..quantizers import Stored, restored
+from ..quantizers.tensors import as_tensors, from_tensors, half
 from ..units import Unit
 
 NAME = "weights.safetensors"
@@ -41,7 +38,7 @@ _REMEDY = "The file is damaged: export again."
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
-    """Write a model's weights as they are stored.
+    """Write a model's weights as they are stored, and all else that loading needs.
 
     Returns:
         Bytes of all tensors.
@@ -54,7 +51,7 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     for unit, option, one in stored:
         covered.add(unit.parameter)
         units[unit.name] = [unit.parameter, unit.start, unit.stop, option.key]
-        parts = _parts(unit, option, one)
+        parts = as_tensors(unit.name, option, one)
         tensors |= {f"{unit.name}:{part}": tensor for part, tensor in parts.items()}
     parameters = dict(model.module.named_parameters())
     for name, parameter in parameters.items():
@@ -65,19 +62,8 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         "units": units,
     }
     (folder / NAME).write_bytes(save(tensors, {"layout": json.dumps(layout)}))
+    model.save_settings(folder)
     return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def half(tensor: Tensor, name: str) -> Tensor:
-    """A parameter as float16.
-
-    Raises:
-        ExportError: it holds what float16 does not.
-    """
-    found = tensor.detach().half().contiguous()
-    if not bool(found.isfinite().all()):
-        raise ExportError(f"{name} holds values that 16 bit cannot.", "Scale the model down.")
-    return found
 
 
 def load(folder: Path, name: str) -> SpeechModel:
@@ -108,7 +94,8 @@ def read(path: Path) -> dict[str, Tensor]:
         for name, (parameter, start, stop, key) in layout["units"].items():
             shape = shapes[parameter]
             columns = math.prod(shape[1:])
-            weight = _restored(tensors, name, Option.parse(key), stop - start, columns)
+            parts = {k[len(name) + 1 :]: t for k, t in tensors.items() if k.startswith(f"{name}:")}
+            weight = restored(from_tensors(parts, Option.parse(key), stop - start, columns))
             whole = found.setdefault(parameter, torch.empty(shape))
             whole[start:stop] = weight.view(stop - start, *shape[1:])
     except OSError as error:
@@ -116,43 +103,3 @@ def read(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ExportError(f"{path} is not a native export ({error}).", _REMEDY) from error
     return found
-
-
-def _parts(unit: Unit, option: Option, stored: Stored) -> dict[str, Tensor]:
-    if isinstance(stored, Coded):
-        data = encode(stored.codes, stored.step, stored.row, stored.column)
-        room = math.ceil(unit.weights * option.bits / 8)
-        if len(data) > room:
-            raise ExportError(
-                f"{unit.name} takes {len(data)} bytes at {option.label}; {room} were promised.",
-                "Choose a wider one.",
-            )
-        return {"coded": torch.frombuffer(bytearray(data.ljust(room, b"\0")), dtype=torch.uint8)}
-    if isinstance(stored, Quantized):
-        bits = stored.grid.bits
-        zeros = stored.grid.zero.to(torch.uint8).numpy()
-        return {
-            "codes": torch.from_numpy(pack(stored.codes.numpy(), bits)),
-            "scales": half(stored.grid.scale, unit.name),
-            "zeros": torch.from_numpy(pack(zeros, bits)),
-        }
-    return {"half": half(stored, unit.name)}
-
-
-def _restored(
-    tensors: dict[str, Tensor], name: str, option: Option, rows: int, columns: int
-) -> Tensor:
-    """A unit's weights, (rows, columns), float32."""
-    if option.form == "half":
-        return tensors[f"{name}:half"].float()
-    if option.form == "coded":
-        codes, step, row, column = decode(tensors[f"{name}:coded"].numpy().tobytes(), rows, columns)
-        sides = (torch.from_numpy(np.ascontiguousarray(side)) for side in (row, column))
-        return Coded(torch.from_numpy(codes), step, *sides).dequantize()
-    bits, size = int(option.bits), option.group_size
-    shape = (rows, groups(columns, size))
-    scale = tensors[f"{name}:scales"].float().view(shape)
-    zero = unpack(tensors[f"{name}:zeros"].numpy(), bits, shape)
-    dense = unpack(tensors[f"{name}:codes"].numpy(), bits, (rows, columns))
-    grid = Grid(bits, size, scale, torch.from_numpy(zero).float())
-    return Quantized(torch.from_numpy(dense), grid).dequantize()

@@ -59,3 +59,19 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
         )
     single = np.unpackbits(data, count=count * bits, bitorder="little").reshape(count, bits)
     return np.packbits(single, axis=1, bitorder="little").reshape(shape)
+
+
+def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Write each row's codes densely, filled up to whole 32-bit words.
+
+    Args:
+        codes: whole numbers from 0 to 2^bits - 1, shape (rows, columns).
+        bits: width of a code, 1 to 8.
+
+    Returns:
+        Shape (rows, ceil(columns * bits / 32)), int32, little-endian.
+    """
+    rows, columns = codes.shape
+    single = np.unpackbits(codes[..., None], axis=2, count=bits, bitorder="little")
+    single = np.pad(single.reshape(rows, columns * bits), ((0, 0), (0, -columns * bits % 32)))
+    return np.packbits(single, axis=1, bitorder="little").view("<i4")

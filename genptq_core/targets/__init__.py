@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConstraintError
 from ..options import Option
 from ..units import Unit
-from . import native
+from . import compressed_tensors, native
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -34,6 +34,7 @@ class Target:
         grain: what must be stored alike: "unit" (each as it likes), "parameter" (all rows of
             one), "model" (everything).
         format: the module of `formats` that writes and reads it.
+        whole: whether what the architecture computes anew is stored too.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Target:
     kept_bytes: Callable[[int, Sequence[Unit]], int] = native.kept_bytes
     grain: str = "unit"
     format: str = native.NAME
+    whole: bool = False
 
 
 NATIVE = "native"
@@ -57,17 +59,27 @@ TARGETS = {
     for target in (
         Target(NATIVE, "GenPTQ native, entropy-coded", frozenset({"coded", "half"}), _GRID),
         Target("integer", "integers in groups, as runtimes hold them", _GRID),
+        Target(
+            "compressed-tensors",
+            "compressed-tensors, loaded by transformers",
+            _GRID,
+            holds=compressed_tensors.holds,
+            unit_bytes=compressed_tensors.unit_bytes,
+            format=compressed_tensors.NAME,
+            whole=True,
+        ),
     )
 }
 
 
 def usable(menu: Sequence[Option]) -> list[str]:
-    """Targets for which a menu has anything but 16 bit; of those that hold the same, the first."""
-    found: dict[tuple[int, ...], str] = {}
+    """Targets for which a menu has anything but 16 bit; of those that are the same, the first."""
+    found: dict[Any, str] = {}
     for name, target in TARGETS.items():
         columns = _columns(menu, target)
         if any(menu[column].form != "half" for column in columns):
-            found.setdefault(tuple(columns), name)
+            same = (target.holds, target.unit_bytes, target.kept_bytes, target.grain, target.whole)
+            found.setdefault((*columns, *same), name)
     return list(found.values())
 
 
@@ -103,33 +115,43 @@ def target_of(name: str | None = None) -> Target:
     return TARGETS[name]
 
 
-def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
-    """Make sure that a target can hold a map.
-
-    Raises:
-        ConstraintError: it cannot; the first unit that does not fit is named.
-    """
+def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
+    """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
     alike: dict[str, tuple[str, Option]] = {}
     for unit, option in zip(profile.units, options, strict=True):
         if option.form not in target.forms | target.otherwise or not target.holds(unit, option):
-            raise ConstraintError(
-                f"The target {target.name!r} cannot hold {unit.name} at {option.label}.",
-                f"Solve with --target {target.name}.",
-            )
+            return f"The target {target.name!r} cannot hold {unit.name} at {option.label}."
         group = {"unit": unit.name, "parameter": unit.parameter}.get(target.grain, "")
         name, first = alike.setdefault(group, (unit.name, option))
         if first != option:
-            raise ConstraintError(
-                f"The target {target.name!r} needs {unit.name} as {name}, at {first.label}.",
-                f"Solve with --target {target.name}.",
-            )
+            return f"The target {target.name!r} needs {unit.name} as {name}, at {first.label}."
+    return None
 
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
     """Bytes of all stored parameters of a map in a target."""
-    stored = profile.source.parameters - profile.source.derived
     units = zip(profile.units, options, strict=True)
-    return target.kept_bytes(stored, profile.units) + sum(target.unit_bytes(*u) for u in units)
+    return kept_bytes(target, profile) + sum(target.unit_bytes(*u) for u in units)
+
+
+def held_bytes(target: Target, profile: Profile) -> list[dict[Option, int]]:
+    """Bytes of every unit at every option that a target holds it at, a table a unit.
+
+    Raises:
+        ConstraintError: the profile has nothing for the target.
+    """
+    menu = [profile.menu[column] for column in held(profile.menu, target.name)]
+    return [
+        {option: target.unit_bytes(unit, option) for option in menu if target.holds(unit, option)}
+        for unit in profile.units
+    ]
+
+
+def kept_bytes(target: Target, profile: Profile) -> int:
+    """Bytes of what no unit covers in a target."""
+    source = profile.source
+    stored = source.parameters - (0 if target.whole else source.derived)
+    return target.kept_bytes(stored, profile.units)
 
 
 def _columns(menu: Sequence[Option], target: Target) -> list[int]:

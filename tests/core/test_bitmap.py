@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from genptq_core import bitmap
 from genptq_core.allocation import problem
+from genptq_core.bitmap_file import schema_text
 from genptq_core.errors import BitMapError, GenPTQError
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.prediction import figures_of
+from genptq_core.profile import bundled_profile
+from tests.conftest import ROOT
 from tests.core import synthetic
 
 PROFILE = synthetic.profile(0, units=8)
@@ -137,19 +140,25 @@ def _changed(tmp_path: Path, **changes: Any) -> Path:
     ("changes", "message"),
     [
         ({"model_digest": "0" * 64, "model": "whisper-large"}, "another model.*whisper-large"),
-        ({"model_digest": None}, "another model"),
+        ({"model_digest": None}, "'model_digest': Field required"),
         (
             {"version": 1, "group_sizes": None, "group_size": 128},
             f"{NAMES[0]} is given width 2/128",
         ),
-        ({"group_sizes": [8] * 8}, "no table of bits"),
+        ({"group_sizes": [8] * 8}, "wrong in 'group_sizes': .*dictionary"),
         ({"group_sizes": {}, "bits": {NAME: 4}}, "lacks"),
         ({"group_sizes": {NAME: 8}}, "lacks"),
-        ({"bits": None}, "no table of bits"),
-        ({"bits": [4] * 8}, "no table of bits"),
-        ({"bits": "4"}, "no table of bits"),
+        ({"bits": None}, "wrong in 'bits': Field required"),
+        ({"bits": [4] * 8}, "wrong in 'bits': .*dictionary"),
+        ({"bits": "4"}, "wrong in 'bits': .*dictionary"),
+        ({"symmetric": True}, "wrong in 'symmetric'"),
+        ({"bytes": -1}, "wrong in 'bytes'"),
+        ({"predicted_loss": "low"}, "wrong in 'predicted_loss': .*number"),
+        ({"measured": {"speech": 3}}, "wrong in 'measured', 'speech': .*string"),
+        ({"rows": {NAMES[-1]: [0, 1]}}, rf"{NAMES[-1]} is rows \[0, 1\]; it is rows \[16, 64\]"),
+        ({"rows": {NAMES[-1]: [0]}}, f"wrong in 'rows', '{NAMES[-1]}'"),
         ({"schema": "genptq-profile"}, "not a genptq-bitmap file"),
-        ({"version": 3}, "version 3; this program reads version 2"),
+        ({"version": 4}, "version 4; this program reads version 3"),
         ({"version": None}, "version None"),
         ({"bits": {**dict.fromkeys(NAMES, 4), NAME: float("nan")}}, NAME),
         ({"bits": {**dict.fromkeys(NAMES, 4), NAME: True}}, NAME),
@@ -163,6 +172,38 @@ def test_files_that_do_not_fit_are_refused(
         bitmap.read(path, PROFILE)
     assert str(path) in caught.value.message or NAMES[0] in caught.value.message
     assert caught.value.hint
+
+
+def test_version_3_says_all_that_is_known() -> None:
+    chosen = bitmap.bit_map(MIXED, ["3/8"] * 8)
+    document = bitmap.to_document(MIXED, chosen, predicted_loss=0.5)
+    assert document["version"] == 3
+    assert document["bytes_by_target"]["integer"] == figures_of(MIXED, chosen)[0]
+    assert document["rows"] == {u.name: [u.start, u.stop] for u in MIXED.units if "@" in u.name}
+    coded = bitmap.bit_map(MIXED, ["3"] * 8)
+    assert set(bitmap.bytes_by_target(MIXED, coded.options)) == {"native"}
+
+
+def test_the_schema_in_the_documentation_is_current() -> None:
+    path = ROOT / "docs" / "bitmap.schema.json"
+    assert path.read_text(encoding="utf-8") == schema_text(), (
+        "Write it anew with: python -c 'from genptq_core.bitmap_file import schema_text; "
+        'print(schema_text(), end="")\' > docs/bitmap.schema.json'
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_earlier_versions_are_read(version: int) -> None:
+    """As those versions wrote them for the bundled model, untouched."""
+    profile = bundled_profile()
+    path = Path(__file__).parent / "bitmaps" / f"version-{version}.json"
+    found = bitmap.read(path, profile)
+    document = json.loads(path.read_text())
+    assert list(found.bits) == [document["bits"][unit.name] for unit in profile.units]
+    if version == 2:
+        assert found.digest == document["digest"]
+    else:
+        assert {o.group_size for o in found.options if o != UNQUANTIZED} == {64}
 
 
 def test_version_1_files_are_read(tmp_path: Path) -> None:

@@ -165,6 +165,8 @@ def test_profile_measure_and_measured(
         "--out", str(out),
     )  # fmt: skip
     assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == found["bytes"]
+    kept = json.loads((out / "bitmap.json").read_text())
+    assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
     assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
     assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
     heard = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))

@@ -16,9 +16,12 @@ from genptq_core import (
     compute,
     load_manifest,
     load_model,
-    quantized_weights,
 )
+from genptq_core.bitmap import write
+from genptq_core.cli import main
 from genptq_core.compilation import Compiled, Recipe, compile_map
+from genptq_core.export import export
+from genptq_core.export import load as load_export
 from genptq_core.models import SpeechModel
 from genptq_core.models.base import weights_digest
 from genptq_core.options import coded_options, grid_options
@@ -42,13 +45,12 @@ def _compile(
 ) -> tuple[Compiled, BitMap]:
     model, profile, tones = made
     chosen = bit_map(profile, ["3/8"] * len(profile.units))
-    weights = quantized_weights(model, profile, chosen.options)
 
     def report(progress: Progress) -> None:
         if stages is not None:
             stages.append((progress.stage, progress.done))
 
-    found = compile_map(model, profile, chosen, weights, load_manifest(tones), recipe, report)
+    found = compile_map(model, profile, chosen, load_manifest(tones), recipe, report)
     return found, chosen
 
 
@@ -97,7 +99,6 @@ def test_a_second_run_takes_everything_from_the_cache(
 def test_a_run_cut_off_goes_on_where_it_was(made: tuple[SpeechModel, Profile, Path]) -> None:
     model, profile, tones = made
     chosen = bit_map(profile, ["3/8"] * len(profile.units))
-    weights = quantized_weights(model, profile, chosen.options)
     speech = load_manifest(tones)
 
     class Cut(Exception):
@@ -108,7 +109,7 @@ def test_a_run_cut_off_goes_on_where_it_was(made: tuple[SpeechModel, Profile, Pa
             raise Cut
 
     with pytest.raises(Cut):
-        compile_map(model, profile, chosen, weights, speech, RECIPE, cut)
+        compile_map(model, profile, chosen, speech, RECIPE, cut)
     stages: list[tuple[str, int]] = []
     resumed, _ = _compile(made, stages=stages)
     assert min(done for stage, done in stages if stage == "tuning") == 3
@@ -120,3 +121,32 @@ def test_a_run_cut_off_goes_on_where_it_was(made: tuple[SpeechModel, Profile, Pa
 def test_too_little_speech_is_named(made: tuple[SpeechModel, Profile, Path]) -> None:
     with pytest.raises(SpeechError, match="set aside"):
         _compile(made, dataclasses.replace(RECIPE, held_out=5))
+
+
+def test_a_compiled_map_is_exported_as_compiled(
+    made: tuple[SpeechModel, Profile, Path], tmp_path: Path
+) -> None:
+    model, profile, _ = made
+    found, chosen = _compile(made)
+    out = export(profile, chosen, None, tmp_path / "out", model, compiled=found)
+    plain = export(profile, chosen, None, tmp_path / "plain", model)
+    assert out.bytes == out.predicted_bytes == plain.bytes, "not a byte larger"
+    back = dict(load_export(out.folder).module.named_parameters())
+    for name, weight in found.weights.items():
+        exact = name not in found.tuned or name in model.derived
+        assert torch.equal(back[name], weight if exact else weight.half().float()), name
+    name = "model.decoder.layer_norm.bias"
+    assert not torch.equal(back[name], model.module.get_parameter(name))
+
+
+def test_too_little_speech_to_compile_is_one_line(
+    made: tuple[SpeechModel, Profile, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, profile, tones = made
+    path = tmp_path / "map.json"
+    write(path, profile, bit_map(profile, ["3/8"] * len(profile.units)))
+    arguments = ["--profile", str(tmp_path / "profile"), "--bitmap", str(path)]
+    arguments += ["--compile", str(tones), "--out", str(tmp_path / "out")]
+    assert main(["export", *arguments]) == 2
+    assert "24 are set aside" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -29,9 +29,15 @@ def test_only_what_the_target_holds_is_on_the_menu(target: str | None) -> None:
     forms = TARGETS[target or "native"].forms
     assert task.menu == tuple(option for option in made.menu if option.form in forms)
     columns = [made.menu.index(option) for option in task.menu]
-    np.testing.assert_array_equal(task.cost, made.option_bytes()[:, columns])
+    form = TARGETS[target or "native"]
+    for unit, costs, allowed in zip(made.units, task.cost, task.allowed, strict=True):
+        assert costs.tolist() == [form.unit_bytes(unit, option) for option in task.menu]
+        assert allowed.tolist() == [form.holds(unit, option) for option in task.menu]
+    if form.format == "native":
+        np.testing.assert_array_equal(task.cost, made.option_bytes()[:, columns])
     whole = quadratic_loss(made).projections
-    np.testing.assert_array_equal(task.loss.projections, whole[:, :, columns])
+    open_ = np.where(task.allowed, whole[:, :, columns], 0)
+    np.testing.assert_array_equal(task.loss.projections, open_)
     assert {o.form for o in solve(task, int(1.3 * task.smallest)).options} <= forms
 
 
@@ -47,7 +53,7 @@ def test_a_profile_without_codes_is_held_natively_as_grids() -> None:
     assert "native" in caught.value.hint
 
 
-@pytest.mark.parametrize("target", ["Native", "onnx", "native "])
+@pytest.mark.parametrize("target", ["Native", "ggml", "native "])
 def test_an_unknown_target_is_refused_with_those_there_are(target: str) -> None:
     with pytest.raises(ConstraintError, match="no target") as caught:
         problem(synthetic.profile(0), target=target)

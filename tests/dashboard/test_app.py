@@ -15,6 +15,7 @@ from dashboard import jobs
 from dashboard.state import size_range
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
+from genptq_core.targets import TARGETS, usable
 
 from .conftest import APP, ROOT
 
@@ -152,9 +153,11 @@ def test_the_export_says_how_to_get_the_same_map(
     assert written["digest"][:10] == _map(page)
 
 
-def test_a_profile_of_one_format_asks_for_none(profile: Profile) -> None:
-    page = _page()
-    assert all(box.key != "target" for box in page.selectbox)
+def test_formats_that_are_one_are_offered_once(profile: Profile) -> None:
+    offered = _page().selectbox(key="target").options
+    assert offered == [TARGETS[name].title for name in usable(profile.menu)]
+    assert offered[0] == TARGETS["native"].title
+    assert TARGETS["integer"].title not in offered
 
 
 def test_formats_have_maps_of_their_own(formats: Profile) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
 from dashboard import state
 from genptq_core.allocation import problem
-from genptq_core.errors import ConstraintError
-from genptq_core.options import Option
 from genptq_core.profile import Profile
 from tests.core import synthetic
 
@@ -66,29 +62,6 @@ def test_session_and_parameters_agree() -> None:
         "target": KNOBS.target,
     }
     assert state.from_session(session, state.Knobs("x")) == KNOBS
-
-
-@pytest.mark.parametrize(
-    ("text", "pins"),
-    [
-        ("", ()),
-        ("*fc1* = 4", (("*fc1*", 4),)),
-        ("a=2; b = 16  # note\n\n", (("a", 2), ("b", 16))),
-        ("x=y=3", (("x=y", 3),)),
-        ("a = 2.25\nb=4/64", (("a", 2.25), ("b", Option(4, 64)))),
-    ],
-)
-def test_pins_are_read(text: str, pins: tuple[tuple[str, float | Option], ...]) -> None:
-    assert state.parse_pins(text) == pins
-
-
-@pytest.mark.parametrize(
-    "text", ["foo", "= 4", "a =", "a = four", "a = -2", "a = ٤", "a = 123", "a = 4/"]
-)
-def test_bad_pins_are_refused_with_a_hint(text: str) -> None:
-    with pytest.raises(ConstraintError) as caught:
-        state.parse_pins(text)
-    assert "=" in caught.value.hint
 
 
 def test_the_size_slider_holds_every_map() -> None:

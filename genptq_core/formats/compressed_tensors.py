@@ -1,0 +1,134 @@
+"""compressed-tensors' `pack-quantized` checkpoints: `transformers` loads them without our code.
+
+A group of weights along a row is a block of shape (1, g) in the format's words: `transformers`
+loads zero points of blocks as they are, while those of its "group" strategy come packed, and its
+loader has no place for them (compressed-tensors 0.18 to 0.20).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ..errors import ExportError, ModelError
+from ..files import write_text
+from ..models import SpeechModel, assembled
+from ..options import Option
+from ..quantizers import Quantized, Stored
+from ..quantizers.packing import pack_words
+from ..units import Unit
+from .native import half
+
+NAME = "model.safetensors"
+PACKAGE = "compressed-tensors==0.20.0"
+_PARTS = ("_packed", "_scale", "_zero_point", "_shape")
+
+
+def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
+    """Write a checkpoint with its configuration, and all else that loading needs.
+
+    Returns:
+        Bytes of all tensors.
+
+    Raises:
+        ExportError: a weight cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    packed: dict[Option, list[str]] = {}
+    for unit, option, one in stored:
+        if not isinstance(one, Quantized):
+            continue
+        module = unit.parameter.removesuffix(".weight")
+        if not isinstance(model.module.get_submodule(module), nn.Linear):
+            raise ExportError(f"{unit.name} is no Linear module.", "Leave it at 16 bit.")
+        parts = _packed(one)
+        tensors |= {f"{unit.parameter}_{part}": tensor for part, tensor in parts.items()}
+        packed.setdefault(option, []).append(module)
+    for name, parameter in model.module.named_parameters():
+        if f"{name}_packed" not in tensors:
+            tensors[name] = half(parameter, name)
+    (folder / NAME).write_bytes(save(tensors, {"format": "pt"}))
+    model.save_settings(folder)
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    # Weights are computed with in float32: 16 bit is only how they are stored.
+    settings |= {"dtype": "float32", "quantization_config": _configuration(packed)}
+    write_text(path, json.dumps(settings, indent=2) + "\n")
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def load(folder: Path, name: str) -> SpeechModel:
+    """Load an exported model by `transformers`, every weight unpacked.
+
+    Raises:
+        ExportError: the package is missing.
+        ModelError: `transformers` cannot load it.
+    """
+    try:
+        import compressed_tensors  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"{folder} is read by a package that is not installed.", f"pip install {PACKAGE}"
+        ) from error
+    return assembled(folder, name, unpacked(folder))
+
+
+def unpacked(folder: Path) -> dict[str, Tensor]:
+    """Every parameter by name as `transformers` reads it from a checkpoint, float32.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq
+
+    try:
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+        kind = AutoModelForSpeechSeq2Seq if settings.is_encoder_decoder else AutoModelForCTC
+        module = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{folder} cannot be loaded by transformers ({error}).") from error
+    # It would unpack in its first forward pass.
+    module.hf_quantizer.compressor.decompress_model(module)
+    named = module.named_parameters()
+    return {name: p.detach() for name, p in named if not name.endswith(_PARTS)}
+
+
+def _packed(stored: Quantized) -> dict[str, Tensor]:
+    grid = stored.grid
+    middle = 2 ** (grid.bits - 1)
+    return {
+        "packed": torch.from_numpy(pack_words(stored.codes.numpy(), grid.bits)),
+        "scale": grid.scale.half(),
+        "zero_point": (grid.zero - middle).to(torch.int8),
+        "shape": torch.tensor(stored.codes.shape),
+    }
+
+
+def _configuration(packed: dict[Option, list[str]]) -> dict[str, Any]:
+    """One group a width and group size, its modules by name."""
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": [],
+        "config_groups": {
+            f"{option.bits}-bit-groups-of-{option.group_size}": {
+                "targets": [f"re:^{name.replace('.', '[.]')}$" for name in packed[option]],
+                "weights": {
+                    "num_bits": option.bits,
+                    "type": "int",
+                    "symmetric": False,
+                    "strategy": "block",
+                    "block_structure": [1, option.group_size],
+                },
+            }
+            for option in sorted(packed)
+        },
+    }
