@@ -333,20 +333,16 @@ def _measure(options: argparse.Namespace) -> Answer:
     from .models import load_model
 
     model = load_model(options.model or profile.source.model)
-<<<<<<< HEAD
-    record = measure(model, profile, chosen, speech, options.label, _show, options.normalizer)
-    save_measured(options.profile, profile.digest, record)
-=======
+    how = (chosen, speech, options.label, _show, options.normalizer)
     if options.compile:
-        from .compilation import METHOD, compile_map
+        from .compilation import ROUNDING, compile_map
 
         # Not stored: the front and its fit are of maps as the profile rounds them.
-        made = compile_map(model, profile, chosen, load_manifest(options.compile), report=_show)
-        record = measure(model, profile, chosen, speech, options.label, _show, made.weights, METHOD)
+        made = compile_map(model, profile, chosen, load_speech(options.compile), report=_show)
+        record = measure(model, profile, *how, made.weights, ROUNDING)
     else:
-        record = measure(model, profile, chosen, speech, options.label, _show)
+        record = measure(model, profile, *how)
         save_measured(options.profile, profile.digest, record)
->>>>>>> main
     low, high = record.ci95
     text = (
         f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
@@ -411,7 +407,7 @@ def _export(options: argparse.Namespace) -> Answer:
     if options.compile:
         from .compilation import compile_map
 
-        speech = load_manifest(options.compile)
+        speech = load_speech(options.compile)
         compiled = compile_map(model, profile, chosen, speech, report=_show)
     else:
         records = load_measured(options.profile, profile.digest)

@@ -251,33 +251,22 @@ def measure(
     speech: SpeechSet,
     label: str = "",
     report: Report = silent,
-<<<<<<< HEAD
     normalizer: str = "",
-=======
     weights: Mapping[str, Tensor] | None = None,
-    method: str = METHOD,
->>>>>>> main
+    rounding: str = ROUNDING,
 ) -> Measured:
     """WER of a bit map on a speech set, with a paired interval against full precision.
 
     Args:
         model: the profile's model.
-<<<<<<< HEAD
         profile: the profile, whose rounding is used.
         chosen: the map.
         speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
         normalizer: text normalizer of both sides; the model's own if empty.
-=======
-        profile: the profile.
-        chosen: the map.
-        speech: utterances with texts.
-        label: a name for tables.
-        report: called with the progress.
         weights: the map's weights where they are not as the profile rounds them.
-        method: how they were made, and decoded.
->>>>>>> main
+        rounding: how these were rounded.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
@@ -285,15 +274,10 @@ def measure(
     """
     started = time.perf_counter()
     size, average, loss = figures_of(profile, chosen)
-<<<<<<< HEAD
-    weights = quantized_weights(model, profile, chosen.options, report)
-    normalizer = normalizer or model.normalizer
-    found = score(model, weights, speech, report, normalizer)
-=======
     if weights is None:
         weights = quantized_weights(model, profile, chosen.options, report)
-    found = score(model, weights, speech, report)
->>>>>>> main
+    normalizer = normalizer or model.normalizer
+    found = score(model, weights, speech, report, normalizer)
     return Measured(
         label=label,
         map_digest=chosen.digest,
@@ -311,13 +295,8 @@ def measure(
         speech_digest=speech.digest,
         utterances=len(speech),
         words=found.words,
-<<<<<<< HEAD
         normalizer=normalizer,
-        method=f"{ROUNDING}; {model.decoding}",
-=======
-        normalizer=NORMALIZER,
-        method=method,
->>>>>>> main
+        method=f"{rounding}; {model.decoding}",
         profile_digest=profile.digest,
         seconds=round(time.perf_counter() - started, 1),
         when=datetime.date.today().isoformat(),

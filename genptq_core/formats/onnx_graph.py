@@ -15,8 +15,8 @@ from ..errors import ExportError
 from ..options import Option
 from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_rows
+from ..quantizers.tensors import half
 from ..units import Unit
-from .native import half
 
 OPSET = 21
 CONTRIB = "com.microsoft"
