@@ -10,7 +10,7 @@ function library(address) {
     script.src = new URL(address, document.baseURI).href;
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => {
-      loading = null; // the next redraw tries again
+      loading = null;
       script.remove();
       reject(new Error(script.src));
     };
@@ -34,18 +34,43 @@ function themed(layout, style) {
   return made;
 }
 
-// Plotly tells traces apart by identity, so those that have not changed keep theirs.
-function kept(before, now) {
-  return now.map((trace, index) => {
-    const text = JSON.stringify(trace);
-    return before[index]?.text === text ? before[index] : { text, trace };
+// What may move without drawing axes, legend and all the rest anew.
+const MOVING = ["x", "y", "customdata", "hovertemplate"];
+
+function still(figure) {
+  const rest = figure.data.map((trace) => {
+    const copy = { ...trace };
+    for (const name of MOVING) copy[name] = Array.isArray(copy[name]) ? copy[name].length : null;
+    return copy;
   });
+  return JSON.stringify([rest, figure.layout]);
+}
+
+function moved(trace) {
+  return Object.fromEntries(MOVING.filter((name) => name in trace).map((name) => [name, trace[name]]));
+}
+
+// Draw a figure, of the one drawn before only what differs.
+async function draw(Plotly, plot, state, figure, style) {
+  const texts = figure.data.map((trace) => JSON.stringify(trace));
+  const frame = still(figure) + style.getPropertyValue("--st-background-color");
+  if (state.frame === frame) {
+    const changed = texts.flatMap((text, index) => (text === state.texts[index] ? [] : [index]));
+    const data = changed.map((index) => moved(figure.data[index]));
+    const at_once = { duration: 0, redraw: false };
+    const how = { mode: "immediate", transition: { duration: 0 }, frame: at_once };
+    if (changed.length) await Plotly.animate(plot, { data, traces: changed }, how);
+  } else {
+    const config = { displayModeBar: false, responsive: true };
+    await Plotly.react(plot, figure.data, themed(figure.layout, style), config);
+  }
+  Object.assign(state, { texts, frame });
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const plot = parentElement.querySelector(".plot");
   if (!plot || !data) return;
-  const state = drawn.get(plot) ?? { traces: [] };
+  const state = drawn.get(plot) ?? {};
   drawn.set(plot, state);
   state.click = (value) => setTriggerValue("clicked", value);
   const style = getComputedStyle(plot);
@@ -57,14 +82,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const { figure, alt, plotly } = JSON.parse(text);
   plot.setAttribute("aria-label", alt);
   plot.style.height = `${figure.layout.height}px`;
-  const draw = (Plotly) => {
+  const show = async (Plotly) => {
     if (state.look !== look) return; // a newer figure has come meanwhile
-    state.traces = kept(state.traces, figure.data);
     const first = !plot.classList.contains("js-plotly-plot");
     if (first) plot.textContent = "";
-    const layout = themed(figure.layout, style);
-    const config = { displayModeBar: false, responsive: true };
-    Plotly.react(plot, state.traces.map((entry) => entry.trace), layout, config);
+    await draw(Plotly, plot, state, figure, style);
     if (first) {
       plot.on("plotly_click", ({ points }) => {
         const value = points.map((point) => [].concat(point.customdata ?? [])[0]).find(Boolean);
@@ -73,8 +95,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     }
     plot.dataset.revision = String(Number(plot.dataset.revision ?? 0) + 1);
   };
-  library(plotly).then(draw, (error) => {
-    state.look = null;
+  library(plotly).then(show, (error) => {
+    state.look = null; // the next redraw tries again
     plot.textContent = `The chart cannot be drawn: ${error.message} does not load. Reload the page.`;
   });
   return forget;

@@ -154,7 +154,8 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
-        metavar="SPEECH",
+        type=Path,
+        metavar="MANIFEST",
         help="first round the layers in order and tune norms and biases on this speech, "
         "which needs no texts; minutes, and resumed where it was cut off",
     )
@@ -332,15 +333,15 @@ def _measure(options: argparse.Namespace) -> Answer:
     from .models import load_model
 
     model = load_model(options.model or profile.source.model)
-    how = (options.label, _show, options.normalizer)
+    how = (chosen, speech, options.label, _show, options.normalizer)
     if options.compile:
         from .compilation import ROUNDING, compile_map
 
         # Not stored: the front and its fit are of maps as the profile rounds them.
         made = compile_map(model, profile, chosen, load_speech(options.compile), report=_show)
-        record = measure(model, profile, chosen, speech, *how, made.weights, ROUNDING)
+        record = measure(model, profile, *how, made.weights, ROUNDING)
     else:
-        record = measure(model, profile, chosen, speech, *how)
+        record = measure(model, profile, *how)
         save_measured(options.profile, profile.digest, record)
     low, high = record.ci95
     text = (

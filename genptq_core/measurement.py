@@ -259,14 +259,14 @@ def measure(
 
     Args:
         model: the profile's model.
-        profile: the profile.
+        profile: the profile, whose rounding is used.
         chosen: the map.
-        speech: utterances with texts.
+        speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
         normalizer: text normalizer of both sides; the model's own if empty.
         weights: the map's weights where they are not as the profile rounds them.
-        rounding: how they were made, in a few words.
+        rounding: how these were rounded.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
@@ -274,9 +274,9 @@ def measure(
     """
     started = time.perf_counter()
     size, average, loss = figures_of(profile, chosen)
-    normalizer = normalizer or model.normalizer
     if weights is None:
         weights = quantized_weights(model, profile, chosen.options, report)
+    normalizer = normalizer or model.normalizer
     found = score(model, weights, speech, report, normalizer)
     return Measured(
         label=label,
