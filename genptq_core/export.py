@@ -12,7 +12,7 @@ from .bitmap import BitMap
 from .compilation import Compiled
 from .delivery import delivered
 from .errors import ConstraintError, ExportError
-from .formats import compressed_tensors, native
+from .formats import compressed_tensors, native, onnx_runtime
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model, replaced
 from .prediction import figures_of
@@ -20,7 +20,11 @@ from .profile import Profile
 from .progress import Report, silent
 from .targets import fault, predicted_bytes, target_of
 
-_FORMATS: dict[str, ModuleType] = {"native": native, "compressed_tensors": compressed_tensors}
+_FORMATS: dict[str, ModuleType] = {
+    "native": native,
+    "compressed_tensors": compressed_tensors,
+    "onnx_runtime": onnx_runtime,
+}
 
 
 @dataclass(frozen=True)

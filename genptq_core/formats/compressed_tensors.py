@@ -23,8 +23,8 @@ from ..models import SpeechModel, assembled
 from ..options import Option
 from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_words
+from ..quantizers.tensors import half
 from ..units import Unit
-from .native import half
 
 NAME = "model.safetensors"
 PACKAGE = "compressed-tensors==0.20.0"

@@ -61,17 +61,24 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.packbits(single, axis=1, bitorder="little").reshape(shape)
 
 
-def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Write each row's codes densely, filled up to whole 32-bit words.
+def pack_rows(codes: np.ndarray, bits: int, align: int = 1) -> np.ndarray:
+    """Write each row's codes densely, filled up to whole bytes, or to several.
 
     Args:
-        codes: whole numbers from 0 to 2^bits - 1, shape (rows, columns).
+        codes: whole numbers from 0 to 2^bits - 1, shape (rows, columns), uint8.
         bits: width of a code, 1 to 8.
+        align: bytes that a row is a multiple of.
 
     Returns:
-        Shape (rows, ceil(columns * bits / 32)), int32, little-endian.
+        Shape (rows, bytes), uint8.
     """
     rows, columns = codes.shape
     single = np.unpackbits(codes[..., None], axis=2, count=bits, bitorder="little")
-    single = np.pad(single.reshape(rows, columns * bits), ((0, 0), (0, -columns * bits % 32)))
-    return np.packbits(single, axis=1, bitorder="little").view("<i4")
+    filling = ((0, 0), (0, -columns * bits % (8 * align)))
+    single = np.pad(single.reshape(rows, columns * bits), filling)
+    return np.packbits(single, axis=1, bitorder="little")
+
+
+def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Write each row's codes densely, filled up to 32-bit words: (rows, words), int32."""
+    return pack_rows(codes, bits, align=4).view("<i4")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConstraintError
 from ..options import Option
 from ..units import Unit
-from . import compressed_tensors, native
+from . import compressed_tensors, native, onnx_runtime
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -35,6 +35,7 @@ class Target:
             one), "model" (everything).
         format: the module of `formats` that writes and reads it.
         whole: whether what the architecture computes anew is stored too.
+        families: the model families that it can be written for; all of them if empty.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Target:
     grain: str = "unit"
     format: str = native.NAME
     whole: bool = False
+    families: tuple[str, ...] = ()
 
 
 NATIVE = "native"
@@ -67,6 +69,16 @@ TARGETS = {
             unit_bytes=compressed_tensors.unit_bytes,
             format=compressed_tensors.NAME,
             whole=True,
+        ),
+        Target(
+            "onnx",
+            "ONNX Runtime, 2, 4 and 8 bits",
+            _GRID,
+            holds=onnx_runtime.holds,
+            unit_bytes=onnx_runtime.unit_bytes,
+            format=onnx_runtime.NAME,
+            whole=True,
+            families=("whisper",),
         ),
     )
 }
@@ -117,6 +129,8 @@ def target_of(name: str | None = None) -> Target:
 
 def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
     """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
+    if target.families and profile.source.family not in target.families:
+        return f"The target {target.name!r} cannot hold {profile.source.family!r} models."
     alike: dict[str, tuple[str, Option]] = {}
     for unit, option in zip(profile.units, options, strict=True):
         if option.form not in target.forms | target.otherwise or not target.holds(unit, option):

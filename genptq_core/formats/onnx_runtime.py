@@ -1,0 +1,192 @@
+"""ONNX Runtime exports of Whisper: written as two graphs, decoded greedily on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import ExportError, ModelError
+from ..models import SpeechModel, Transcript
+from ..options import Option
+from ..quantizers import Stored
+from ..speech import RATE
+from ..units import Unit
+
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+PACKAGES = "onnx==1.23.2 onnxruntime==1.32.0"
+
+
+def cross_names(layers: int) -> list[str]:
+    """What the encoder gives to each decoder layer: keys, then values."""
+    return [f"cross.{part}.{index}" for index in range(layers) for part in ("key", "value")]
+
+
+def past_names(layers: int) -> list[str]:
+    """What each decoder layer keeps from step to step: keys, then values."""
+    return [f"past.{part}.{index}" for index in range(layers) for part in ("key", "value")]
+
+
+def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
+    """Write encoder and decoder, and all else that loading needs.
+
+    Returns:
+        Bytes of all parameters in the graphs.
+
+    Raises:
+        ExportError: a package is missing, or a weight cannot be written.
+    """
+    try:
+        from .onnx_graph import Weights
+        from .onnx_whisper import write_decoder, write_encoder
+    except ImportError as error:
+        raise _missing("ONNX graphs are written", error) from error
+    whisper: Any = model
+    settings, config = whisper.module.generation_config, whisper.module.config
+    notes = {
+        "prompt": whisper.prompt,
+        "end": int(settings.eos_token_id),
+        "suppressed": list(settings.suppress_tokens or []),
+        "suppressed_at_first": list(settings.begin_suppress_tokens or []),
+        "most": config.max_target_positions // 2,
+        "layers": config.decoder_layers,
+    }
+    weights = Weights(model.module, stored)
+    size = write_encoder(folder / ENCODER, weights, config)
+    size += write_decoder(folder / DECODER, weights, config, {"decoding": json.dumps(notes)})
+    model.save_settings(folder)
+    return size
+
+
+def load(folder: Path, name: str) -> SpeechModel:
+    """Load an export; it can transcribe, nothing else.
+
+    Raises:
+        ExportError: the package is missing, or cannot read it.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise _missing(f"{folder} is read", error) from error
+    from transformers import WhisperFeatureExtractor, WhisperTokenizer
+
+    try:
+        encoder, decoder = (
+            onnxruntime.InferenceSession(
+                str(folder / file), _quiet(onnxruntime), providers=["CPUExecutionProvider"]
+            )
+            for file in (ENCODER, DECODER)
+        )
+        notes = json.loads(decoder.get_modelmeta().custom_metadata_map["decoding"])
+        features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ExportError(f"{folder} cannot be loaded ({error}).", "Export it again.") from error
+    return cast(SpeechModel, OnnxWhisper(name, encoder, decoder, notes, features, tokenizer))
+
+
+def _quiet(onnxruntime: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def _missing(what: str, error: ImportError) -> ExportError:
+    return ExportError(f"{what} with a package that is not installed ({error.name}).", PACKAGES)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder gives of a batch: states, and keys and values of cross-attention."""
+
+    arrays: tuple[np.ndarray, ...]
+
+    def __getitem__(self, part: slice) -> Encoded:
+        return Encoded(tuple(array[part] for array in self.arrays))
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+
+class OnnxWhisper:
+    """A Whisper in ONNX Runtime, which encodes and transcribes as `SpeechModel` says."""
+
+    family = "whisper"
+
+    def __init__(
+        self, name: str, encoder: Any, decoder: Any, notes: Any, features: Any, tokenizer: Any
+    ) -> None:
+        self.name = name
+        self._encoder = encoder
+        self._decoder = decoder
+        self._notes = notes
+        self._features = features
+        self._tokenizer = tokenizer
+        self._cross = cross_names(notes["layers"])
+        self._past = past_names(notes["layers"])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise ModelError(
+            f"{self.name} is an ONNX export, which can only transcribe.",
+            "Use the model that it was exported from.",
+        )
+
+    def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
+        """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
+        batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
+        heard = batch.input_features.astype(np.float32)
+        return Encoded(tuple(self._encoder.run(None, {"features": heard})))
+
+    def transcribe(self, encoded: Encoded) -> list[Transcript]:
+        """Greedy decoding without timestamps, of at most half the text context."""
+        notes = self._notes
+        end, count = notes["end"], len(encoded)
+        tokens = np.tile(np.array(notes["prompt"], dtype=np.int64), (count, 1))
+        written: list[list[int]] = [[] for _ in range(count)]
+        past = self._empty(count)
+        for step in range(notes["most"]):
+            logits, past = self.step(tokens, encoded, past)
+            last = logits[:, -1]
+            last[:, notes["suppressed"]] = -np.inf
+            if step == 0:
+                last[:, notes["suppressed_at_first"]] = -np.inf
+            chosen = last.argmax(axis=-1)
+            for row, token in zip(written, chosen.tolist(), strict=True):
+                if not row or row[-1] != end:
+                    row.append(token)
+            if all(row[-1] == end for row in written):
+                break
+            tokens = chosen[:, None].astype(np.int64)
+        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in written)
+        return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, written, strict=True)]
+
+    def step(
+        self, tokens: np.ndarray, encoded: Encoded, past: list[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Decode some tokens.
+
+        Args:
+            tokens: shape (batch, tokens), int64.
+            encoded: of the same batch.
+            past: what an earlier step kept; none at first.
+
+        Returns:
+            Logits (batch, tokens, vocabulary), and what is kept for the next step.
+        """
+        past = self._empty(len(encoded)) if past is None else past
+        feeds = dict(zip(self._past, past, strict=True))
+        feeds |= dict(zip(self._cross, encoded.arrays[1:], strict=True))
+        logits, *kept = self._decoder.run(None, {"tokens": tokens, **feeds})
+        return logits, kept
+
+    def _empty(self, count: int) -> list[np.ndarray]:
+        _, heads, _, size = next(
+            i.shape for i in self._decoder.get_inputs() if i.name == self._past[0]
+        )
+        return [np.zeros((count, heads, 0, size), dtype=np.float32) for _ in self._past]
