@@ -12,8 +12,8 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.units import Unit
 
-from .charts import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Trace
 from .plot import Figure
+from .traces import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Trace
 from .wording import hover
 
 _PARTS = ("encoder", "decoder", "embedding")
