@@ -19,6 +19,7 @@ from dashboard.scene import (  # noqa: E402
     pick_measured,
     pick_solved,
     speech_sets,
+    start_mark,
 )
 from dashboard.views import (  # noqa: E402
     compare,
@@ -46,14 +47,21 @@ _TABS = {
 }
 
 
+_STYLE = """<style>
+.stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 3rem; }
+@media (max-width: 640px) { .stMainBlockContainer { padding: 2.5rem 0.75rem; } }
+</style>"""
+
+
 def main() -> None:
     """Draw the page."""
     st.set_page_config("GenPTQ Explorer", "\N{LEVEL SLIDER}", layout="wide")
+    st.html(_STYLE)
     st.title("GenPTQ Explorer", anchor=False)
     st.markdown(
         "How small can this speech model get before it mishears? **Move the size slider**: every "
         "layer gets a bit width of its own, solved as you move, and you see what it costs in "
-        "word errors, hear it, and download the bit map."
+        "word errors, hear it, and take the model with you."
     )
     work.strip()
     _explorer()
@@ -115,6 +123,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     knobs.begin_at(start, sizes)
     with slider:
         knobs.budget(by, sizes, curve is not None)
+        effect = st.empty()
         st.caption(f"Recommended start: {reason}")
         if st.session_state.get("mb") != start or by != state.BY_SIZE:
             st.button("Use it", key="use_start", on_click=_use, args=(start,))
@@ -142,7 +151,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
                 on_click=_use,
                 args=(sizes.clip(error.smallest / 1e6),),
             )
-    return Scene(
+    scene = Scene(
         name,
         folder,
         profile,
@@ -157,9 +166,12 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
         all_maps,
         free_task,
         bound,
+        start_mark(start, reason, free_front),
         loaders.one_width(profile),
         pick,
     )
+    knobs.effect(effect, scene)
+    return scene
 
 
 def _use(size_mb: float) -> None:

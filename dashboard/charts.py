@@ -1,12 +1,12 @@
-"""Figures from core results: pure functions, no Streamlit and no numerics beyond scaling.
+"""The front's figure: pure functions, no Streamlit and no numerics beyond scaling.
 
-A figure is a dictionary as Plotly's JavaScript takes it; see `plot`.
+A figure is a dictionary as Plotly's JavaScript takes it; see `plot`, and `traces` for its parts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +16,15 @@ from genptq_core.front import Front, WerCurve
 from genptq_core.options import Option
 from genptq_core.store import Measured
 
+from . import traces as draw
 from .plot import Figure
-from .wording import hover, is_uniform, layout, measured_name, percent, points, widths
-
-# Okabe and Ito, "Color Universal Design" (2008): apart for every common kind of colour vision.
-BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
-VERMILION, PURPLE, GREY = "#D55E00", "#CC79A7", "#8A8A8A"
+from .traces import GREY, SKY, Mark, OneWidth, Trace
+from .wording import percent
 
 USABLE = 0.20
 """WER increase past which the front's axis is cut off: a transcript so wrong is of no use."""
 
 _TICKS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
-_LINE_POINTS = 160
-_CLICK_POINTS = 48
-_BAND = "rgba(86,180,233,0.22)"
-
-Trace = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,31 +33,6 @@ class FrontFigure:
 
     figure: Figure
     above: int
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Where the pick lies: size in bytes, predicted loss, and its measurement if there is one.
-
-    Attributes:
-        text: what hovering over it says, one line each.
-    """
-
-    bytes: int
-    loss: float
-    digest: str
-    measured: Measured | None
-    text: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class OneWidth:
-    """What a runtime that stores every layer alike would get: predicted, not measured."""
-
-    target: str
-    option: str
-    bytes: int
-    loss: float
 
 
 def front_figure(
@@ -76,6 +44,7 @@ def front_figure(
     largest: float,
     menu: Sequence[Option],
     uniform: Sequence[OneWidth] = (),
+    start: Mark | None = None,
 ) -> FrontFigure:
     """WER, or predicted loss where no WER can be predicted, against size.
 
@@ -88,10 +57,11 @@ def front_figure(
         largest: right end of the size axis, bytes, if nothing shown lies beyond.
         menu: what the chosen format holds; maps that need more are marked as others.
         uniform: what runtimes of one width for all layers would get.
+        start: the recommended configuration.
     """
     if full_wer is None or not records:
-        return FrontFigure(_loss_figure(front, pick, largest, uniform), 0)
-    top = 100 * (full_wer + USABLE)
+        return FrontFigure(_loss_figure(front, pick, largest, uniform, start), 0)
+    top = _top(front, curve, full_wer, records)
     traces: list[Trace] = []
     if curve is not None:
         known = curve  # for the lambdas
@@ -100,13 +70,14 @@ def front_figure(
             return np.asarray(100 * (full_wer + known.increase(loss)))
 
         traces += [
-            *_predicted(front, curve, full_wer, top),
-            _click_targets(front, wer, "WER", " %"),
+            *draw.predicted(front, curve, full_wer, top),
+            draw.click_targets(front, wer, "WER", " %"),
         ]
-        traces += [_knee(front, float(wer(front.loss[front.knee])))]
-        traces += _uniform_targets(uniform, wer, top, "WER", " %")
-    drawn, above = _measured(records, top, menu, pick)
-    traces += drawn
+        traces += [draw.knee(front, float(wer(front.loss[front.knee])))]
+        traces += draw.recommended(start, wer)
+        traces += draw.uniform(uniform, wer, top, "WER", " %")
+    points, above = draw.measured(records, top, menu, pick)
+    traces += points
     if pick is not None:
         if pick.measured is not None:
             height: float | None = 100 * pick.measured.wer
@@ -115,12 +86,12 @@ def front_figure(
         else:
             height = None
         if height is not None:
-            traces += _star(pick, min(height, top), f"WER {height:.1f} %")
+            traces += draw.star(pick, min(height, top), f"WER {height:.1f} %")
     low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
     made = _layout(front, records, pick, largest)
     made["yaxis"] = {
         "title": {"text": "Word error rate, %"},
-        "range": [max(low - 1.5, 0), top + 0.8],
+        "range": [max(low - 1.0, 0), top * 1.03],
     }
     made["shapes"] = [
         {
@@ -148,248 +119,42 @@ def front_figure(
     return FrontFigure({"data": traces, "layout": made}, above)
 
 
-def _thin(front: Front, count: int) -> np.ndarray:
-    """Indices of about `count` points of a front, evenly spread over its logarithmic sizes."""
-    sizes = np.geomspace(float(front.bytes[0]), float(front.bytes[-1]), count)
-    index = np.searchsorted(front.bytes, sizes, side="right") - 1
-    return np.unique(np.append(index.clip(0), front.knee))
-
-
-def _list(values: np.ndarray) -> list[float]:
-    """Numbers to five digits: what a screen can show, in few bytes."""
-    return [float(f"{value:.5g}") for value in values]
-
-
-def _predicted(front: Front, curve: WerCurve, full_wer: float, top: float) -> list[Trace]:
-    index = _thin(front, _LINE_POINTS)
-    size, loss = front.bytes[index] / 1e6, front.loss[index]
-    middle = 100 * (full_wer + curve.increase(loss))
-    low, high = (100 * (full_wer + end) for end in curve.interval(loss))
-    band = np.concatenate([np.minimum(high, 2 * top), np.maximum(low, 0)[::-1]])
-    return [
-        {
-            "type": "scatter",
-            "x": _list(np.concatenate([size, size[::-1]])),
-            "y": _list(band),
-            "fill": "toself",
-            "fillcolor": _BAND,
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "name": "predicted, 90 % band",
-            "mode": "lines",
-        },
-        {
-            "type": "scatter",
-            "x": _list(size),
-            "y": _list(middle),
-            "mode": "lines",
-            "line": {"color": SKY, "width": 2.5},
-            "name": "predicted front",
-            "hoverinfo": "skip",
-        },
-    ]
-
-
-def _click_targets(
-    front: Front, height: Callable[[np.ndarray], np.ndarray], what: str, unit: str
-) -> Trace:
-    # A bare line takes no clicks, so markers that do not show carry them.
-    index = _thin(front, _CLICK_POINTS)
-    return {
-        "type": "scatter",
-        "x": _list(front.bytes[index] / 1e6),
-        "y": _list(height(front.loss[index])),
-        "mode": "markers",
-        "marker": {"size": 14, "color": SKY, "opacity": 0},
-        "customdata": [
-            [f"size:{int(front.bytes[i])}", float(f"{front.loss[i]:.3g}")] for i in index
-        ],
-        "hovertemplate": (
-            f"<b>predicted</b><br>%{{x:.1f}} MB<br>{what} %{{y:.3~g}}{unit}"
-            "<br>loss %{customdata[1]:.3~g} nats a token<br>click to set this size<extra></extra>"
-        ),
-        "name": "sizes to click",
-        "showlegend": False,
-    }
-
-
-def _knee(front: Front, height: float) -> Trace:
-    return {
-        "type": "scatter",
-        "x": [float(front.bytes[front.knee] / 1e6)],
-        "y": [height],
-        "mode": "markers+text",
-        "text": ["knee"],
-        "textposition": "bottom left",
-        "textfont": {"color": BLUE, "size": 12},
-        "marker": {"symbol": "diamond-tall", "size": 13, "color": BLUE},
-        "name": "knee",
-        "customdata": [[f"size:{int(front.bytes[front.knee])}"]],
-        "hovertemplate": (
-            "<b>knee of the predicted front</b><br>%{x:.1f} MB<br>below it errors grow fast, above "
-            "it each megabyte buys little<br>click to set this size<extra></extra>"
-        ),
-    }
-
-
-def _uniform_targets(
-    uniform: Sequence[OneWidth],
-    height: Callable[[np.ndarray], np.ndarray],
-    top: float,
-    what: str,
-    unit: str,
-) -> list[Trace]:
-    symbols = ("triangle-up-open", "triangle-down-open", "pentagon-open", "hexagon-open")
-    traces = []
-    for place, target in enumerate(dict.fromkeys(u.target for u in uniform)):
-        mine = [u for u in uniform if u.target == target]
-        values = height(np.array([u.loss for u in mine]))
-        text = [
-            f"<b>{hover(u.target)}, every layer at {u.option}</b><br>predicted, not measured<br>"
-            f"{u.bytes / 1e6:.1f} MB<br>{what} {value:.3g}{unit}"
-            for u, value in zip(mine, values, strict=True)
-        ]
-        traces.append(
-            {
-                "type": "scatter",
-                "x": [u.bytes / 1e6 for u in mine],
-                "y": _list(np.minimum(values, top)),
-                "mode": "markers",
-                "marker": {
-                    "symbol": symbols[place % len(symbols)],
-                    "size": 11,
-                    "color": PURPLE,
-                    "line": {"width": 2},
-                },
-                "customdata": [["", line] for line in text],
-                "hovertemplate": "%{customdata[1]}<extra></extra>",
-                "name": f"{target}, one width, predicted",
-            }
-        )
-    return traces
-
-
-def _measured(
-    records: Sequence[Measured], top: float, menu: Sequence[Option], pick: Mark | None
-) -> tuple[list[Trace], int]:
-    """Measured points, grey but for the one picked, and how many lie above the axis."""
-    shown = pick.measured.map_digest if pick is not None and pick.measured is not None else ""
-    inside = [m for m in records if 100 * m.wer <= top]
-    outside = [m for m in records if 100 * m.wer > top]
-    mine = [m for m in inside if set(m.options) <= set(menu)]
-    mixed = [m for m in mine if not is_uniform(m.options)]
-    uniform = [m for m in mine if is_uniform(m.options)]
-    other = [m for m in inside if not set(m.options) <= set(menu)]
-    groups = (
-        ("measured, other format", "x-thin-open", other),
-        ("measured, mixed widths", "circle", mixed),
-        ("measured, uniform width", "square-open", uniform),
-    )
-    traces: list[Trace] = []
-    for name, symbol, group in groups:
-        if not group:
-            continue
-        trace = _points(group, symbol, 10, [100 * m.wer for m in group], shown)
-        low = [100 * max(m.wer - m.wer_full_precision - m.ci95[0], 0) for m in group]
-        high = [100 * max(m.wer_full_precision + m.ci95[1] - m.wer, 0) for m in group]
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": high,
-            "arrayminus": low,
-            "thickness": 1.2,
-            "width": 4,
-            "color": GREY,
-        }
-        if symbol == "square-open":
-            trace |= {
-                "mode": "markers+text",
-                "text": [f"{m.options[0].bits}" for m in group],
-                "textposition": "top right",
-                "textfont": {"color": GREY, "size": 11},
-            }
-        traces.append(trace | {"name": name})
-    if outside:
-        trace = _points(outside, "triangle-up", 11, [top] * len(outside), shown)
-        traces.append(trace | {"name": "measured, above the axis"})
-    return traces, len(outside)
-
-
-def _points(
-    group: Sequence[Measured], symbol: str, size: int, heights: list[float], shown: str
-) -> Trace:
-    colours = [VERMILION if m.map_digest == shown else GREY for m in group]
-    return {
-        "type": "scatter",
-        "x": [m.bytes / 1e6 for m in group],
-        "y": heights,
-        "mode": "markers",
-        "marker": {"symbol": symbol, "color": colours, "size": size, "line": {"width": 2}},
-        "customdata": [[f"map:{m.map_digest}", record_text(m)] for m in group],
-        "hovertemplate": "%{customdata[1]}<br>click to pick it<extra></extra>",
-    }
-
-
-def record_text(record: Measured) -> str:
-    """A measurement's whole record, for hovering."""
-    low, high = (record.wer_full_precision + end for end in record.ci95)
-    return "<br>".join(
-        [
-            f"<b>measured: {hover(measured_name(record))}</b>",
-            f"{record.bytes / 1e6:.2f} MB, {percent(record.reduction_vs_fp32)} under fp32",
-            f"{record.avg_bits:.2f} bits on average ({widths(record.options)})",
-            layout(record.options),
-            f"WER {percent(record.wer)} ({100 * low:.1f} to {100 * high:.1f})",
-            f"{points(record.wer_increase)} points on full precision",
-            f"loss {record.loss:.3g} measured, {record.predicted_loss:.3g} predicted",
-            f"{record.utterances} utterances of {hover(record.speech)}, {hover(record.when)}",
-            f"map {record.map_digest[:10]}",
-        ]
-    )
-
-
-def _star(pick: Mark, height: float, value: str) -> list[Trace]:
-    kind = "measured" if pick.measured is not None else "predicted"
-    lines = [f"<b>your pick, {kind}</b>", f"{pick.bytes / 1e6:.2f} MB", value, *pick.text]
-    place = {"type": "scatter", "x": [pick.bytes / 1e6], "y": [height], "mode": "markers"}
-    star = {
-        "symbol": "star" if pick.measured is not None else "star-open",
-        "size": 15,
-        "color": VERMILION,
-        "line": {"width": 2, "color": VERMILION},
-    }
-    ring = {"symbol": "circle-open", "size": 30, "color": VERMILION, "line": {"width": 2}}
-    return [
-        {**place, "marker": ring, "hoverinfo": "skip", "showlegend": False, "name": "ring"},
-        {
-            **place,
-            "marker": star,
-            "name": f"your pick, {kind}",
-            "hovertemplate": "<br>".join([*lines, f"map {pick.digest[:10]}"]) + "<extra></extra>",
-        },
-    ]
+def _top(
+    front: Front, curve: WerCurve | None, full_wer: float, records: Sequence[Measured]
+) -> float:
+    """Upper end of the axis, per cent: all that is usable, and no more than is there."""
+    limit = 100 * (full_wer + USABLE)
+    highest = [100 * (m.wer_full_precision + max(m.ci95[1], m.wer_increase)) for m in records]
+    if curve is not None:
+        highest.append(100 * (full_wer + float(curve.increase(front.loss[0]))))
+    return min(limit, 1.05 * max(highest))
 
 
 def _loss_figure(
-    front: Front, pick: Mark | None, largest: float, uniform: Sequence[OneWidth]
+    front: Front,
+    pick: Mark | None,
+    largest: float,
+    uniform: Sequence[OneWidth],
+    start: Mark | None,
 ) -> Figure:
-    index = _thin(front, _LINE_POINTS)
+    index = draw.thin(front, draw.LINE_POINTS)
     index = index[front.loss[index] > 0]
     line = {
         "type": "scatter",
-        "x": _list(front.bytes[index] / 1e6),
-        "y": _list(front.loss[index]),
+        "x": draw.listed(front.bytes[index] / 1e6),
+        "y": draw.listed(front.loss[index]),
         "mode": "lines",
         "line": {"color": SKY, "width": 2.5},
         "name": "predicted front",
         "hoverinfo": "skip",
     }
-    traces = [line, _click_targets(front, np.asarray, "loss", "")]
-    traces.append(_knee(front, float(front.loss[front.knee])))
+    traces = [line, draw.click_targets(front, np.asarray, "loss", "")]
+    traces.append(draw.knee(front, float(front.loss[front.knee])))
+    traces += draw.recommended(start, np.asarray)
     above = [u for u in uniform if u.loss > 0]
-    traces += _uniform_targets(above, np.asarray, np.inf, "loss", "")
+    traces += draw.uniform(above, np.asarray, np.inf, "loss", "")
     if pick is not None and pick.loss > 0:
-        traces += _star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
+        traces += draw.star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
     made = _layout(front, (), pick, largest)
     made["yaxis"] = {
         "title": {"text": "Predicted loss, nats a token"},
@@ -421,7 +186,7 @@ def _layout(
             "ticktext": [f"{t:g}" for t in ticks],
         },
         "height": 430,
-        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 30},
         "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
         "hoverlabel": {"align": "left"},
         "hovermode": "closest",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from genptq_core.comparison import Change, Comparison
 from genptq_core.profile import Profile
 
-from .charts import BLUE, GREY, VERMILION, Trace
 from .plot import Figure
+from .traces import BLUE, GREY, VERMILION, Trace
 from .wording import hover, tick_labels
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from genptq_core.store import Measured
 
-from .charts import Mark, front_figure
-from .layer_charts import Layers, layers_figure
-from .plot import Figure
+from .figures import front_of, layers_of
 from .report import Chart, Report, Table
 from .scene import Pick, Scene
 from .state import SHORT
@@ -68,7 +64,7 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
         title=f"{scene.name}: {megabytes(found.bytes)}",
         summary=summary,
         figures=_figures(scene, pick),
-        charts=_charts(scene, pick),
+        charts=_charts(scene),
         tables=_tables(scene, pick),
         commands=commands,
         notes=(_MEASURED, _PREDICTED, _SIZES),
@@ -106,44 +102,17 @@ def _figures(scene: Scene, pick: Pick) -> list[tuple[str, str]]:
     return figures
 
 
-def front_of(scene: Scene, pick: Pick) -> Figure:
-    """The front with the pick on it."""
-    record = scene.measurement(pick.map.digest)
-    mark = Mark(pick.allocation.bytes, pick.allocation.predicted_loss, pick.map.digest, record)
-    full = scene.speech.full_precision if scene.speech is not None else None
-    drawn = front_figure(
-        scene.front, scene.curve, full, scene.shown, mark, scene.sizes.usual, scene.task.menu
-    )
-    return drawn.figure
-
-
-def layers_of(scene: Scene, pick: Pick) -> Figure:
-    """The pick's widths, layer by layer."""
-    options = pick.map.options
-    sizes = scene.profile.option_bytes()
-    spent = np.array([sizes[i, scene.profile.menu.index(o)] for i, o in enumerate(options)])
-    column = int(np.abs(scene.task.widths - 3).argmin())
-    shown = Layers(
-        options,
-        pick.allocation.relaxed_bits,
-        spent,
-        scene.task.loss.separable[:, column],
-        f"{scene.task.menu[column].bits:g} bits",
-    )
-    return layers_figure(scene.profile, shown)
-
-
-def _charts(scene: Scene, pick: Pick) -> list[Chart]:
+def _charts(scene: Scene) -> list[Chart]:
     speech = f"Measured on {scene.speech.name}. " if scene.speech is not None else ""
     return [
         Chart(
             "Front: what each megabyte buys",
-            front_of(scene, pick),
+            front_of(scene).figure,
             speech + "Bars are 95 % intervals; the star is this map.",
         ),
         Chart(
             "Bits per layer",
-            layers_of(scene, pick),
+            layers_of(scene),
             "In the network's order. Grey dashes: the continuous solution, which is rounded.",
         ),
     ]

@@ -12,24 +12,28 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.units import Unit
 
-from .charts import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Trace
 from .plot import Figure
-from .wording import hover, tick_labels
+from .traces import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Trace
+from .wording import hover
 
 _PARTS = ("encoder", "decoder", "embedding")
 # Hue tells the part, lightness what the layer does; both survive colour blindness.
 _COLOURS = {
     ("encoder", "attention"): BLUE,
     ("encoder", "feed-forward"): SKY,
-    ("encoder", "convolution"): "#00466E",
-    ("decoder", "attention"): "#B87300",
-    ("decoder", "cross-attention"): "#7A4B00",
+    ("encoder", "convolution"): "#3B6C96",
+    ("decoder", "attention"): "#C07A00",
+    ("decoder", "cross-attention"): "#8F5B1C",
     ("decoder", "feed-forward"): ORANGE,
     ("embedding", "embedding"): GREEN,
 }
 _OTHER = "#666666"
+_SHORT = {"convolution": "conv", "embedding": "embedding"}
 _MANY = 90
-"""Units past which only the first of each block is named on the axis."""
+"""Units past which marks are small and blocks have no lines between them."""
+
+_LABELS = 28
+"""Blocks named on the axis at most."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +83,32 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
         "hovertemplate": "%{customdata[1]}<extra></extra>",
         "showlegend": False,
     }
+    brief = {
+        "customdata": [[f"layer:{i}", hover(unit.name)] for i, unit in enumerate(units)],
+        "hovertemplate": "%{customdata[1]}<br>%{y:.3~g}<extra></extra>",
+    }
     bar = {"type": "bar", "marker": {"color": colours, "line": {"width": 0}}}
     positive = np.where(shown.sensitivity > 0, shown.sensitivity, np.nan)
     traces: list[Trace] = [
         {**common, **bar, "y": [option.bits for option in options], "name": "bits"},
         {
             **common,
+            **brief,
             "type": "scatter",
             "mode": "markers",
-            "marker": {"color": colours, "size": 6},
+            "marker": {"color": colours, "size": 6 if count <= _MANY else 4},
             "y": [None if np.isnan(v) else float(f"{v:.3g}") for v in positive],
             "yaxis": "y2",
             "name": "sensitivity",
         },
-        {**common, **bar, "y": [float(f"{v:.3g}") for v in share], "yaxis": "y3", "name": "bytes"},
+        {
+            **common,
+            **brief,
+            **bar,
+            "y": [float(f"{v:.3g}") for v in share],
+            "yaxis": "y3",
+            "name": "bytes",
+        },
     ]
     if len(shown.relaxed):
         traces.append(
@@ -104,7 +120,7 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
         heights = [options[i].bits + 0.45 for i in held]
         traces.append(_marks(held, heights, "triangle-down", VERMILION) | {"name": "locked"})
     traces += _legend(units)
-    return {"data": traces, "layout": _layout(units, shown)}
+    return {"data": traces, "layout": _layout(units, shown, share)}
 
 
 def colour(unit: Unit) -> str:
@@ -142,21 +158,17 @@ def _legend(units: Sequence[Unit]) -> list[Trace]:
     return traces
 
 
-def _layout(units: Sequence[Unit], shown: Layers) -> dict[str, Any]:
-    labels = tick_labels(units)
-    ticks = list(range(len(units)))
-    if len(units) > _MANY:
-        starts = [i for i in ticks if not i or _block(units[i]) != _block(units[i - 1])]
-        every = -(-len(starts) // (_MANY // 2))
-        ticks = starts[::every]
+def _layout(units: Sequence[Unit], shown: Layers, share: np.ndarray) -> dict[str, Any]:
+    ticks = _block_ticks(units)
     ceiling = 16.9 if UNQUANTIZED in shown.options else 8.9
     return {
         "xaxis": {
             "range": [-0.6, len(units) - 0.4],
-            "tickvals": ticks,
-            "ticktext": [labels[i] for i in ticks],
-            "tickangle": -90,
-            "tickfont": {"size": 9},
+            "tickvals": [place for place, _ in ticks],
+            "ticktext": [label for _, label in ticks],
+            "tickangle": 0,
+            "tickfont": {"size": 11},
+            "ticks": "",
             "showgrid": False,
             "anchor": "y3",
         },
@@ -176,14 +188,14 @@ def _layout(units: Sequence[Unit], shown: Layers) -> dict[str, Any]:
         },
         "yaxis3": {
             "title": {"text": "% of bytes"},
-            "rangemode": "tozero",
+            "range": [0, _ceiling(float(share.max(initial=0)))],
             "nticks": 3,
             "domain": [0, 0.16],
         },
         "height": 500,
         "bargap": 0.15,
         "barmode": "overlay",
-        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 30},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "hoverlabel": {"align": "left"},
         "hovermode": "x",
@@ -192,8 +204,28 @@ def _layout(units: Sequence[Unit], shown: Layers) -> dict[str, Any]:
     }
 
 
+def _ceiling(most: float) -> float:
+    """The end of an axis, in steps so coarse that a small change leaves it where it is."""
+    return next((end for end in (2.0, 5.0, 10.0, 20.0, 50.0) if most <= end), 100.0)
+
+
+def _block_ticks(units: Sequence[Unit]) -> list[tuple[float, str]]:
+    """The middle of each block and its name. A name a layer would take most of a redraw's time."""
+    blocks: dict[tuple[str, int], list[int]] = {}
+    for index, unit in enumerate(units):
+        blocks.setdefault(_block(unit), []).append(index)
+    ticks = []
+    for (part, block), mine in blocks.items():
+        label = f"{part[:1].upper()}{block}" if part in _PARTS[:2] else _SHORT.get(part, part)
+        ticks.append(((mine[0] + mine[-1]) / 2, label))
+    every = -(-len(ticks) // _LABELS)
+    return ticks[::every]
+
+
 def _block(unit: Unit) -> tuple[str, int]:
-    return unit.part, 0 if unit.part == "embedding" else unit.block
+    """What has a name of its own on the axis: a layer's block, all convolutions, the embedding."""
+    alone = unit.kind in ("convolution", "embedding")
+    return (unit.kind, 0) if alone else (unit.part, unit.block)
 
 
 def _separators(units: Sequence[Unit]) -> list[dict[str, Any]]:

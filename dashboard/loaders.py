@@ -21,10 +21,10 @@ from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder
 from genptq_core.speech import SpeechSet, load_manifest
 from genptq_core.store import Measured, load_measured
 
-from .charts import OneWidth
 from .scene import one_width as one_width_of
 from .scene import recommended
 from .state import SizeRange
+from .traces import OneWidth
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"

@@ -10,13 +10,30 @@ function library(address) {
     script.src = new URL(address, document.baseURI).href;
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => {
-      loading = null; // the next redraw tries again
+      loading = null;
       script.remove();
       reject(new Error(script.src));
     };
     document.head.append(script);
   });
   return loading;
+}
+
+const NARROW = 520; // pixels of width, below which a legend takes a line an entry
+
+// On a telephone: room for the legend, and fewer ticks.
+function fitted(layout, width) {
+  if (width >= NARROW) return layout;
+  const made = { ...layout, height: layout.height + 120 };
+  made.legend = { ...layout.legend, font: { size: 10 } };
+  const { tickvals, ticktext } = layout.xaxis ?? {};
+  if (tickvals?.length > 6) {
+    const some = (_, index) => index % Math.ceil(tickvals.length / 6) === 0;
+    made.xaxis = { ...layout.xaxis, tickangle: 0 };
+    made.xaxis.tickvals = tickvals.filter(some);
+    made.xaxis.ticktext = ticktext.filter(some);
+  }
+  return made;
 }
 
 function themed(layout, style) {
@@ -34,18 +51,45 @@ function themed(layout, style) {
   return made;
 }
 
-// Plotly tells traces apart by identity, so those that have not changed keep theirs.
-function kept(before, now) {
-  return now.map((trace, index) => {
-    const text = JSON.stringify(trace);
-    return before[index]?.text === text ? before[index] : { text, trace };
+// What may move without drawing axes, legend and all the rest anew.
+const MOVING = ["x", "y", "customdata", "hovertemplate"];
+
+function still(figure) {
+  const rest = figure.data.map((trace) => {
+    const copy = { ...trace };
+    for (const name of MOVING) copy[name] = Array.isArray(copy[name]) ? copy[name].length : null;
+    return copy;
   });
+  return JSON.stringify([rest, figure.layout]);
+}
+
+function moved(trace) {
+  return Object.fromEntries(MOVING.filter((name) => name in trace).map((name) => [name, trace[name]]));
+}
+
+// Draw a figure, of the one drawn before only what differs.
+async function draw(Plotly, plot, state, figure, style) {
+  const texts = figure.data.map((trace) => JSON.stringify(trace));
+  const frame = still(figure) + style.getPropertyValue("--st-background-color");
+  if (state.frame === frame) {
+    const changed = texts.flatMap((text, index) => (text === state.texts[index] ? [] : [index]));
+    const data = changed.map((index) => moved(figure.data[index]));
+    const at_once = { duration: 0, redraw: false };
+    const how = { mode: "immediate", transition: { duration: 0 }, frame: at_once };
+    if (changed.length) await Plotly.animate(plot, { data, traces: changed }, how);
+  } else {
+    const config = { displayModeBar: false, responsive: true };
+    const layout = fitted(figure.layout, plot.clientWidth);
+    plot.style.height = `${layout.height}px`;
+    await Plotly.react(plot, figure.data, themed(layout, style), config);
+  }
+  Object.assign(state, { texts, frame });
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const plot = parentElement.querySelector(".plot");
   if (!plot || !data) return;
-  const state = drawn.get(plot) ?? { traces: [] };
+  const state = drawn.get(plot) ?? {};
   drawn.set(plot, state);
   state.click = (value) => setTriggerValue("clicked", value);
   const style = getComputedStyle(plot);
@@ -56,15 +100,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   state.look = look;
   const { figure, alt, plotly } = JSON.parse(text);
   plot.setAttribute("aria-label", alt);
-  plot.style.height = `${figure.layout.height}px`;
-  const draw = (Plotly) => {
+  plot.style.minHeight = `${figure.layout.height}px`;
+  const show = async (Plotly) => {
     if (state.look !== look) return; // a newer figure has come meanwhile
-    state.traces = kept(state.traces, figure.data);
     const first = !plot.classList.contains("js-plotly-plot");
     if (first) plot.textContent = "";
-    const layout = themed(figure.layout, style);
-    const config = { displayModeBar: false, responsive: true };
-    Plotly.react(plot, state.traces.map((entry) => entry.trace), layout, config);
+    await draw(Plotly, plot, state, figure, style);
     if (first) {
       plot.on("plotly_click", ({ points }) => {
         const value = points.map((point) => [].concat(point.customdata ?? [])[0]).find(Boolean);
@@ -73,8 +114,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     }
     plot.dataset.revision = String(Number(plot.dataset.revision ?? 0) + 1);
   };
-  library(plotly).then(draw, (error) => {
-    state.look = null;
+  library(plotly).then(show, (error) => {
+    state.look = null; // the next redraw tries again
     plot.textContent = `The chart cannot be drawn: ${error.message} does not load. Reload the page.`;
   });
   return forget;

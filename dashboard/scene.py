@@ -19,8 +19,8 @@ from genptq_core.profile import Profile
 from genptq_core.store import Measured
 from genptq_core.targets import TARGETS
 
-from .charts import OneWidth
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
+from .traces import Mark, OneWidth
 
 LEAST_FOR_CURVE = 5
 """Measured maps that the core wants before it fits a curve; used to say how many are missing."""
@@ -78,6 +78,7 @@ class Scene:
         limits, task, front: the problem under the user's constraints, and its front.
         free: the problem without the user's constraints.
         bound_units: units that the user's demands bind.
+        start: the recommended configuration.
         one_width: what runtimes that store all layers alike would get.
         pick: the configuration shown, or None where nothing satisfies the knobs.
     """
@@ -96,6 +97,7 @@ class Scene:
     front: Front
     free: Problem
     bound_units: frozenset[int]
+    start: Mark
     one_width: tuple[OneWidth, ...]
     pick: Pick | None
 
@@ -118,6 +120,39 @@ class Scene:
     def measurement(self, digest: str) -> Measured | None:
         """A map's measurement on the speech set shown."""
         return next((m for m in self.shown if m.map_digest == digest), None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pick comes to: bytes, predicted loss, WER and its increase, fractions.
+
+    Attributes:
+        measured: whether the WER was measured.
+    """
+
+    digest: str
+    bytes: int
+    loss: float
+    wer: float | None
+    increase: float | None
+    measured: bool
+
+
+def outcome(scene: Scene) -> Outcome:
+    """The outcome of a scene's pick."""
+    pick = scene.pick
+    if pick is None:
+        raise ValueError("there is no pick")
+    found, digest = pick.allocation, pick.map.digest
+    record = scene.measurement(digest)
+    if record is not None:
+        wer, more = record.wer, record.wer_increase
+        return Outcome(digest, found.bytes, found.predicted_loss, wer, more, True)
+    if scene.curve is None or scene.speech is None:
+        return Outcome(digest, found.bytes, found.predicted_loss, None, None, False)
+    more = float(scene.curve.increase(found.predicted_loss))
+    wer = scene.speech.full_precision + more
+    return Outcome(digest, found.bytes, found.predicted_loss, wer, more, False)
 
 
 def holds(menu: Sequence[Option], options: Sequence[Option]) -> bool:
@@ -195,6 +230,13 @@ def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pic
     )
     chosen = BitMap(record.options, record.map_digest)
     return Pick(chosen, allocation, by_hand=True, bounded=best is not None)
+
+
+def start_mark(size_mb: float, reason: str, front: Front) -> Mark:
+    """A recommended size as a mark on the front."""
+    size = round(size_mb * 1e6)
+    place = max(int(np.searchsorted(front.bytes, size, side="right")) - 1, 0)
+    return Mark(size, float(front.loss[place]), "", None, (reason,))
 
 
 def price_of_limits(

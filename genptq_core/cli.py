@@ -16,6 +16,7 @@ import numpy as np
 from . import bitmap, errors
 from .allocation import Allocation, Problem, problem, solve, solve_average_bits
 from .arguments import add_constraints, constraints, rates, sizes, widths
+from .corpora import load_speech
 from .doctor import examine
 from .files import write_text
 from .front import predicted_front, solve_wer_increase, wer_curve
@@ -23,11 +24,14 @@ from .options import RATES, coded_options, grid_options
 from .prediction import with_predictions
 from .profile import Profile, Settings, load_profile
 from .progress import Progress
-from .speech import load_manifest, speech_set, utterance
+from .speech import speech_set, utterance
 from .store import Measured, load_measured, save_measured
 from .targets import NATIVE, TARGETS
 
 PROGRAM = "python -m genptq_core"
+
+MODELS = "whisper-tiny.en, conformer-an4"
+SOURCES = "a manifest (JSONL, CSV), LibriSpeech's folders, parquet, hf:NAME"
 
 _TARGETS = f"the format that must hold the map: {', '.join(TARGETS)}"
 
@@ -71,12 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("profile", _profile, "Compute and cache a model's sensitivities.")
-    sub.add_argument("--model", required=True, help="whisper-tiny.en, a local folder, a hub name")
-    sub.add_argument("--speech", required=True, type=Path, help="calibration manifest (JSONL)")
+    sub.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
+    sub.add_argument("--speech", required=True, help=f"calibration speech: {SOURCES}")
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
-    sub.add_argument(
-        "--listen", type=Path, help="manifest of more speech, for the statistics of inputs alone"
-    )
+    sub.add_argument("--listen", help="more speech, for the statistics of inputs alone")
     sub.add_argument(
         "--bits", type=widths, default=(2, 3, 4, 5, 6, 8), help="integer widths to offer"
     )
@@ -114,7 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("measure", _measure, "Decode speech with the quantized model; report its WER.")
     _add_profile(sub)
     sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
-    sub.add_argument("--speech", required=True, type=Path, help="manifest with reference texts")
+    sub.add_argument("--speech", required=True, help=f"speech with reference texts: {SOURCES}")
+    sub.add_argument(
+        "--normalizer", default="", help="whisper-english or basic; else what fits the model"
+    )
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
     sub.add_argument("--label", default="", help="a name for tables")
@@ -174,12 +179,12 @@ def _profile(options: argparse.Namespace) -> Answer:
     settings = Settings(ways, options.draws, options.seed)
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
-    speech = load_manifest(options.speech, options.limit)
+    speech = load_speech(options.speech, options.limit)
 
     from .models import load_model
     from .sensitivity import compute
 
-    listening = load_manifest(options.listen) if options.listen else None
+    listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model)
     outcome = compute(model, speech, options.out, settings, _show, listening)
     found = outcome.profile
@@ -322,20 +327,21 @@ def _front(options: argparse.Namespace) -> Answer:
 def _measure(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
     chosen = bitmap.read(options.bitmap, profile)
-    speech = load_manifest(options.speech, options.limit)
+    speech = load_speech(options.speech, options.limit)
 
     from .measurement import measure
     from .models import load_model
 
     model = load_model(options.model or profile.source.model)
+    how = (chosen, speech, options.label, _show, options.normalizer)
     if options.compile:
-        from .compilation import METHOD, compile_map
+        from .compilation import ROUNDING, compile_map
 
         # Not stored: the front and its fit are of maps as the profile rounds them.
-        made = compile_map(model, profile, chosen, load_manifest(options.compile), report=_show)
-        record = measure(model, profile, chosen, speech, options.label, _show, made.weights, METHOD)
+        made = compile_map(model, profile, chosen, load_speech(options.compile), report=_show)
+        record = measure(model, profile, *how, made.weights, ROUNDING)
     else:
-        record = measure(model, profile, chosen, speech, options.label, _show)
+        record = measure(model, profile, *how)
         save_measured(options.profile, profile.digest, record)
     low, high = record.ci95
     text = (
@@ -401,7 +407,7 @@ def _export(options: argparse.Namespace) -> Answer:
     if options.compile:
         from .compilation import compile_map
 
-        speech = load_manifest(options.compile)
+        speech = load_speech(options.compile)
         compiled = compile_map(model, profile, chosen, speech, report=_show)
     else:
         records = load_measured(options.profile, profile.digest)

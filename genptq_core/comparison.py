@@ -157,6 +157,8 @@ def wer_difference(left: Measured, right: Measured, references: Mapping[str, str
     common = [audio for audio in texts[0] if audio in texts[1] and audio in references]
     if len(common) == left.utterances == right.utterances:
         said = [references[audio] for audio in common]
-        before, after = (count_errors(said, [t[audio] for audio in common]) for t in texts)
+        before, after = (
+            count_errors(said, [t[audio] for audio in common], left.normalizer) for t in texts
+        )
         interval = paired_interval(before, after)
     return WerDifference(left.speech, left.utterances, left.wer, right.wer, interval)

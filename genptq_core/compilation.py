@@ -45,8 +45,8 @@ from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .units import Unit
 
-METHOD = "compiled; greedy, at most 224 tokens"
-"""How a compiled map is measured."""
+ROUNDING = "compiled: layer after layer, tuned"
+"""How a compiled map is rounded."""
 
 _VERSION = 2
 

@@ -88,7 +88,14 @@ class GradientsOf:
 
 def _patches(module: nn.Module, inputs: Tensor) -> Tensor:
     """What each row of a module's flattened weight meets: shape (positions, columns)."""
-    if isinstance(module, nn.Conv1d):
+    if isinstance(module, nn.Conv2d):
+        edges = (int(module.padding[0]), int(module.padding[1]))
+        windows = nn.functional.unfold(
+            inputs, module.kernel_size, module.dilation, edges, module.stride
+        )
+        inputs = windows.transpose(1, 2)  # (batch, positions, channels * kernel)
+    # A subclass with a forward of its own may take its channels last, as a linear layer does.
+    elif isinstance(module, nn.Conv1d) and type(module).forward is nn.Conv1d.forward:
         padded = nn.functional.pad(inputs, (int(module.padding[0]),) * 2)
         windows = padded.unfold(2, module.kernel_size[0], module.stride[0])
         inputs = windows.transpose(1, 2).flatten(2)  # (batch, positions, channels * kernel)

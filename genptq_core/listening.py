@@ -45,8 +45,9 @@ def heard(record: Measured, references: Mapping[str, str]) -> list[Heard]:
     """
     known = [t for t in record.transcripts if t[0] in references]
     said = [references[audio] for audio, _, _ in known]
-    before = count_errors(said, [full for _, full, _ in known]).errors.tolist()
-    after = count_errors(said, [picked for _, _, picked in known]).errors.tolist()
+    counting = record.normalizer
+    before = count_errors(said, [full for _, full, _ in known], counting).errors.tolist()
+    after = count_errors(said, [picked for _, _, picked in known], counting).errors.tolist()
     found = [
         Heard(audio, reference, full, picked, was, now)
         for (audio, full, picked), reference, was, now in zip(

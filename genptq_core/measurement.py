@@ -28,12 +28,12 @@ from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .store import Measured
 from .units import Unit
-from .wer import NORMALIZER, count_errors, count_loops, normalize, paired_interval
+from .wer import count_errors, count_loops, normalize, paired_interval
 
 BATCH = 24
 """Utterances decoded together."""
 
-METHOD = "inputs of full precision; greedy, at most 224 tokens"
+ROUNDING = "inputs of full precision"
 
 
 def quantized_weights(
@@ -97,6 +97,12 @@ def check_model(model: SpeechModel, profile: Profile) -> None:
     Raises:
         ModelError: it is not.
     """
+    if model.family != profile.source.family:
+        raise ModelError(
+            f"The profile is of {profile.source.model}, a {profile.source.family} model, and "
+            f"{model.name} is a {model.family} model.",
+            "Load the model that the profile was computed for.",
+        )
     if model.digest != profile.source.model_digest:
         raise ModelError(
             f"The profile is of {profile.source.model} with other weights than {model.name}.",
@@ -179,14 +185,23 @@ def score(
     weights: Mapping[str, Tensor],
     speech: SpeechSet,
     report: Report = silent,
+    normalizer: str = "",
 ) -> Score:
     """Decode a speech set with other weights, and compare with full precision.
+
+    Args:
+        model: the model.
+        weights: new content by parameter name.
+        speech: the set.
+        report: called with the progress.
+        normalizer: text normalizer of both sides; the model's own if empty.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
     """
+    normalizer = normalizer or model.normalizer
     references = [u.text for u in speech.utterances]
-    if not any(normalize(text) for text in references):
+    if not any(normalize(text, normalizer) for text in references):
         raise SpeechError(
             f"{speech.name} has no reference texts to score against.",
             'Add "text" to its lines.',
@@ -211,9 +226,9 @@ def score(
         total_loss += divergence(reference, changed) * count
         tokens += count
     report(Progress("measuring", len(speech), len(speech)))
-    full_errors = count_errors(references, [t.text for t in full])
+    full_errors = count_errors(references, [t.text for t in full], normalizer)
     texts = [heard[i].text for i in range(len(speech))]
-    errors = count_errors(references, texts)
+    errors = count_errors(references, texts, normalizer)
     return Score(
         wer=errors.wer,
         wer_full_precision=full_errors.wer,
@@ -236,20 +251,22 @@ def measure(
     speech: SpeechSet,
     label: str = "",
     report: Report = silent,
+    normalizer: str = "",
     weights: Mapping[str, Tensor] | None = None,
-    method: str = METHOD,
+    rounding: str = ROUNDING,
 ) -> Measured:
     """WER of a bit map on a speech set, with a paired interval against full precision.
 
     Args:
         model: the profile's model.
-        profile: the profile.
+        profile: the profile, whose rounding is used.
         chosen: the map.
-        speech: utterances with texts.
+        speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
+        normalizer: text normalizer of both sides; the model's own if empty.
         weights: the map's weights where they are not as the profile rounds them.
-        method: how they were made, and decoded.
+        rounding: how these were rounded.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
@@ -259,7 +276,8 @@ def measure(
     size, average, loss = figures_of(profile, chosen)
     if weights is None:
         weights = quantized_weights(model, profile, chosen.options, report)
-    found = score(model, weights, speech, report)
+    normalizer = normalizer or model.normalizer
+    found = score(model, weights, speech, report, normalizer)
     return Measured(
         label=label,
         map_digest=chosen.digest,
@@ -277,8 +295,8 @@ def measure(
         speech_digest=speech.digest,
         utterances=len(speech),
         words=found.words,
-        normalizer=NORMALIZER,
-        method=method,
+        normalizer=normalizer,
+        method=f"{rounding}; {model.decoding}",
         profile_digest=profile.digest,
         seconds=round(time.perf_counter() - started, 1),
         when=datetime.date.today().isoformat(),

@@ -113,6 +113,21 @@ def _parse_line(line: str, folder: Path, where: str, remedy: str) -> Utterance:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise SpeechError(f"{where} is not JSON ({error}).", remedy) from error
+    return from_record(record, folder, where, remedy)
+
+
+def from_record(record: object, folder: Path, where: str, remedy: str) -> Utterance:
+    """An utterance from what a manifest says of it: "audio", and optionally "text", "speaker".
+
+    Args:
+        record: a dictionary; `audio` is relative to `folder`.
+        folder: the manifest's folder.
+        where: file and line, for messages.
+        remedy: what a line should look like.
+
+    Raises:
+        SpeechError: a field is missing or of the wrong kind, or the audio file is not there.
+    """
     if not isinstance(record, dict) or not isinstance(record.get("audio"), str):
         raise SpeechError(f'{where} has no "audio" path.', remedy)
     text, speaker = record.get("text", ""), record.get("speaker", "")

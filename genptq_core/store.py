@@ -85,6 +85,11 @@ class Measured:
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
     @property
+    def set_key(self) -> str:
+        """What measurements that can be compared share: the speech, and how words are counted."""
+        return f"{self.speech_digest}/{self.normalizer}"
+
+    @property
     def bits(self) -> tuple[float, ...]:
         """Width of each unit."""
         return tuple(option.bits for option in self.options)
@@ -100,6 +105,7 @@ _KINDS["int | None"] = (int, type(None))
 
 def _record(fields: dict[str, Any]) -> Measured:
     fields = dict(fields)
+    fields.setdefault("normalizer", "whisper-english")
     fields["options"] = tuple(Option.parse(key) for key in fields["options"])
     fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
     fields["transcripts"] = tuple((a, b, c) for a, b, c in fields.get("transcripts", ()))
@@ -127,19 +133,19 @@ def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
         if not isinstance(listed, list):
             raise StoreError(f"{shipped} holds no list of measurements.", "Delete it.")
         records = _parse([json.dumps(m) for m in listed], shipped)
-        found |= {(m.map_digest, m.speech_digest): m for m in records}
+        found |= {(m.map_digest, m.set_key): m for m in records}
     for path in _stores(folder, profile_digest):
         if path.exists():
             with _connection(path) as connection:
                 rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
             records = _parse([row[0] for row in rows], path)
-            found |= {(m.map_digest, m.speech_digest): m for m in records}
+            found |= {(m.map_digest, m.set_key): m for m in records}
     mine = [m for m in found.values() if m.profile_digest == profile_digest]
     return sorted(mine, key=lambda m: (m.speech, m.bytes, m.loss))
 
 
 def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
-    """Add one measurement, replacing an earlier one of the same map on the same speech.
+    """Add one measurement, replacing an earlier one of the same map on the same set.
 
     Raises:
         StoreError: no store can be written.
@@ -150,7 +156,7 @@ def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
     with _connection(path) as connection, connection:
         connection.execute(
             "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
-            (record.map_digest, record.speech_digest, text),
+            (record.map_digest, record.set_key, text),
         )
 
 

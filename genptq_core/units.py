@@ -16,7 +16,9 @@ class Unit:
         stop: one past the last row.
         columns: columns of the weight (input features).
         part: "encoder", "decoder" or "embedding".
-        kind: what the weight does: "attention", "cross-attention", "feed-forward", "embedding".
+        kind: what the weight does: "attention", "cross-attention", "feed-forward", "embedding",
+            "convolution" (before the first block), "conv-module" (inside a Conformer's blocks),
+            "output".
         block: index of the layer in its part, or of the row block.
         inputs: the module whose input multiplies this weight; units that share it share a Hessian.
     """

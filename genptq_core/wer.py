@@ -1,16 +1,26 @@
-"""Word error rate: jiwer after Whisper's own English normalizer, with paired intervals."""
+"""Word error rate: jiwer after a text normalizer that fits the set, with paired intervals.
+
+Whisper's English normalizer writes numbers as digits and spells as Americans do, which is fair to
+Whisper; where a set spells its numbers out it joins them ("five five" becomes "55"), and counts
+fewer words than were said. There the basic one is right: lower case, no punctuation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import jiwer
 import numpy as np
+from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-NORMALIZER = "whisper-english"
+from .errors import SpeechError
+
+WHISPER_ENGLISH = "whisper-english"
+BASIC = "basic"
+NORMALIZERS = (WHISPER_ENGLISH, BASIC)
 RESAMPLES = 10_000
 
 
@@ -33,20 +43,36 @@ class Errors:
 
 
 @cache
-def _normalizer() -> EnglishTextNormalizer:
-    return EnglishTextNormalizer()
+def _normalizer(name: str) -> Callable[[str], str]:
+    if name == WHISPER_ENGLISH:
+        return EnglishTextNormalizer()
+    if name == BASIC:
+        return BasicTextNormalizer()
+    raise SpeechError(
+        f"There is no text normalizer {name!r}.", f"Known are {' and '.join(NORMALIZERS)}."
+    )
 
 
-def normalize(text: str) -> str:
-    """Text as Whisper's English normalizer leaves it."""
-    return str(_normalizer()(text)).strip()
+def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
+    """Text as a normalizer leaves it.
+
+    Args:
+        text: what was said or written.
+        normalizer: "whisper-english", or "basic": lower case, brackets and punctuation gone.
+
+    Raises:
+        SpeechError: there is no such normalizer.
+    """
+    return _normalizer(normalizer)(text).strip()
 
 
-def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+def count_errors(
+    references: Sequence[str], hypotheses: Sequence[str], normalizer: str = WHISPER_ENGLISH
+) -> Errors:
     """Count word errors after normalizing both sides."""
     errors, words = [], []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        expected, heard = normalize(reference), normalize(hypothesis)
+        expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
         if not expected:
             errors.append(len(heard.split()))
             words.append(0)
@@ -95,9 +121,9 @@ class Span:
     hypothesis: str
 
 
-def align(reference: str, hypothesis: str) -> tuple[Span, ...]:
+def align(reference: str, hypothesis: str, normalizer: str = WHISPER_ENGLISH) -> tuple[Span, ...]:
     """Align two texts word by word, for marking what differs (case and punctuation ignored)."""
-    expected, heard = normalize(reference), normalize(hypothesis)
+    expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
     if not expected or not heard:
         kind = "delete" if expected else "insert"
         return (Span(kind, expected, heard),) if expected or heard else ()

@@ -108,6 +108,8 @@ def _keep(scene: Scene, name: str) -> None:
     new = Kept(name, scene.profile.digest, scene.pick.map, scene.knobs)
     shelves = _shelves()
     st.session_state["shelves"] = shelves.visit(keep(shelves.now or (), new))
+    # What was kept last is what the next picks are compared with.
+    st.session_state["compare_left"] = f"kept:{new.map.digest}"
 
 
 def _drop(gone: Kept) -> None:
@@ -141,7 +143,7 @@ def draw(scene: Scene) -> None:
     with right_column:
         right = _choose("B", keys, sides, keys[0] if _NOW in sides else keys[1], "compare_right")
     if left.map.digest == right.map.digest:
-        st.info("A and B are the same map. Choose another one for either side.")
+        st.info("A and B are the same map. Move a knob, or choose another one for either.")
         return
     found = _compared(scene.profile, left.map, right.map, left.map.digest, right.map.digest)
     differences = _differences(scene, left.map.digest, right.map.digest)
@@ -181,26 +183,19 @@ def _shelf(scene: Scene) -> None:
 
 
 def _sides(scene: Scene) -> dict[str, Side]:
-    """Maps to choose from: the pick, what was kept, what was measured; each map once."""
+    """Maps to choose from: the pick, what was kept, and what else was measured."""
     found: dict[str, Side] = {}
-    seen: set[str] = set()
-
-    def offer(key: str, name: str, map: BitMap) -> None:
-        if map.digest not in seen:
-            seen.add(map.digest)
-            found[key] = Side(name, map)
-
-    kept = {k.map.digest: k.name for k in _mine(scene)}
     if scene.pick is not None:
-        pick = scene.pick
-        name = kept.get(pick.map.digest)
-        size = megabytes(pick.allocation.bytes)
-        offer(_NOW, f"your pick, {size}" + (f", kept as {name}" if name else ""), pick.map)
+        size = megabytes(scene.pick.allocation.bytes)
+        found[_NOW] = Side(f"your pick, {size}", scene.pick.map)
     for item in _mine(scene):
-        offer(f"kept:{item.map.digest}", f"kept: {item.name}", item.map)
+        found[f"kept:{item.map.digest}"] = Side(f"kept: {item.name}", item.map)
+    known = {side.map.digest for side in found.values()}
     for record in scene.records:
-        name = f"measured: {measured_name(record)}, {megabytes(record.bytes)}"
-        offer(f"measured:{record.map_digest}", name, BitMap(record.options, record.map_digest))
+        if record.map_digest not in known:
+            name = f"measured: {measured_name(record)}, {megabytes(record.bytes)}"
+            map = BitMap(record.options, record.map_digest)
+            found[f"measured:{record.map_digest}"] = Side(name, map)
     return found
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.bitmap import to_csv, to_json
-from genptq_core.errors import ConstraintError
 from genptq_core.files import cache_folder
-from genptq_core.targets import TARGETS, check, predicted_bytes
+from genptq_core.targets import TARGETS, fault, predicted_bytes
 
 from .. import jobs
 from ..findings import report_of
@@ -100,17 +99,16 @@ def _targets(scene: Scene, pick: Pick) -> None:
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
         ):
-            try:
-                check(target, scene.profile, pick.map.options)
-                size = predicted_bytes(target, scene.profile, pick.map.options)
-            except ConstraintError as error:
+            wrong = fault(target, scene.profile, pick.map.options)
+            if wrong:
                 st.markdown(
-                    f"**{markdown(target.title)}**\n\n:gray[{markdown(error.message)} Choose it "
+                    f"**{markdown(target.title)}**\n\n:gray[{markdown(wrong)} Choose it "
                     "as the format at the knobs, and the map is solved for it.]",
                     width="stretch",
                 )
                 st.button("Export", key=f"export-{name}", disabled=True)
                 continue
+            size = predicted_bytes(target, scene.profile, pick.map.options)
             runs = _RUNS.get(name, "")
             about = f":gray[{markdown(runs)}]" if runs else ""
             st.markdown(

@@ -8,7 +8,8 @@ import streamlit as st
 
 from genptq_core.store import Measured
 
-from ..charts import USABLE, Mark, front_figure
+from ..charts import USABLE
+from ..figures import front_of
 from ..plot import plot
 from ..scene import LEAST_FOR_CURVE, Scene
 from ..state import BY_SIZE, SHORT, SizeRange
@@ -44,22 +45,7 @@ def picker(records: Sequence[Measured]) -> None:
 def draw(scene: Scene) -> None:
     """The chart, with what it leaves out said beside it."""
     st.subheader("Front: what each megabyte buys", anchor=False)
-    pick = scene.pick
-    mark = None
-    if pick is not None:
-        record = scene.measurement(pick.map.digest)
-        mark = Mark(pick.allocation.bytes, pick.allocation.predicted_loss, pick.map.digest, record)
-    full = scene.speech.full_precision if scene.speech is not None else None
-    drawn = front_figure(
-        scene.front,
-        scene.curve,
-        full,
-        scene.shown,
-        mark,
-        scene.sizes.usual,
-        scene.task.menu,
-        scene.one_width,
-    )
+    drawn = front_of(scene)
     plot(
         drawn.figure,
         _CHART,
@@ -84,8 +70,10 @@ def draw(scene: Scene) -> None:
     if scene.speech is not None:
         notes.append(f"Measured on {markdown(scene.speech.name)}; bars are 95 % intervals.")
     if any(not scene.holds(record) for record in scene.shown):
-        notes.append("Grey maps were measured, but the chosen format cannot hold them.")
-    notes.append("Click a point to pick it.")
+        notes.append("Crosses were measured, but the chosen format cannot hold them.")
+    if scene.one_width:
+        notes.append("Purple, predicted: what a runtime with one width for all layers could do.")
+    notes.append("Lines are predicted, filled marks are measured; click any point to pick it.")
     st.caption(" ".join(notes))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ..scene import LEAST_FOR_CURVE, Scene
+from genptq_core.allocation import Allocation
+
+from ..scene import LEAST_FOR_CURVE, Scene, outcome
 from ..state import SHORT
 from ..wording import bound, markdown, megabytes, percent, points, stored_bits
 
@@ -126,5 +128,40 @@ def _identity(scene: Scene) -> None:
         if record is not None:
             kind += ", measured"
     speech = f" WER on {markdown(scene.speech.name)}." if scene.speech is not None else ""
-    with st.container(key="identity"):
+    with st.container(key="identity", gap="small"):
+        st.markdown(_sentence(scene))
         st.caption(f"Bit map `{pick.map.digest[:SHORT]}`: {kind}.{speech}")
+
+
+def _sentence(scene: Scene) -> str:
+    """The pick in words: how small, at what cost, and how near to the best that can be."""
+    pick = scene.pick
+    if pick is None:
+        return ""
+    found, now = pick.allocation, outcome(scene)
+    text = (
+        f"**{megabytes(now.bytes)}**, {percent(found.reduction_vs_fp32)} smaller than float32"
+        f" ({megabytes(4 * scene.profile.source.parameters)})"
+    )
+    if now.wer is not None and now.increase is not None:
+        how = "measured" if now.measured else "predicted"
+        text += (
+            f", with a {how} **{percent(now.wer)}** of words wrong: {points(now.increase)} points "
+            "on full precision."
+        )
+    else:
+        text += "."
+    if not pick.bounded:
+        return text
+    if scene.curve is None:
+        return f"{text} No map of this size can be predicted to lose {_share(found)} less: proven."
+    gain = float(scene.curve.increase(found.predicted_loss))
+    gain -= float(scene.curve.increase(found.lower_bound))
+    return (
+        f"{text} No other map of this size can be predicted to win back more than "
+        f"{max(100 * gain, 0.01):.2f} points: proven."
+    )
+
+
+def _share(found: Allocation) -> str:
+    return percent(max(found.gap / found.predicted_loss, 1e-3) if found.predicted_loss else 0.0)

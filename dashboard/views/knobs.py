@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held, usable
 
-from ..scene import Speech
+from ..scene import Outcome, Scene, Speech, outcome
 from ..state import (
     BY_SIZE,
     LOSS_START,
@@ -24,6 +25,7 @@ from ..state import (
     size_range,
     widths,
 )
+from ..wording import megabytes, percent, points
 
 
 def unpick() -> None:
@@ -174,6 +176,40 @@ def budget(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
         )
 
 
+def effect(place: DeltaGenerator, scene: Scene) -> None:
+    """What the knob did to the other side, and what the last move changed."""
+    if scene.pick is None:
+        st.session_state.pop("before", None)
+        return
+    now = outcome(scene)
+    before: Outcome | None = st.session_state.get("before")
+    last: tuple[Outcome, Outcome] | None = st.session_state.get("move")
+    if before is not None and before != now:
+        last = before, now
+        st.session_state["move"] = last
+    st.session_state["before"] = now
+    place.markdown(_moved(scene.knobs.mode == BY_SIZE, now, last))
+
+
+def _moved(by_size: bool, now: Outcome, last: tuple[Outcome, Outcome] | None) -> str:
+    """What a budget buys of the other, and what the last move did to both."""
+    if not by_size:
+        text = f"→ **{megabytes(now.bytes)}**"
+    elif now.wer is None:
+        text = f"→ **loss {now.loss:.3g}** nats a token, predicted"
+    else:
+        how = "measured" if now.measured else "predicted"
+        text = f"→ **WER {percent(now.wer)}**, {how}"
+    if last is None or last[1] != now:
+        return text
+    size = f"{(now.bytes - last[0].bytes) / 1e6:+.2f} MB"
+    if now.increase is not None and last[0].increase is not None:
+        other = f"{points(now.increase - last[0].increase, 2)} points of WER"
+    else:
+        other = f"{now.loss - last[0].loss:+.2g} nats of loss"
+    return f"{text}  \n:small[Last move: {size}, {other}.]".replace("-", "−")
+
+
 def limits(profile: Profile, menu: Sequence[Option]) -> None:
     """Widths allowed, of those that the chosen format holds, and pins."""
     offered = widths(menu)
@@ -190,15 +226,16 @@ def limits(profile: Profile, menu: Sequence[Option]) -> None:
         ),
     )
     st.text_area(
-        "Pins",
+        "Locks and limits",
         key="pins",
         bind="query-params",
         on_change=unpick,
         height=96,
         placeholder="*encoder*fc1* = 4\n*embed_tokens* = 5",
         help=(
-            "One pattern = bits a line; * matches anything, later lines win. Names look like "
-            f"{profile.units[0].name}. They are listed under Table. {_pinned_to(menu)}"
+            "One pattern = bits a line, or >=, <=; * matches anything, later lines win. "
+            "`tie block:*attn*` makes layers share their option, `decoder <= 3 MB` limits a part. "
+            f"Names look like {profile.units[0].name}. {_pinned_to(menu)}"
         ),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -12,7 +11,7 @@ from genptq_core.errors import ConstraintError, GenPTQError, InfeasibleError
 from genptq_core.units import Unit
 
 from .. import demands, loaders
-from ..layer_charts import Layers, layers_figure
+from ..figures import REFERENCE_BITS, layers_of
 from ..plot import plot
 from ..scene import Scene, price_of_limits
 from ..wording import markdown, points
@@ -28,22 +27,11 @@ def draw(scene: Scene) -> None:
     if pick is None:
         return
     st.subheader("Layers: bits, sensitivity, share of the size", anchor=False)
-    units, options = scene.profile.units, pick.map.options
-    names = [unit.name for unit in units]
+    names = [unit.name for unit in scene.profile.units]
     chosen = st.session_state.get("layer") or st.query_params.get("layer", "")
     index = names.index(chosen) if chosen in names else None
-    column = int(np.abs(scene.task.widths - 3).argmin())
-    shown = Layers(
-        options,
-        pick.allocation.relaxed_bits,
-        scene.spent(options),
-        scene.task.loss.separable[:, column],
-        f"{scene.task.menu[column].bits:g} bits",
-        scene.bound_units,
-        index,
-    )
     plot(
-        layers_figure(scene.profile, shown),
+        layers_of(scene, index),
         _CHART,
         "Bit width of every layer in the network's order, how sensitive it is, and its share of "
         "the bytes.",
@@ -52,7 +40,7 @@ def draw(scene: Scene) -> None:
     st.caption(
         ("Bars: the measured map" if pick.by_hand else "Bars: the width each layer is given")
         + ". Grey dashes: the continuous solution of this size. Sensitivity: predicted loss of the "
-        f"layer alone at {shown.reference}, nats a token. E is encoder, D decoder, x "
+        f"layer alone at {REFERENCE_BITS} bits or so, nats a token. E is encoder, D decoder, x "
         "cross-attention, emb rows of the token embedding, frequent tokens first. "
         "**Click a layer** to lock, raise or tie it."
     )
@@ -98,7 +86,6 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
         if index is None:
             return
         unit, option = scene.profile.units[index], pick.map.options[index]
-        text = scene.knobs.pins
         wider = [o for o in scene.task.menu if o.bits > option.bits]
         narrower = [o for o in scene.task.menu if o.bits < option.bits]
         offers = [(f"Lock at {option.bits:g}", "lock", option)]
@@ -114,7 +101,7 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
                 args=(lambda t, u=unit, w=wanted: demands.lock(t, u, w),),
             )
         _ties(scene, unit)
-        if demands.free(text, unit) != text:
+        if demands.names(scene.knobs.pins, unit):
             st.button(
                 "Free it",
                 key="layer_free",

@@ -78,15 +78,22 @@ def draw(scene: Scene) -> None:
             )
             left, right = st.columns(2)
             limit = left.number_input(
-                "Only the first utterances (0 for all)", 0, 100_000, 0, help="Quicker, and rougher."
+                "Only the first utterances (0 for all)",
+                0,
+                100_000,
+                0,
+                key="measure_limit",
+                help="Quicker, and rougher.",
             )
             label = right.text_input("Name in lists (optional)", max_chars=60)
             if lesson is not None:
                 st.markdown(_advice(scene, lesson))
             with st.container(horizontal=True):
-                mine = st.form_submit_button("Measure this pick", type="primary")
+                mine = st.form_submit_button(
+                    "Measure this pick", type="primary", key="measure_this"
+                )
                 other = lesson is not None and st.form_submit_button(
-                    f"Measure the {megabytes(lesson.bytes)} map instead"
+                    f"Measure the {megabytes(lesson.bytes)} map instead", key="measure_other"
                 )
             if mine:
                 queue_measurement(scene, pick.map, manifest, int(limit) or None, label)

@@ -65,7 +65,8 @@ def form() -> None:
     limit = right.number_input(
         "Only the first utterances (0 for all)", 0, 100_000, 0, key="profile_limit"
     )
-    with st.expander("Options to score", icon=":material/tune:"):
+    box = st.container(key="profile_options")
+    with box.expander("Options to score", icon=":material/tune:"):
         columns = st.columns(3)
         bits = columns[0].text_input("Integer widths (0 for none)", "2,3,4,5,6,8", key="pf_bits")
         groups = columns[1].text_input("Group sizes", "64", key="pf_groups")

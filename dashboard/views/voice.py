@@ -41,7 +41,8 @@ def draw(scene: Scene) -> None:
         and job.request.owner == owner
         and job.request.profile == str(scene.folder)
     ]
-    with st.expander("Your own voice", icon=":material/mic:", expanded=bool(mine)):
+    box = st.container(key="voice_box")
+    with box.expander("Your own voice", icon=":material/mic:", expanded=bool(mine)):
         if scene.pick is not None:
             _recorder(scene, owner)
         for job in [job for job in mine if job.state == jobs.DONE][:_SHOWN]:
@@ -113,7 +114,7 @@ def _result(job: jobs.Job) -> None:
         return
     full, picked = str(job.result.get("full", "")), str(job.result.get("picked", ""))
     chosen = f"map `{wanted.map_digest[:SHORT]}` ({widths(wanted.options)})"
-    with st.container(border=True, key=f"voice-{job.id}"):
+    with st.container(border=True, key=f"voice-result-{job.id}"):
         if wanted.said:
             counts = [int(count_errors([wanted.said], [text]).errors[0]) for text in (full, picked)]
             text = (

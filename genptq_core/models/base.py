@@ -22,7 +22,8 @@ class Transcript:
 
     Attributes:
         text: the transcript as the model writes it.
-        tokens: the model's output tokens, without prompt, with the end token where it came.
+        tokens: what the model decided: output tokens without prompt, with the end token where it
+            came; of a CTC model the label of each frame.
     """
 
     text: str
@@ -41,6 +42,10 @@ class SpeechModel(Protocol):
     """Name of the output projection's weight."""
     derived: dict[str, Tensor]
     """Parameters that the architecture computes anew, by name, as it computes them."""
+    decoding: str
+    """How it transcribes, in a few words."""
+    normalizer: str
+    """The text normalizer that fits what it writes; see `wer.NORMALIZERS`."""
 
     def save_settings(self, folder: Path) -> None:
         """Write all that loading needs beside the parameters: settings, tokenizer, features."""

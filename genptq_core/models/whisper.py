@@ -18,6 +18,7 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
+    WhisperProcessor,
     WhisperTokenizer,
 )
 from transformers.modeling_outputs import BaseModelOutput
@@ -26,6 +27,7 @@ from transformers.models.whisper.modeling_whisper import sinusoids
 from ..errors import ModelError
 from ..speech import RATE
 from ..units import Unit
+from ..wer import WHISPER_ENGLISH
 from .base import Transcript, weights_digest
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
@@ -52,6 +54,8 @@ class Whisper:
 
     family = "whisper"
     head = EMBEDDING
+    decoding = "greedy, at most 224 tokens"
+    normalizer = WHISPER_ENGLISH
 
     def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
         self.name = name
@@ -156,6 +160,19 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
     tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
     return Whisper(name, module.eval(), features, tokenizer)
+
+
+def load(source: str, name: str, offline: bool) -> Whisper:
+    """A Whisper from a `save_pretrained` folder or the model hub.
+
+    Raises:
+        OSError, ValueError, RuntimeError, KeyError, SafetensorError: it cannot be loaded.
+    """
+    module = WhisperForConditionalGeneration.from_pretrained(
+        source, local_files_only=offline, dtype=torch.float32
+    )
+    processor = WhisperProcessor.from_pretrained(source, local_files_only=offline)
+    return Whisper(name, module.eval(), processor.feature_extractor, processor.tokenizer)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

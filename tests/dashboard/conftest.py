@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +30,21 @@ from tests.core import synthetic
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
 APP = ROOT / "dashboard" / "app.py"
+_BINARY = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+_DRIVER = shutil.which("chromedriver") or ""
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1440,2400",
+)
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
 
@@ -109,3 +133,60 @@ def record(profile: Profile, widths: Sequence[float | str | Option], speech: Spe
 
 def _mishear(text: str, rate: float, rng: np.random.Generator) -> str:
     return " ".join("wrong" if rng.random() < rate else word for word in text.split())
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium of its own, which saves downloads to `browser.downloads`."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not (_BINARY and _DRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = _BINARY
+    for flag in _FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(_DRIVER))
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def serve(cache: Path) -> Iterator[Callable[[Path], str]]:
+    """Starts the page on a free port for a folder of profiles; returns its address."""
+    with contextlib.ExitStack() as running:
+        yield lambda profiles: running.enter_context(served(profiles, cache))
+
+
+@contextlib.contextmanager
+def served(profiles: Path, cache: Path) -> Iterator[str]:
+    """The page on a free port, with a folder of profiles and a cache folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GENPTQ_PROFILES": str(profiles), "GENPTQ_CACHE": str(cache)}
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
+    log = cache / "page.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        address = f"http://127.0.0.1:{port}/"
+        for _ in range(300):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{address}_stcore/health", timeout=1),
+            ):
+                break
+            time.sleep(0.2)
+        else:
+            raise AssertionError(log.read_text())
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)

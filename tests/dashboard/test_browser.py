@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,8 +14,6 @@ import pytest
 from genptq_core.profile import JSON_NAME, Profile, bundled_folder
 from genptq_core.store import Measured
 
-from .conftest import APP, ROOT
-
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver  # noqa: E402
@@ -30,79 +22,8 @@ from selenium.common.exceptions import (  # noqa: E402
     StaleElementReferenceException,
     WebDriverException,
 )
-from selenium.webdriver.chrome.options import Options  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-_BINARY = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-_DRIVER = shutil.which("chromedriver") or ""
-pytestmark = pytest.mark.skipif(
-    not (_BINARY and _DRIVER), reason="chromium and chromedriver are not installed"
-)
-_FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1440,2400",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium of its own, which saves downloads to `browser.downloads`."""
-    options = Options()
-    options.binary_location = _BINARY
-    for flag in _FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    downloads = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    driver = webdriver.Chrome(options=options, service=Service(_DRIVER))
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def serve(cache: Path) -> Iterator[Callable[[Path], str]]:
-    """Starts the page on a free port for a folder of profiles; returns its address."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(profiles: Path) -> str:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {**os.environ, "GENPTQ_PROFILES": str(profiles), "GENPTQ_CACHE": str(cache)}
-        command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
-        log = (cache / "page.log").open("wb")
-        running.append(
-            subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-        )
-        log.close()
-        address = f"http://127.0.0.1:{port}/"
-        for _ in range(150):
-            try:
-                with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
-                    return address
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError((cache / "page.log").read_text())
-
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 def _until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:

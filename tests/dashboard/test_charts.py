@@ -104,7 +104,8 @@ def test_layers_keep_the_networks_order(profile: Profile) -> None:
     assert sum(share.y) == pytest.approx(100, abs=0.5)
     assert list(share.y) == sorted(share.y)
     labels = figure["layout"]["xaxis"]["ticktext"]
-    assert len(set(labels)) == len(profile.units)
+    assert labels[0] == "E0" and labels[-1] == "embedding"
+    assert len(set(labels)) == len(labels)
     assert [row[0] for row in bits.customdata] == [f"layer:{i}" for i in range(len(options))]
     assert _trace(figure, "continuous solution").y[0] == options[0].bits + 0.2
 

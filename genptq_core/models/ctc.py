@@ -1,0 +1,233 @@
+"""CTC recognizers: Conformers and relatives that decide each frame on its own.
+
+One adapter holds Parakeet's FastConformer, Wav2Vec2-Conformer and Wav2Vec2; another architecture
+with such a head is a line in `_PARTS`.
+
+Labels are drawn, and divergence is counted, frame by frame: given the audio, CTC's frames are
+independent (Graves et al., "Connectionist temporal classification", 2006, section 3.1), so drawing
+each frame's label draws an alignment from the model's own distribution over alignments, and the
+divergence between two models' alignments is the sum over frames. It bounds the divergence between
+their transcripts from above, since a transcript follows from its alignment, and it needs no sum
+over all alignments, which could be neither drawn along nor measured exactly. A "token" of a
+transcript is therefore a frame here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+
+from ..errors import ModelError
+from ..speech import RATE
+from ..units import Unit
+from ..wer import BASIC
+from .base import Transcript, weights_digest
+
+_PARTS = {
+    "parakeet_ctc": ("encoder", "ctc_head"),
+    "wav2vec2": ("wav2vec2", "lm_head"),
+    "wav2vec2-conformer": ("wav2vec2_conformer", "lm_head"),
+}
+"""Names of the encoder and the head in each architecture, by `model_type`."""
+
+ARCHITECTURES = tuple(_PARTS)
+
+SHORTEST = 0.2
+"""Seconds that shorter recordings are filled up to with silence: convolutions need a few frames."""
+
+_FEWEST_COLUMNS = 32  # below, a row's scale weighs as much as what rounding saves
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoder states, one tensor (frames, features) an utterance."""
+
+    states: tuple[Tensor, ...]
+
+    def __getitem__(self, part: slice) -> Encoded:
+        return Encoded(self.states[part])
+
+
+class Ctc:
+    """A CTC recognizer behind the core's protocol; see `SpeechModel` for the methods."""
+
+    decoding = "greedy, frame by frame"
+    normalizer = BASIC
+
+    def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
+        fold_norms(module)
+        self.name = name
+        self.family = str(module.config.model_type)
+        encoder, head = _PARTS[self.family]
+        self.head = f"{head}.weight"
+        self.module: nn.Module = module
+        self._config = module.config
+        self.derived: dict[str, Tensor] = {}
+        self._encoder = getattr(module, encoder)
+        self._head = getattr(module, head)
+        self._features = features
+        self._tokenizer = tokenizer
+        self.units = self._units(head)
+        self.digest = weights_digest(module)
+
+    def save_settings(self, folder: Path) -> None:
+        """Configuration, feature settings and tokenizer."""
+        self._config.save_pretrained(folder)
+        self._features.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+
+    def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
+        """Features through the encoder, one by one: padding would be heard, and counted."""
+        return Encoded(tuple(self._states(samples) for samples in audio))
+
+    def transcribe(self, encoded: Encoded) -> list[Transcript]:
+        """The likeliest label of each frame; equal neighbours become one, then blanks go."""
+        found = []
+        for states in encoded.states:
+            with torch.no_grad():
+                path = self.log_probs(states).argmax(dim=-1).tolist()
+            text = self._tokenizer.decode(path, skip_special_tokens=True).strip()
+            found.append(Transcript(text, tuple(path)))
+        return found
+
+    def head_inputs(self, encoded: Encoded, transcripts: Sequence[Transcript]) -> list[Tensor]:
+        """Encoder states, (frames, features): every frame is a decision, whatever was written."""
+        return list(encoded.states)
+
+    def log_probs(self, head_inputs: Tensor) -> Tensor:
+        """Log-probabilities over labels and blank: (frames, labels)."""
+        return torch.log_softmax(self._head(head_inputs[None])[0], dim=-1)
+
+    def _states(self, samples: np.ndarray) -> Tensor:
+        missing = int(SHORTEST * RATE) - len(samples)
+        if missing > 0:
+            samples = np.pad(samples, (0, missing))
+        batch = self._features([samples], sampling_rate=RATE, return_tensors="pt")
+        heard, mask = batch[self._features.model_input_names[0]], batch.get("attention_mask")
+        if mask is not None:  # extractors may add a frame at the end that is not to be heard
+            heard = heard[:, : int(mask[0].sum())]
+        return self._encoder(heard).last_hidden_state[0]
+
+    def _units(self, head: str) -> tuple[Unit, ...]:
+        """Every matrix, in the order in which the network uses them; see `_is_matrix`."""
+        layers = {n: m for n, m in self.module.named_modules() if _is_matrix(m)}
+        return tuple(
+            _unit(name, layers[name], inputs, name == head)
+            for name, inputs in self._shared_inputs(layers).items()
+        )
+
+    def _shared_inputs(self, layers: Mapping[str, nn.Module]) -> dict[str, str]:
+        """For each layer the first one that gets the very same input; from a run on silence."""
+        first: dict[int, str] = {}
+        kept: list[Tensor] = []  # as long as they live, no other tensor has their identity
+        found: dict[str, str] = {}
+
+        def note(name: str) -> Any:
+            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                kept.append(inputs[0])
+                found[name] = first.setdefault(id(inputs[0]), name)
+
+            return hook
+
+        handles = [layer.register_forward_pre_hook(note(n)) for n, layer in layers.items()]
+        try:
+            with torch.no_grad():
+                self.log_probs(self._states(np.zeros(RATE // 2, dtype=np.float32)))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
+    """A recognizer of a folder's settings with these parameters.
+
+    Its batch norms' statistics are the trivial ones that `fold_norms` left.
+
+    Raises:
+        ModelError: a parameter is missing or has another shape.
+    """
+    module = AutoModelForCTC.from_config(
+        AutoConfig.from_pretrained(folder, local_files_only=True), dtype=torch.float32
+    )
+    try:
+        found = module.load_state_dict(dict(parameters), strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{folder} has weights of another shape ({error}).") from error
+    missing = set(found.missing_keys) - {n for n, _ in module.named_buffers()}
+    if missing or found.unexpected_keys:
+        raise ModelError(f"{folder} lacks {sorted(missing)}, has {found.unexpected_keys}.")
+    return Ctc(name, module.eval(), *_settings(str(folder), offline=True))
+
+
+def load(source: str, name: str, offline: bool) -> Ctc:
+    """A recognizer from a `save_pretrained` folder or the model hub.
+
+    Raises:
+        OSError, ValueError, RuntimeError, KeyError, SafetensorError: it cannot be loaded.
+    """
+    module = AutoModelForCTC.from_pretrained(source, local_files_only=offline, dtype=torch.float32)
+    return Ctc(name, module.eval(), *_settings(source, offline))
+
+
+def _settings(source: str, offline: bool) -> tuple[Any, Any]:
+    features = AutoFeatureExtractor.from_pretrained(source, local_files_only=offline)
+    return features, AutoTokenizer.from_pretrained(source, local_files_only=offline)
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Move what batch norms have seen into their weights and biases, in place.
+
+    A trained batch norm is a scale and a shift; with mean 0 and variance 1 left as statistics, a
+    model is its parameters alone, all of which are counted and exported. Folding twice changes
+    nothing.
+    """
+    for norm in module.modules():
+        mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
+        if isinstance(norm, nn.BatchNorm1d) and mean is not None and variance is not None:
+            with torch.no_grad():
+                scale = ((1 + norm.eps) / (variance + norm.eps)).sqrt()
+                norm.bias.sub_(norm.weight * scale * mean / (1 + norm.eps) ** 0.5)
+                norm.weight.mul_(scale)
+            mean.zero_()
+            variance.fill_(1.0)
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    """Linear layers and convolutions over all channels, if wide enough to be worth rounding.
+
+    Depthwise and grouped convolutions stay at 16 bit: a few weights a row, thousandths of a model.
+    """
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups != 1:
+        return False
+    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+        return False
+    return module.weight[0].numel() >= _FEWEST_COLUMNS
+
+
+def _unit(name: str, layer: nn.Module, inputs: str, head: bool) -> Unit:
+    parameter = f"{name}.weight"
+    weight = layer.get_parameter("weight")
+    rows, columns = len(weight), weight[0].numel()
+    numbers = [int(n) for n in re.findall(r"\.(\d+)(?=\.|$)", name)]
+    part, kind = ("decoder", "output") if head else ("encoder", _kind(name))
+    return Unit(
+        parameter, parameter, 0, rows, columns, part, kind, numbers[0] if numbers else 0, inputs
+    )
+
+
+def _kind(name: str) -> str:
+    """What a layer of the encoder does; convolutions of the front end as Whisper's are called."""
+    if not re.search(r"encoder\.layers\.\d+\.", name):
+        return "convolution"
+    if re.search(r"attention|attn", name):
+        return "attention"
+    return "conv-module" if ".conv" in name else "feed-forward"

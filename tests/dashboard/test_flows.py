@@ -1,0 +1,256 @@
+"""Whole flows in a real browser, with real worker processes on a very small model."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from genptq_core.options import coded_options, grid_options
+from genptq_core.profile import Settings, load_profile, save
+from genptq_core.sensitivity import compute
+from genptq_core.speech import SpeechSet, load_manifest
+from genptq_core.store import ship
+from tests.core import synthetic
+
+from .conftest import DEMO, record, served
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from .test_browser import _check_no_exception, _digest, _press, _query, _until
+
+TABS = ("Listen", "Compare", "Measure", "Export", "Profiles", "Table")
+CHART = ".js-plotly-plot .main-svg"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running page with a made-up profile and one of a very small model."""
+
+    address: str
+    profiles: Path
+    cache: Path
+    model: Path
+
+    def url(self, profile: str, tab: str, **params: str) -> str:
+        """An address."""
+        rest = "".join(f"&{name}={value}" for name, value in params.items())
+        return f"{self.address}?model={profile}&tab={tab}{rest}"
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, random_whisper: Path, demo: SpeechSet
+) -> Iterator[Site]:
+    """One server for all flows."""
+    profiles, cache = tmp_path_factory.mktemp("profiles"), tmp_path_factory.mktemp("site-cache")
+    made = save(synthetic.profile(1, units=24, width=96), profiles / "made-up")
+    maps = [(bits,) * 24 for bits in (3, 4, 8)] + [(3, 4) * 12, (4, 6) * 12, (3, 8) * 12]
+    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
+    from genptq_core.models import load_model
+
+    settings = Settings(grid_options((3, 4), (8,)) + coded_options((3,)), draws=1)
+    compute(load_model(str(random_whisper)), load_manifest(DEMO, 2), profiles / "small", settings)
+    with served(profiles, cache) as address:
+        yield Site(address, profiles, cache, random_whisper)
+
+
+def _css(browser: Any, selector: str) -> Any:
+    return _until(lambda: browser.find_element(By.CSS_SELECTOR, selector), selector)
+
+
+def _click(browser: Any, selector: str) -> None:
+    def click() -> bool:
+        found = browser.find_element(By.CSS_SELECTOR, selector)
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+        return True
+
+    _until(click, f"a click on {selector}")
+
+
+def _write(browser: Any, key: str, text: str) -> None:
+    field = _css(browser, f".st-key-{key} input")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
+    field.send_keys(Keys.CONTROL + "a")
+    field.send_keys(text + Keys.ENTER)
+
+
+def _says(browser: Any, text: str, seconds: float = 60) -> None:
+    _until(lambda: text in browser.find_element(By.TAG_NAME, "body").text, repr(text), seconds)
+
+
+def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
+    browser.get(site.url("made-up", "Compare"))
+    first = _until(lambda: _digest(browser), "the first map")
+    _click(browser, ".st-key-pick_bar [data-testid='stPopover'] button")
+    _write(browser, "keep_name", "<b>mine</b>")
+    _click(browser, ".st-key-keep button")
+    _says(browser, "Kept as <b>mine</b>")
+    _press(browser, "mb", Keys.ARROW_LEFT)
+    second = _until(lambda: _digest(browser) != first and _digest(browser), "another map")
+    _says(browser, "B is")
+    _says(browser, "kept: <b>mine</b>")
+    for chart in ("transition_chart", "changes_chart"):
+        _css(browser, f".st-key-{chart} {CHART}")
+    assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid='stMarkdownContainer'] b")
+
+    _click(browser, ".st-key-undo button")
+    _until(lambda: _digest(browser) == first, "the first map again")
+    size = _query(browser)["mb"]
+    _click(browser, ".st-key-redo button")
+    _until(lambda: _digest(browser) == second, "the second map again")
+    _until(lambda: _query(browser)["mb"] != size, "the address to follow")
+    _check_no_exception(browser)
+
+
+def test_the_report_opens_without_a_network(browser: Any, site: Site) -> None:
+    browser.get(site.url("made-up", "Export"))
+    shown = _until(lambda: _digest(browser), "the map")
+    _click(browser, ".st-key-download_report button")
+    saved = _until(lambda: list(browser.downloads.glob("*.html")), "the report")[0]
+    assert shown in saved.name
+    browser.get_log("browser")
+    browser.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    try:
+        browser.get(saved.as_uri())
+        _until(lambda: len(browser.find_elements(By.CSS_SELECTOR, CHART)) >= 2, "both charts")
+        assert shown in browser.find_element(By.TAG_NAME, "body").text
+        # Names from files are shown as text, never as markup.
+        _says(browser, "<b>bold</b> *star*")
+        assert not browser.find_elements(By.CSS_SELECTOR, "table b")
+        assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+    finally:
+        browser.execute_cdp_cmd("Network.disable", {})
+
+
+def test_a_measurement_outlives_a_reload(browser: Any, site: Site) -> None:
+    browser.get(site.url("small", "Measure"))
+    _until(lambda: _digest(browser), "the map")
+    _write(browser, "measure_limit", "2")
+    _click(browser, ".st-key-measure_this button")
+    _css(browser, "[class*='st-key-job-']")
+    browser.get("about:blank")
+    browser.get(site.url("small", "Measure"))
+    _until(
+        lambda: browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-past-']"),
+        "the end of the job",
+        90,
+    )
+    past = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-past-']").text
+    assert ": done." in past
+    _says(browser, "WER, measured")
+    _check_no_exception(browser)
+
+
+def test_a_job_is_cancelled(browser: Any, site: Site) -> None:
+    browser.get(site.url("small", "Measure"))
+    _until(lambda: _digest(browser), "the map")
+    _write(browser, "measure_limit", "0")
+    _click(browser, ".st-key-measure_this button")
+    _click(browser, "[class*='st-key-cancel-'] button")
+    _says(browser, ": cancelled.")
+    assert not browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-job-']")
+    _click(browser, "[class*='st-key-forget-'] button")
+    _until(lambda: ": cancelled." not in browser.find_element(By.TAG_NAME, "body").text, "no job")
+    _check_no_exception(browser)
+
+
+def test_a_recording_is_heard_by_both_and_deleted(browser: Any, site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "my <b>voice.wav"
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(path, noise, 16_000)
+    browser.get(site.url("small", "Listen"))
+    _until(lambda: _digest(browser), "the map")
+    _click(browser, ".st-key-voice_box summary")
+    _css(browser, ".st-key-voice_file input[type='file']").send_keys(str(path))
+    _click(browser, ".st-key-voice_send button:not([disabled])")
+    _css(browser, "[class*='st-key-job-']")
+    card = "[class*='st-key-voice-result-']"
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, card), "the transcripts", 90)
+    text = browser.find_element(By.CSS_SELECTOR, card).text
+    assert "my <b>voice" in text and "Full precision" in text
+    assert list((site.cache / "uploads").iterdir()) == []
+    browser.refresh()
+    _css(browser, card)
+    # Another browser has another cookie, and reads nothing of it.
+    browser.delete_all_cookies()
+    browser.get(site.url("small", "Listen"))
+    _until(lambda: _digest(browser), "the map")
+    _css(browser, ".st-key-voice_box")
+    assert not browser.find_elements(By.CSS_SELECTOR, card)
+    _check_no_exception(browser)
+
+
+def test_what_is_no_recording_is_refused(browser: Any, site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "fake.wav"
+    path.write_bytes(b"<script>alert(1)</script>")
+    browser.get(site.url("small", "Listen"))
+    _until(lambda: _digest(browser), "the map")
+    _click(browser, ".st-key-voice_box summary")
+    _css(browser, ".st-key-voice_file input[type='file']").send_keys(str(path))
+    _click(browser, ".st-key-voice_send button:not([disabled])")
+    _says(browser, "The recording cannot be decoded as audio")
+    assert not browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-job-']")
+
+
+def test_a_profile_is_computed_from_the_page(browser: Any, site: Site) -> None:
+    browser.get(site.url("made-up", "Profiles"))
+    _until(lambda: _digest(browser), "the map")
+    _write(browser, "profile_model", str(site.model))
+    _write(browser, "profile_name", "mine")
+    _write(browser, "profile_limit", "2")
+    _click(browser, ".st-key-profile_options summary")
+    _write(browser, "pf_bits", "4")
+    _write(browser, "pf_groups", "8")
+    _write(browser, "pf_rates", "0")
+    _says(browser, "--rates 0")
+    _click(browser, ".st-key-profile_start button:not([disabled])")
+    _css(browser, "[class*='st-key-job-']")
+    _until(lambda: (site.profiles / "mine" / "profile.json").is_file(), "the profile", 120)
+    assert [option.key for option in load_profile(site.profiles / "mine").menu] == ["4/8", "16"]
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-past-']"), "the end", 30)
+    browser.get(site.url("mine", "Profiles"))
+    _until(lambda: _digest(browser), "its map")
+    _check_no_exception(browser)
+
+
+def test_an_export_is_written_and_downloaded(browser: Any, site: Site) -> None:
+    browser.get(site.url("small", "Export"))
+    shown = _until(lambda: _digest(browser), "the map")
+    _click(browser, ".st-key-export-native button")
+    zipped = "[class*='st-key-zip-'] button"
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, zipped), "the export", 120)
+    _click(browser, zipped)
+    saved = _until(lambda: list(browser.downloads.glob("*.zip")), "the download")[0]
+    with zipfile.ZipFile(io.BytesIO(saved.read_bytes())) as archive:
+        assert f"small-{shown}-native/bitmap.json" in archive.namelist()
+        assert archive.testzip() is None
+    _check_no_exception(browser)
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_nothing_is_wider_than_a_telephone(browser: Any, site: Site, tab: str) -> None:
+    narrow = {"width": 390, "height": 1600, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    try:
+        browser.get(site.url("made-up", tab))
+        _until(lambda: _digest(browser), "the map")
+        _css(browser, f".st-key-front_chart {CHART}")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390
+        _check_no_exception(browser)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
