@@ -46,6 +46,12 @@ VOICES: dict[str, list[str]] = {
     "espeak-en-us-klatt2": [
         *("espeak-ng", "-v", "en-us+klatt2", "-s", "150", "-f", "{text}", "-w", "{wav}"),
     ],
+    "espeak-en-us-m3": [
+        *("espeak-ng", "-v", "en-us+m3", "-s", "130", "-f", "{text}", "-w", "{wav}"),
+    ],
+    "espeak-en-us-f2": [
+        *("espeak-ng", "-v", "en-us+f2", "-s", "130", "-f", "{text}", "-w", "{wav}"),
+    ],
 }
 
 #: The Debian packages that hold each command and its voices.
