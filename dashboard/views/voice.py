@@ -9,7 +9,6 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.errors import GenPTQError
-from genptq_core.files import sha256
 from genptq_core.wer import WHISPER_ENGLISH, align, count_errors
 
 from .. import jobs, uploads
@@ -63,7 +62,7 @@ def _owner() -> str:
         plain = bytes(b ^ key[i % len(key)] for i, b in enumerate(bytes.fromhex(token)))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         plain = st.session_state.setdefault("voice_owner", secrets.token_bytes(16))
-    return sha256(plain)[:16]
+    return uploads.owner(plain)
 
 
 def _recorder(scene: Scene, owner: str) -> None:
