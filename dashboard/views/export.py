@@ -34,7 +34,7 @@ _RUNS = {
     "them.",
     "compressed-tensors": "Loaded by transformers with the compressed-tensors package; any "
     "processor that torch runs on.",
-    "onnx": "Loaded by ONNX Runtime; integers are computed with as they are, on any CPU.",
+    "onnx": "Loaded by ONNX Runtime, on a CPU.",
 }
 
 
