@@ -186,7 +186,7 @@ def _layout(
             "ticktext": [f"{t:g}" for t in ticks],
         },
         "height": 430,
-        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 30},
         "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
         "hoverlabel": {"align": "left"},
         "hovermode": "closest",

@@ -178,5 +178,10 @@ def free(text: str, unit: Unit) -> str:
     return write(_without(text, unit))
 
 
+def names(text: str, unit: Unit) -> bool:
+    """Whether a demand names a unit alone."""
+    return len(_without(text, unit)) < len(parse(text))
+
+
 def _without(text: str, unit: Unit) -> list[Demand]:
     return [d for d in parse(text) if d.what != _literal(unit.name)]

@@ -21,13 +21,14 @@ _PARTS = ("encoder", "decoder", "embedding")
 _COLOURS = {
     ("encoder", "attention"): BLUE,
     ("encoder", "feed-forward"): SKY,
-    ("encoder", "convolution"): "#00466E",
-    ("decoder", "attention"): "#B87300",
-    ("decoder", "cross-attention"): "#7A4B00",
+    ("encoder", "convolution"): "#3B6C96",
+    ("decoder", "attention"): "#C07A00",
+    ("decoder", "cross-attention"): "#8F5B1C",
     ("decoder", "feed-forward"): ORANGE,
     ("embedding", "embedding"): GREEN,
 }
 _OTHER = "#666666"
+_SHORT = {"convolution": "conv", "embedding": "embedding"}
 _MANY = 90
 """Units past which marks are small and blocks have no lines between them."""
 
@@ -194,7 +195,7 @@ def _layout(units: Sequence[Unit], shown: Layers, share: np.ndarray) -> dict[str
         "height": 500,
         "bargap": 0.15,
         "barmode": "overlay",
-        "margin": {"l": 55, "r": 10, "t": 10, "b": 10},
+        "margin": {"l": 55, "r": 10, "t": 10, "b": 30},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "hoverlabel": {"align": "left"},
         "hovermode": "x",
@@ -215,7 +216,7 @@ def _block_ticks(units: Sequence[Unit]) -> list[tuple[float, str]]:
         blocks.setdefault(_block(unit), []).append(index)
     ticks = []
     for (part, block), mine in blocks.items():
-        label = f"{part[:1].upper()}{block}" if part in _PARTS[:2] else part[:9]
+        label = f"{part[:1].upper()}{block}" if part in _PARTS[:2] else _SHORT.get(part, part)
         ticks.append(((mine[0] + mine[-1]) / 2, label))
     every = -(-len(ticks) // _LABELS)
     return ticks[::every]

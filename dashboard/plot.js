@@ -19,6 +19,23 @@ function library(address) {
   return loading;
 }
 
+const NARROW = 520; // pixels of width, below which a legend takes a line an entry
+
+// On a telephone: room for the legend, and fewer ticks.
+function fitted(layout, width) {
+  if (width >= NARROW) return layout;
+  const made = { ...layout, height: layout.height + 120 };
+  made.legend = { ...layout.legend, font: { size: 10 } };
+  const { tickvals, ticktext } = layout.xaxis ?? {};
+  if (tickvals?.length > 6) {
+    const some = (_, index) => index % Math.ceil(tickvals.length / 6) === 0;
+    made.xaxis = { ...layout.xaxis, tickangle: 0 };
+    made.xaxis.tickvals = tickvals.filter(some);
+    made.xaxis.ticktext = ticktext.filter(some);
+  }
+  return made;
+}
+
 function themed(layout, style) {
   const text = style.getPropertyValue("--st-text-color").trim() || "#31333F";
   const line = style.getPropertyValue("--st-border-color").trim() || "rgba(128,128,128,0.3)";
@@ -62,7 +79,9 @@ async function draw(Plotly, plot, state, figure, style) {
     if (changed.length) await Plotly.animate(plot, { data, traces: changed }, how);
   } else {
     const config = { displayModeBar: false, responsive: true };
-    await Plotly.react(plot, figure.data, themed(figure.layout, style), config);
+    const layout = fitted(figure.layout, plot.clientWidth);
+    plot.style.height = `${layout.height}px`;
+    await Plotly.react(plot, figure.data, themed(layout, style), config);
   }
   Object.assign(state, { texts, frame });
 }
@@ -81,7 +100,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   state.look = look;
   const { figure, alt, plotly } = JSON.parse(text);
   plot.setAttribute("aria-label", alt);
-  plot.style.height = `${figure.layout.height}px`;
+  plot.style.minHeight = `${figure.layout.height}px`;
   const show = async (Plotly) => {
     if (state.look !== look) return; // a newer figure has come meanwhile
     const first = !plot.classList.contains("js-plotly-plot");

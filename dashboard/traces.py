@@ -124,7 +124,7 @@ def knee(front: Front, height: float) -> Trace:
         "mode": "markers+text",
         "text": ["knee"],
         "textposition": "bottom left",
-        "textfont": {"color": BLUE, "size": 12},
+        "textfont": {"size": 12},
         "marker": {"symbol": "diamond-tall", "size": 13, "color": BLUE},
         "name": "knee",
         "customdata": [[f"size:{int(front.bytes[front.knee])}"]],

@@ -86,7 +86,6 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
         if index is None:
             return
         unit, option = scene.profile.units[index], pick.map.options[index]
-        text = scene.knobs.pins
         wider = [o for o in scene.task.menu if o.bits > option.bits]
         narrower = [o for o in scene.task.menu if o.bits < option.bits]
         offers = [(f"Lock at {option.bits:g}", "lock", option)]
@@ -102,7 +101,7 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
                 args=(lambda t, u=unit, w=wanted: demands.lock(t, u, w),),
             )
         _ties(scene, unit)
-        if demands.free(text, unit) != text:
+        if demands.names(scene.knobs.pins, unit):
             st.button(
                 "Free it",
                 key="layer_free",

@@ -43,6 +43,7 @@ def draw(scene: Scene) -> None:
 def _measured(scene: Scene) -> pd.DataFrame:
     return pd.DataFrame(
         {
+            "pick": "★" if scene.pick and m.map_digest == scene.pick.map.digest else "",
             "name": measured_name(m),
             "speech": m.speech,
             "utterances": m.utterances,
@@ -83,8 +84,10 @@ def _layers(scene: Scene) -> pd.DataFrame:
     relaxed = pick.allocation.relaxed_bits or [None] * len(units)
     sizes = scene.profile.option_bytes()
     menu = scene.profile.menu
+    chosen = st.session_state.get("layer")
     return pd.DataFrame(
         {
+            "chosen": "◆" if unit.name == chosen else "",
             "layer": unit.name,
             "part": unit.part,
             "kind": unit.kind,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from ..errors import ExportError, ModelError
 from ..models import SpeechModel, Transcript
@@ -77,7 +78,7 @@ def load(folder: Path, name: str) -> SpeechModel:
     try:
         encoder, decoder = (
             onnxruntime.InferenceSession(
-                str(folder / file), _quiet(onnxruntime), providers=["CPUExecutionProvider"]
+                str(folder / file), _options(onnxruntime), providers=["CPUExecutionProvider"]
             )
             for file in (ENCODER, DECODER)
         )
@@ -89,9 +90,10 @@ def load(folder: Path, name: str) -> SpeechModel:
     return cast(SpeechModel, OnnxWhisper(name, encoder, decoder, notes, features, tokenizer))
 
 
-def _quiet(onnxruntime: Any) -> Any:
+def _options(onnxruntime: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
     return options
 
 

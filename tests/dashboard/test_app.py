@@ -179,7 +179,7 @@ def test_formats_have_maps_of_their_own(formats: Profile) -> None:
     assert page.query_params["target"] == "integer"
     layers = page.dataframe[-1].value
     assert set(layers["group size"]) <= {0, 32, 64}
-    assert any("Grey maps" in c.value for c in page.caption)
+    assert any("Crosses were measured" in c.value for c in page.caption)
     integer = _map(page)
     page.selectbox(key="target").set_value("native").run()
     assert _errors(page) == []
