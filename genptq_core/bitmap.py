@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bitmap_file import REMEDY, SCHEMA, VERSION, Measurement, parse
+from .bitmap_file import REMEDY, SCHEMA, VERSION, VERSIONS, Measurement, parse
 from .errors import BitMapError, ConstraintError
-from .files import read_json, sha256_json, write_text
+from .files import read_json, sealed, sha256_json, write_text
 from .options import Option, resolve
 from .profile import Profile
 from .targets import TARGETS, fault, predicted_bytes
@@ -152,7 +152,8 @@ def to_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[str, A
 
 def to_json(profile: Profile, chosen: BitMap, **figures: Any) -> str:
     """A bit map file's text."""
-    return json.dumps(to_document(profile, chosen, **figures), indent=1, allow_nan=False) + "\n"
+    document = sealed(to_document(profile, chosen, **figures))
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def to_csv(profile: Profile, chosen: BitMap) -> str:
@@ -181,7 +182,7 @@ def read(path: Path, profile: Profile) -> BitMap:
     Raises:
         BitMapError: the file is missing, damaged, of another schema, or of another model.
     """
-    document = read_json(path, SCHEMA, (1, 2, VERSION), BitMapError, REMEDY)
+    document = read_json(path, SCHEMA, VERSIONS, BitMapError, REMEDY)
     found = parse(document, path)
     if found.model_digest != profile.source.model_digest:
         raise BitMapError(

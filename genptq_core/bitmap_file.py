@@ -16,6 +16,7 @@ from .errors import BitMapError
 
 SCHEMA = "genptq-bitmap"
 VERSION = 3
+VERSIONS = (1, 2, VERSION)
 REMEDY = "Write one with: python -m genptq_core solve --out bitmap.json."
 
 _Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -81,6 +82,7 @@ class BitMapFile(BaseModel):
     )
     gap: _Number | None = Field(None, description="predicted_loss - lower_bound.")
     measured: Measurement | None = None
+    sha256: str = Field("", description="Over all else: damage is noticed. Files may lack it.")
 
 
 def parse(document: Mapping[str, Any], where: Path) -> BitMapFile:

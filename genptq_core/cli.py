@@ -17,7 +17,7 @@ from . import bitmap, errors
 from .allocation import Allocation, Problem, problem, solve, solve_average_bits
 from .arguments import add_constraints, constraints, rates, sizes, widths
 from .corpora import load_speech
-from .doctor import examine
+from .doctor import examine, repair
 from .files import write_text
 from .front import predicted_front, solve_wer_increase, wer_curve
 from .options import RATES, coded_options, grid_options
@@ -143,7 +143,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("audio", nargs="+", type=Path)
 
     sub = command("doctor", _doctor, "Check the cache, profiles and bundled files.")
-    sub.add_argument("path", nargs="?", type=Path, help="check this folder only")
+    sub.add_argument("path", nargs="?", type=Path, help="check this folder or bit map only")
+    sub.add_argument(
+        "--repair",
+        action="store_true",
+        help="set damaged stores aside and keep their sound records, delete damaged cache entries "
+        "and what killed runs left",
+    )
     return parser
 
 
@@ -448,6 +454,8 @@ def _transcribe(options: argparse.Namespace) -> Answer:
 
 
 def _doctor(options: argparse.Namespace) -> Answer:
+    done = {"repaired": repair(options.path)} if options.repair else {}
     checked, problems = examine(options.path)
     lines = [f"{len(checked)} checked, {len(problems)} with problems.", *problems]
-    return {"checked": checked, "problems": problems}, "\n".join(lines)
+    lines += [f"Repaired: {what}" for what in done.get("repaired", [])]
+    return {"checked": checked, "problems": problems, **done}, "\n".join(lines)

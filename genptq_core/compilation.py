@@ -12,7 +12,6 @@ Tuning is judged on utterances set aside: what does not help there is thrown awa
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .bitmap import BitMap
+from .entries import read_entry, write_entry
 from .errors import ModelError, SpeechError
-from .files import atomic, cache_folder, sha256_json
+from .files import cache_folder, sha256_json
 from .instruments import CHUNK, SecondMoments, divergence
 from .measurement import (
     baseline,
@@ -233,24 +231,20 @@ def _save_block(path: Path, found: Mapping[Unit, Stored], option_of: Mapping[Uni
         for unit, stored in found.items()
         for part, tensor in as_tensors(unit.name, option_of[unit], stored).items()
     }
-    with atomic(path) as temporary:
-        save_file(tensors, temporary)
+    write_entry(path, tensors)
 
 
 def _load_block(
     path: Path, units: Sequence[Unit], option_of: Mapping[Unit, Option]
 ) -> dict[Unit, Stored] | None:
-    tensors = _load(path)
-    if tensors is None:
+    done = read_entry(path)
+    if done is None:
         return None
     found: dict[Unit, Stored] = {}
-    try:
-        for unit in units:
-            head = f"{unit.name}:"
-            parts = {k.removeprefix(head): t for k, t in tensors.items() if k.startswith(head)}
-            found[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
-    except (KeyError, ValueError, RuntimeError):
-        return None  # damaged: made again
+    for unit in units:
+        head = f"{unit.name}:"
+        parts = {k.removeprefix(head): t for k, t in done[0].items() if k.startswith(head)}
+        found[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
     return found
 
 
@@ -296,8 +290,9 @@ def _tune(
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
     best, best_loss, first = {n: p.detach().clone() for n, p in free.items()}, loss, 0
     path = folder / "tuning.safetensors"
-    resumed = _load(path)
-    if resumed is not None:
+    done = read_entry(path)
+    if done is not None:
+        resumed = done[0]
         best = {n: resumed[f"best/{n}"] for n in free}
         best_loss, first = float(resumed["loss"]), int(resumed["step"])
         with torch.no_grad():
@@ -359,8 +354,7 @@ def _save_tuning(
         if "exp_avg" in state:
             tensors[f"mean/{name}"] = state["exp_avg"].clone()
             tensors[f"square/{name}"] = state["exp_avg_sq"].clone()
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"state": json.dumps({"step": step})})
+    write_entry(path, tensors)
 
 
 class _Frozen:
@@ -397,11 +391,3 @@ class _Tuned:
         for name, parameter in parameters.items():
             owner, _, leaf = name.rpartition(".")
             setattr(self._module.get_submodule(owner), leaf, parameter)
-
-
-def _load(path: Path) -> dict[str, Tensor] | None:
-    try:
-        with safe_open(path, framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return None

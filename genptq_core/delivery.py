@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import ExportError
+from .files import remove, stale
 
 
 @contextlib.contextmanager
@@ -30,6 +31,9 @@ def delivered(folder: Path, mark: str) -> Iterator[Path]:
     try:
         _check(folder, mark)
         made = _make_parents(folder.absolute().parent)
+        for left in stale(folder.absolute().parent, folder.name):
+            restore(left)
+            remove(left)
         # Beside the folder, so that renaming never crosses a file system.
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
         fresh = beside / "new"
@@ -56,6 +60,22 @@ def delivered(folder: Path, mark: str) -> Iterator[Path]:
         for parent in reversed(made):
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def restore(left: Path) -> Path | None:
+    """Put back what a run, killed between the two renames of a delivery, had moved aside.
+
+    Args:
+        left: the folder that it left, `.NAME.*.tmp`.
+
+    Returns:
+        The folder that is there again; None if there was nothing to put back.
+    """
+    folder = left.with_name(left.name[1:].rpartition(".")[0].rpartition(".")[0])
+    if folder.exists() or not (left / "old").is_dir():
+        return None
+    (left / "old").rename(folder)
+    return folder
 
 
 def _check(folder: Path, mark: str) -> None:

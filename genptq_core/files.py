@@ -1,13 +1,18 @@
-"""Files: atomic writes, versioned JSON, and digests of content."""
+"""Files: atomic writes that clean up after killed ones, sealed versioned JSON, and digests."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +20,20 @@ import numpy as np
 
 from .errors import GenPTQError
 
+STALE = 3600.0
+"""Seconds without a change after which a temporary file is taken for one of a killed run."""
+
+LARGEST_TEXT = 256_000_000
+"""Largest file that is read as text or JSON, bytes."""
+
+_SEAL = "sha256"
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it into place.
+
+    What a killed run left of the same file is swept first.
 
     Raises:
         GenPTQError: the folder cannot be written; nothing is left behind.
@@ -27,6 +42,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -48,6 +64,65 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def stale(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
+    """Temporary files and folders that killed runs left in a folder, or also below it.
+
+    Args:
+        folder: where to look.
+        name: only those made for a file of this name.
+        below: look into folders as well.
+    """
+    pattern = f".{name if name == '*' else glob.escape(name)}.*.tmp"
+    found = sorted(folder.rglob(pattern) if below else folder.glob(pattern))
+    left = []
+    for path in found:
+        with contextlib.suppress(OSError):  # another process was quicker
+            if time.time() - path.lstat().st_mtime > STALE:
+                left.append(path)
+    return left
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Delete what killed runs left of a file in a folder."""
+    for path in stale(folder, name):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def require_file(path: Path, largest: int | None = None) -> None:
+    """Make sure that reading a path ends: it is a regular file, and not too large.
+
+    Raises:
+        OSError: it is not; the reason is its `strerror`.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    if largest is not None and found.st_size > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest / 1e6:.0f} MB", str(path))
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text, a byte order mark left out.
+
+    Raises:
+        OSError: it is not a regular file, or larger than `LARGEST_TEXT`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    require_file(Path(path), LARGEST_TEXT)
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:
@@ -55,8 +130,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -> None:
-    """Write `content` as JSON with its schema name and version, atomically."""
-    document = {"schema": schema, "version": version, **content}
+    """Write `content` as JSON with its schema name, version and seal, atomically."""
+    document = sealed({"schema": schema, "version": version, **content})
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
@@ -66,11 +141,12 @@ def read_json(
     """Read JSON written by `write_json`.
 
     Raises:
-        error: the file is missing, is not JSON, or carries another schema or version.
+        error: the file is missing, is not JSON, carries another schema or version, or does not
+            match its seal (files from before there were seals have none).
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except FileNotFoundError:
         raise error(f"{path} does not exist.", remedy) from None
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as cause:
@@ -84,7 +160,28 @@ def read_json(
             f"{path} has {schema} version {found!r}; this program reads version {known[-1]}.",
             remedy,
         )
-    return document
+    try:
+        return unsealed(document)
+    except ValueError as cause:
+        raise error(f"{path} is damaged: {cause}.", remedy) from None
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written as JSON with a digest over all of it."""
+    return {**content, _SEAL: sha256_json(content)}
+
+
+def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed; as it is where there is no seal.
+
+    Raises:
+        ValueError: it does not match its seal.
+    """
+    content = dict(document)
+    seal = content.pop(_SEAL, None)
+    if seal is not None and seal != sha256_json(content):
+        raise ValueError(f'its content does not match its "{_SEAL}", which edits must delete')
+    return content
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -93,7 +190,12 @@ def sha256(data: bytes | memoryview) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Hexadecimal SHA-256 of a file's content.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file (reading a device may never end).
+    """
+    require_file(Path(path))
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

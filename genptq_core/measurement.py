@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .bitmap import BitMap
+from .entries import read_entry, write_entry
 from .errors import ModelError, SpeechError
-from .files import atomic, cache_folder, sha256_json
+from .files import cache_folder, sha256_json
 from .instruments import CHUNK, divergence
 from .models import SpeechModel, Transcript, replaced
 from .options import Option
@@ -132,15 +130,13 @@ def baseline(
     key = sha256_json([1, model.digest, [u.digest for u in speech.utterances]])
     path = cache_folder() / "baselines" / f"{key[:32]}.safetensors"
     total = len(speech)
-    try:
-        with safe_open(path, framework="pt") as handle:
-            written = json.loads(handle.metadata()["transcripts"])
-            states = [handle.get_tensor(str(i)) for i in range(total)]
-        return [Transcript(text, tuple(tokens)) for text, tokens in written], states
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        pass  # absent or damaged: made again below
+    done = read_entry(path)
+    if done is not None:
+        tensors, written = done
+        found = [Transcript(text, tuple(tokens)) for text, tokens in written]
+        return found, [tensors[str(i)] for i in range(total)]
     transcripts: list[Transcript] = []
-    states = []
+    states: list[Tensor] = []
     for start in range(0, total, CHUNK):
         report(Progress("full precision", start, total))
         audio = [load_audio(u) for u in speech.utterances[start : start + CHUNK]]
@@ -149,11 +145,8 @@ def baseline(
             fresh = model.transcribe(encoded)
             states += [s.clone() for s in model.head_inputs(encoded, fresh)]
         transcripts += fresh
-    text = json.dumps([[t.text, t.tokens] for t in transcripts])
-    with atomic(path) as temporary:
-        save_file(
-            {str(i): s for i, s in enumerate(states)}, temporary, metadata={"transcripts": text}
-        )
+    note = [[t.text, t.tokens] for t in transcripts]
+    write_entry(path, {str(i): s for i, s in enumerate(states)}, note)
     return transcripts, states
 
 

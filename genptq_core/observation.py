@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .files import atomic
+from .entries import read_entry, write_entry
 from .instruments import CHUNK, SecondMoments
 from .models import Transcript
 from .progress import Progress
@@ -86,16 +83,9 @@ def observe(work: Work) -> Observed:
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], list[Transcript]]:
-    try:
-        with safe_open(path, framework="pt") as handle:
-            written = json.loads(handle.metadata()["transcripts"])
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        return tensors, [Transcript(text, tuple(tokens)) for text, tokens in written]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return {}, []
+    tensors, written = read_entry(path) or ({}, [])
+    return tensors, [Transcript(text, tuple(tokens)) for text, tokens in written]
 
 
 def _save(path: Path, tensors: dict[str, Tensor], transcripts: Sequence[Transcript]) -> None:
-    written = json.dumps([[t.text, t.tokens] for t in transcripts])
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"transcripts": written})
+    write_entry(path, tensors, [[t.text, t.tokens] for t in transcripts])

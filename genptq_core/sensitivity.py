@@ -25,14 +25,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor
 
 from . import profile as profiles
 from .anchors import measure_anchors
+from .entries import read_entry, write_entry
 from .errors import ModelError
-from .files import atomic, cache_folder, sha256_json
+from .files import cache_folder, sha256_json
 from .instruments import GradientsOf
 from .models import SpeechModel, Transcript, parameter_count
 from .observation import Observed, observe
@@ -151,13 +151,10 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     of the row's gradients on a few utterances.
     """
     path = work.folder / "importance.safetensors"
-    try:
-        with safe_open(path, framework="pt") as handle:
-            found = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    done = read_entry(path)
+    if done is not None:
         work.hits += 1
-        return found
-    except (OSError, SafetensorError):
-        pass  # absent or damaged: made below
+        return done[0]
     total = min(LISTENED_ROWS, len(work.speech))
     energy: dict[str, Tensor] = {}
     for index in range(total):
@@ -172,8 +169,7 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
         mean = float(rows.mean())
         scaled = rows / mean if mean > 0 else torch.ones_like(rows)
         found[name] = scaled.clamp(max=6e4).half().contiguous()
-    with atomic(path) as temporary:
-        save_file(found, temporary)
+    write_entry(path, found)
     return found
 
 
@@ -221,7 +217,7 @@ class _Errors:
         for index, unit in enumerate(work.model.units):
             path = work.folder / "errors" / f"{index}.safetensors"
             paths.append(path)
-            if path.exists():
+            if read_entry(path) is not None:  # read later a tensor at a time, unchecked
                 work.hits += 1
                 continue
             work.report(Progress("rounding", index, len(work.model.units)))
@@ -238,8 +234,7 @@ class _Errors:
                 else (restored(one) - weight).half()
                 for option, one in zip(options, stored, strict=True)
             }
-            with atomic(path) as temporary:
-                save_file(found, temporary)
+            write_entry(path, found)
         work.report(Progress("rounding", len(paths), len(paths)))
         return paths
 
@@ -273,13 +268,11 @@ def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> 
     total = len(work.speech)
     for start in range(0, total, _TOGETHER):
         path = work.folder / "projections" / f"{start}.safetensors"
-        try:
-            with safe_open(path, framework="np") as handle:
-                rows.append(handle.get_tensor("projections"))
+        done = read_entry(path)
+        if done is not None:
+            rows.append(done[0]["projections"].numpy())
             work.hits += len(rows[-1])
             continue
-        except (OSError, SafetensorError):
-            pass  # absent or damaged: made below
         paths = errors.paths
         members = range(start, min(start + _TOGETHER, total))
         slopes: dict[str, list[Tensor]] = {}
@@ -291,8 +284,7 @@ def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> 
         found = _inner_products(work, {n: torch.cat(s) for n, s in slopes.items()}, paths)
         found = found.reshape(len(members), work.settings.draws, *found.shape[1:])
         _check(work, found, members)
-        with atomic(path) as temporary:
-            save_file({"projections": torch.from_numpy(found)}, temporary)
+        write_entry(path, {"projections": torch.from_numpy(found)})
         rows.append(found)
     work.report(Progress("gradients", total, total))
     return np.concatenate(rows)

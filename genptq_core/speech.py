@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from .errors import SpeechError
-from .files import sha256_file, sha256_json
+from .files import read_text, sha256_file, sha256_json
 
 RATE = 16_000
 """Sampling rate of everything this module returns, Hz."""
@@ -71,7 +71,7 @@ def load_manifest(path: Path, limit: int | None = None) -> SpeechSet:
     if limit is not None and limit < 1:
         raise SpeechError(f"A limit of {limit} utterances leaves nothing.", "Give 1 or more.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         raise SpeechError(f"The manifest {path} does not exist.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:

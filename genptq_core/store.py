@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,13 +20,20 @@ from typing import Any
 
 from .database import enter_wal
 from .errors import StoreError
-from .files import cache_folder, read_json, write_json
+from .files import cache_folder, read_json, sealed, unsealed, write_json
 from .options import Option
 
 SCHEMA = "genptq-measured"
 VERSION = 2
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
+_REMEDY = (
+    "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
+)
+
+
+class StoreVersionError(StoreError):
+    """A store was written by a newer program."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ _KINDS["int | None"] = (int, type(None))
 
 
 def _record(fields: dict[str, Any]) -> Measured:
-    fields = dict(fields)
+    fields = unsealed(fields)
     fields.setdefault("normalizer", "whisper-english")
     fields["options"] = tuple(Option.parse(key) for key in fields["options"])
     fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
@@ -126,22 +134,73 @@ def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
     found: dict[tuple[str, str], Measured] = {}
     shipped = Path(folder) / JSON_NAME
     if shipped.exists():
-        document = read_json(
-            shipped, SCHEMA, VERSION, StoreError, "Delete it, or get it again from where it came."
-        )
-        listed = document.get("measured", [])
-        if not isinstance(listed, list):
-            raise StoreError(f"{shipped} holds no list of measurements.", "Delete it.")
-        records = _parse([json.dumps(m) for m in listed], shipped)
-        found |= {(m.map_digest, m.set_key): m for m in records}
+        found |= {(m.map_digest, m.set_key): m for m in read_shipped(shipped)}
     for path in _stores(folder, profile_digest):
         if path.exists():
-            with _connection(path) as connection:
-                rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
-            records = _parse([row[0] for row in rows], path)
-            found |= {(m.map_digest, m.set_key): m for m in records}
+            found |= {(m.map_digest, m.set_key): m for m in read_store(path)}
     mine = [m for m in found.values() if m.profile_digest == profile_digest]
     return sorted(mine, key=lambda m: (m.speech, m.bytes, m.loss))
+
+
+def read_shipped(path: Path) -> list[Measured]:
+    """The records of a `measured.json`.
+
+    Raises:
+        StoreError: it is damaged or of another version.
+    """
+    remedy = "Delete it, or get it again from where it came."
+    listed = read_json(path, SCHEMA, VERSION, StoreError, remedy).get("measured")
+    if not isinstance(listed, list):
+        raise StoreError(f"{path} holds no list of measurements.", remedy)
+    return _parse([json.dumps(m) for m in listed], path, remedy)
+
+
+def read_store(path: Path) -> list[Measured]:
+    """The records of a `measured.sqlite`, in the order of measuring.
+
+    Raises:
+        StoreError: it is damaged or of another version.
+    """
+    with _connection(path) as connection:
+        # A damaged page can hide rows: they are in the table and not in its index, or neither.
+        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if said != "ok":
+            raise StoreError(f"{path} is damaged ({' '.join(said.split())}).", _REMEDY)
+        rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
+    return _parse([row[0] for row in rows], path, _REMEDY)
+
+
+def repair_store(path: Path) -> str:
+    """Set a damaged `measured.sqlite` aside, and write a new one of its sound records.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    try:
+        for ending in ("", "-wal", "-shm"):
+            beside = path.with_name(path.name + ending)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + ending))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be set aside ({error.strerror}).", _REMEDY) from error
+    kept = 0
+    with _connection(path) as connection:
+        for record in _sound(aside):
+            _insert(connection, record)
+            kept += 1
+    return f"{path}: set aside as {aside.name}; {kept} sound records kept."
+
+
+def _sound(path: Path) -> Iterator[Measured]:
+    """Records of a damaged store that can still be read and match their digests."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as found:
+        for (text,) in found.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
+            with contextlib.suppress(StoreError):
+                yield from _parse([text], path, "")
 
 
 def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
@@ -152,8 +211,13 @@ def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
     """
     beside, cached = _stores(folder, profile_digest)
     path = beside if os.access(folder, os.W_OK) else cached
-    text = json.dumps(_fields(record), allow_nan=False)
-    with _connection(path) as connection, connection:
+    with _connection(path) as connection:
+        _insert(connection, record)
+
+
+def _insert(connection: sqlite3.Connection, record: Measured) -> None:
+    text = json.dumps(sealed(_fields(record)), allow_nan=False)
+    with connection:
         connection.execute(
             "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
             (record.map_digest, record.set_key, text),
@@ -170,13 +234,11 @@ def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
     return Path(folder) / SQLITE_NAME, cache_folder() / "measured" / f"{profile_digest}.sqlite"
 
 
-def _parse(texts: list[str], path: Path) -> list[Measured]:
+def _parse(texts: list[str], path: Path, remedy: str) -> list[Measured]:
     try:
         return [_record(json.loads(text)) for text in texts]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise StoreError(
-            f"{path} holds a damaged record ({error}).", "Delete the file and measure again."
-        ) from error
+        raise StoreError(f"{path} holds a damaged record ({error}).", remedy) from error
 
 
 @contextlib.contextmanager
@@ -194,7 +256,7 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
                     )
                     connection.execute(f"PRAGMA user_version={VERSION}")
             elif version != VERSION:
-                raise StoreError(
+                raise StoreVersionError(
                     f"{path} has store version {version}; this program reads version {VERSION}.",
                     "Update the program, or move the file away and measure again.",
                 )
@@ -202,5 +264,5 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
     except (sqlite3.Error, OSError) as error:
         raise StoreError(
             f"The store {path} cannot be used ({error}).",
-            "If it is damaged, move it away; measurements are then made again.",
+            _REMEDY,
         ) from error

@@ -52,9 +52,10 @@ class Work:
     def spent(self, seconds: float) -> float:
         """Add to, and return, the seconds that all runs of this profile took."""
         path = self.folder / "seconds.json"
-        before = 0.0
-        if path.exists():
+        try:
             before = float(read_json(path, SCHEMA, VERSION, ProfileError, "")["seconds"])
+        except (ProfileError, KeyError, TypeError, ValueError):
+            before = 0.0  # absent or damaged
         if self.backward_passes == 0 and before:
             return before
         write_json(path, SCHEMA, VERSION, {"seconds": before + seconds})
