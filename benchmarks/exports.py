@@ -225,8 +225,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The results as a table."""
     lines = [
         "| speech | target | bits asked | MB promised | MB written | files MB | largest output "
-        "difference | WER % | of the measured map | same texts | real-time factor | processor factor "
-        "| peak MB |",
+        "difference | WER % | of the measured map | same texts | real-time factor "
+        "| processor factor | peak MB |",
         "| " + "--- | " * 13,
     ]
     for row in rows:

@@ -119,11 +119,10 @@ def _charts(scene: Scene) -> list[Chart]:
 
 
 def _tables(scene: Scene, pick: Pick) -> list[Table]:
-    sizes = scene.profile.option_bytes()
-    menu = scene.profile.menu
+    spent = scene.spent(pick.map.options).tolist()
     layers = [
-        (unit.name, unit.part, unit.kind, option.label, f"{sizes[i, menu.index(option)]:,}")
-        for i, (unit, option) in enumerate(zip(scene.profile.units, pick.map.options, strict=True))
+        (unit.name, unit.part, unit.kind, option.label, f"{size:,.0f}")
+        for unit, option, size in zip(scene.profile.units, pick.map.options, spent, strict=True)
     ]
     return [
         Table(

@@ -13,12 +13,13 @@ import streamlit as st
 
 from genptq_core.allocation import Problem, problem
 from genptq_core.constraints import Constraints
+from genptq_core.corpora import HUB, load_speech
 from genptq_core.errors import ProfileError, SpeechError
 from genptq_core.files import cache_folder
 from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
 from genptq_core.prediction import with_predictions
 from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder, load_profile
-from genptq_core.speech import SpeechSet, load_manifest
+from genptq_core.speech import SpeechSet
 from genptq_core.store import Measured, load_measured
 
 from .scene import one_width as one_width_of
@@ -178,7 +179,7 @@ def manifest(path: Path) -> SpeechSet:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _manifest(path: str, version: Stamp, limit: int | None) -> SpeechSet:
-    return load_manifest(Path(path), limit)
+    return load_speech(path, limit)
 
 
 def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
@@ -189,6 +190,8 @@ def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, S
     """
     found: dict[str, SpeechSet] = {}
     for path, limit in ((str(DEMO), None), *others):
+        if path.startswith(HUB):
+            continue
         try:
             speech = _manifest(path, stamp(Path(path)), limit)
         except SpeechError:

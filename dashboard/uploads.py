@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from genptq_core.errors import SpeechError
-from genptq_core.files import atomic, cache_folder
+from genptq_core.files import atomic, cache_folder, sha256
 from genptq_core.speech import load_audio, utterance
 
 TYPES = ("wav", "flac", "ogg", "mp3")
@@ -56,6 +56,11 @@ def keep(data: bytes, name: str) -> Path:
         message = error.message.replace(str(path), "The recording")
         raise SpeechError(message, error.hint) from error
     return path
+
+
+def owner(secret: bytes) -> str:
+    """A name for whoever holds a secret, from which the secret cannot be told."""
+    return sha256(secret)[:16]
 
 
 def drop(path: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from genptq_core.bitmap import bit_map
+from genptq_core.corpora import load_speech
 from genptq_core.errors import GenPTQError, ProfileError, StoreError
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Profile, Settings, load_profile
 from genptq_core.progress import Progress, Report
-from genptq_core.speech import load_manifest, speech_set, utterance
+from genptq_core.speech import speech_set, utterance
 from genptq_core.store import save_measured
 
 from .jobs import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
@@ -104,7 +105,7 @@ def _do(queue: Queue, job: Job) -> dict[str, Any]:
 
 def _measure(wanted: Measure, report: Report) -> dict[str, Any]:
     profile = _current(wanted)
-    speech = load_manifest(Path(wanted.manifest), wanted.utterances)
+    speech = load_speech(wanted.manifest, wanted.utterances)
     report(Progress("loading the model", 0, 0))
     from genptq_core.measurement import measure
     from genptq_core.models import load_model
@@ -130,11 +131,11 @@ def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
     report(Progress("the pick", 0, 0))
     with replaced(model, weights):
         picked = transcribe_files(model, speech)[0]
-    return {"full": full, "picked": picked}
+    return {"full": full, "picked": picked, "normalizer": model.normalizer}
 
 
 def _profile(wanted: ComputeProfile, report: Report) -> dict[str, Any]:
-    speech = load_manifest(Path(wanted.manifest), wanted.utterances)
+    speech = load_speech(wanted.manifest, wanted.utterances)
     options = grid_options(wanted.bits, wanted.group_sizes) + coded_options(wanted.rates)
     report(Progress("loading the model", 0, 0))
     from genptq_core.models import load_model

@@ -149,8 +149,7 @@ def wer_difference(left: Measured, right: Measured, references: Mapping[str, str
     Raises:
         ValueError: they are of different speech, or counted differently.
     """
-    same = [(m.speech_digest, m.normalizer) for m in (left, right)]
-    if same[0] != same[1]:
+    if left.set_key != right.set_key:
         raise ValueError("two measurements on different speech cannot be compared")
     interval = None
     texts = [{audio: text for audio, _, text in m.transcripts} for m in (left, right)]

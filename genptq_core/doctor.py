@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import bitmap, delivery, manifest, store
+from . import bitmap_file, delivery, manifest, store
 from . import profile as profiles
 from .errors import BitMapError, GenPTQError, ProfileError
 from .files import cache_folder, read_json, remove, stale
@@ -145,13 +145,16 @@ def _is_map(path: Path) -> bool:
     """Whether a file was a bit map: damage may have made it unreadable."""
     try:
         with path.open("rb") as handle:
-            return bitmap.SCHEMA.encode() in handle.read(200)
+            return bitmap_file.SCHEMA.encode() in handle.read(200)
     except OSError:
         return False
 
 
 def _check_map(path: Path) -> None:
-    bitmap.parse(read_json(path, bitmap.SCHEMA, bitmap.VERSIONS, BitMapError, bitmap.REMEDY), path)
+    bitmap_file.parse(
+        read_json(path, bitmap_file.SCHEMA, bitmap_file.VERSIONS, BitMapError, bitmap_file.REMEDY),
+        path,
+    )
 
 
 def _check_model(checked: list[str], problems: list[str]) -> None:

@@ -11,14 +11,14 @@ from . import bitmap, manifest
 from .bitmap import BitMap
 from .compilation import Compiled
 from .delivery import delivered
-from .errors import ConstraintError, ExportError
+from .errors import ExportError
 from .formats import compressed_tensors, native, onnx_runtime
 from .measurement import check_model, stored_units
 from .models import SpeechModel, load_model, replaced
 from .prediction import figures_of
 from .profile import Profile
 from .progress import Report, silent
-from .targets import fault, predicted_bytes, target_of
+from .targets import check, predicted_bytes, target_of
 
 _FORMATS: dict[str, ModuleType] = {
     "native": native,
@@ -76,9 +76,7 @@ def export(
         ExportError: the folder cannot be written.
     """
     found = target_of(target)
-    problem = fault(found, profile, chosen.options)
-    if problem is not None:
-        raise ConstraintError(problem, f"Solve with --target {found.name}.")
+    check(found, profile, chosen.options)
     promised = predicted_bytes(found, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)

@@ -11,6 +11,7 @@ import streamlit as st
 from genptq_core.bitmap import BitMap
 from genptq_core.comparison import Comparison, WerDifference, compare, wer_difference
 from genptq_core.profile import Profile
+from genptq_core.sets import across_sets
 from genptq_core.store import Measured
 
 from ..compare_charts import changes_figure, transition_figure
@@ -210,22 +211,18 @@ def _differences(scene: Scene, left: str, right: str) -> list[WerDifference]:
     """Word errors of two maps on every speech set that both were measured on, the one shown
     first."""
     shown = scene.speech.digest if scene.speech is not None else ""
-    mine = {m.speech_digest: m for m in scene.records if m.map_digest == left}
-    pairs = [
-        (mine[m.speech_digest], m)
-        for m in scene.records
-        if m.map_digest == right and m.speech_digest in mine
-    ]
-    pairs = [(a, b) for a, b in pairs if a.normalizer == b.normalizer]
+    before, after = (across_sets(scene.records, digest) for digest in (left, right))
+    pairs = [(before[key], after[key]) for key in before if key in after]
     pairs.sort(key=lambda pair: pair[0].speech_digest != shown)
     return [
-        _difference(a, b, a.map_digest, b.map_digest, a.speech_digest, a.when) for a, b in pairs
+        _difference(a, b, left, right, a.speech_digest, f"{a.set_key} {a.when} {b.when}")
+        for a, b in pairs
     ]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _difference(
-    _left: Measured, _right: Measured, left: str, right: str, speech: str, when: str
+    _left: Measured, _right: Measured, left: str, right: str, speech: str, version: str
 ) -> WerDifference:
     known = work.speech_at_hand().get(speech)
     said = {u.digest: u.text for u in known.utterances} if known is not None else {}

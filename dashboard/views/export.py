@@ -11,7 +11,7 @@ import streamlit as st
 
 from genptq_core.bitmap import to_csv, to_json
 from genptq_core.files import cache_folder
-from genptq_core.targets import TARGETS, fault, predicted_bytes
+from genptq_core.targets import TARGETS, fault, predicted_bytes, usable
 
 from .. import jobs
 from ..findings import report_of
@@ -22,6 +22,7 @@ from ..state import SHORT, link
 from ..tasks import ExportMap
 from ..wording import markdown, megabytes
 from . import work
+from .knobs import switch_target
 
 _ZIP_LIMIT = 400_000_000
 """Bytes past which an export is not zipped for the browser: it stays in its folder."""
@@ -31,6 +32,9 @@ _RUNS = {
     "transcribe --model FOLDER. Any processor that torch runs on.",
     "integer": "The same program and processors, from integers in groups as other runtimes hold "
     "them.",
+    "compressed-tensors": "Loaded by transformers with the compressed-tensors package; any "
+    "processor that torch runs on.",
+    "onnx": "Loaded by ONNX Runtime, on a CPU.",
 }
 
 
@@ -95,6 +99,7 @@ def _targets(scene: Scene, pick: Pick) -> None:
     """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
     st.markdown("**As a model that a runtime loads**")
     live, made = _jobs(pick)
+    offered = usable(scene.profile.menu)
     for name, target in TARGETS.items():
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
@@ -102,17 +107,24 @@ def _targets(scene: Scene, pick: Pick) -> None:
             wrong = fault(target, scene.profile, pick.map.options)
             if wrong:
                 st.markdown(
-                    f"**{markdown(target.title)}**\n\n:gray[{markdown(wrong)} Choose it "
-                    "as the format at the knobs, and the map is solved for it.]",
+                    f"**{markdown(target.title)}**\n\n:gray[{_runs(name)} This map cannot be "
+                    f"written for it: {markdown(wrong)}]",
                     width="stretch",
                 )
+                if name in offered:
+                    st.button(
+                        "Solve for it",
+                        key=f"solve-{name}",
+                        on_click=switch_target,
+                        args=(scene.profile, name),
+                        help="Choose it as the format: the map is solved anew from what it holds.",
+                    )
                 st.button("Export", key=f"export-{name}", disabled=True)
                 continue
             size = predicted_bytes(target, scene.profile, pick.map.options)
-            runs = _RUNS.get(name, "")
-            about = f":gray[{markdown(runs)}]" if runs else ""
             st.markdown(
-                f"**{markdown(target.title)}**: {size / 1e6:.2f} MB\n\n{about}", width="stretch"
+                f"**{markdown(target.title)}**: {size / 1e6:.2f} MB\n\n:gray[{_runs(name)}]",
+                width="stretch",
             )
             if name in live:
                 st.caption("being written\u2026")
@@ -122,7 +134,17 @@ def _targets(scene: Scene, pick: Pick) -> None:
                 pressed = st.button("Export", key=f"export-{name}")
                 if pressed:
                     _queue(scene, pick, name)
+    if not any(target.grain == "model" for target in TARGETS.values()):
+        st.caption(
+            "whisper.cpp and CTranslate2 (faster-whisper) store all layers at one width, so no "
+            "mixed map can be written for them."
+        )
     work.history(ExportMap)
+
+
+def _runs(name: str) -> str:
+    """What loads a target's files, as Markdown."""
+    return markdown(_RUNS.get(name, f"See python -m genptq_core export --target {name}."))
 
 
 def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:

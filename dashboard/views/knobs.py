@@ -81,6 +81,12 @@ def _other_target(profile: Profile) -> None:
     unpick()
 
 
+def switch_target(profile: Profile, name: str) -> None:
+    """Choose a format, as the list of formats does."""
+    st.session_state["target"] = name
+    _other_target(profile)
+
+
 def target(profile: Profile) -> str:
     """The list of formats, where the profile has options for several; returns the one chosen."""
     names = usable(profile.menu) or [NATIVE]

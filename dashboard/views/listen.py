@@ -71,7 +71,7 @@ def draw(scene: Scene) -> None:
     name = "Your pick" if mine is not None else markdown(measured_name(shown))
     by_digest = {u.digest: u for u in speech.utterances}
     for item in found[(page - 1) * _SHOWN : page * _SHOWN]:
-        _utterance(item, by_digest[item.audio], name)
+        _utterance(item, by_digest[item.audio], name, shown.normalizer)
 
 
 def _speech(scene: Scene) -> SpeechSet | None:
@@ -131,7 +131,7 @@ def _summary(found: list[Heard], which: str) -> None:
     st.caption(f"Marks: {voice.LEGEND}; case and punctuation do not count.")
 
 
-def _utterance(item: Heard, utterance: Utterance, name: str) -> None:
+def _utterance(item: Heard, utterance: Utterance, name: str, normalizer: str) -> None:
     with st.container(border=True):
         left, right = st.columns([1, 3], vertical_alignment="center")
         with left:
@@ -140,9 +140,9 @@ def _utterance(item: Heard, utterance: Utterance, name: str) -> None:
             st.markdown(
                 f":gray[Said]\u2003{markdown(item.reference)}\n\n"
                 f":gray[Full precision, {voice.errors(item.full_errors)}]\u2003"
-                f"{marked(align(item.reference, item.full))}\n\n"
+                f"{marked(align(item.reference, item.full, normalizer))}\n\n"
                 f":gray[{name}, {voice.errors(item.picked_errors)}]\u2003"
-                f"{marked(align(item.reference, item.picked))}"
+                f"{marked(align(item.reference, item.picked, normalizer))}"
             )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.bitmap import BitMap, bit_map
+from genptq_core.corpora import HUB
 from genptq_core.errors import GenPTQError
 from genptq_core.teaching import Lesson, most_teaching
 
@@ -21,16 +22,19 @@ _LITTLE = 0.05
 """Share of the uncertainty under which one more measurement is not worth its minutes."""
 
 
-def speech_path(manifest: str) -> Path:
-    """A manifest's path, relative to the repository's root.
+def speech_source(text: str) -> str:
+    """A speech set as typed, its path made absolute from the repository's root.
 
     Raises:
-        SpeechError: it is missing or malformed: better told now than minutes later.
+        SpeechError: it is missing, or a manifest is malformed: better told now than later.
         ValueError: it is no path.
     """
-    path = (loaders.ROOT / Path(manifest).expanduser()).resolve()
-    loaders.manifest(path)
-    return path
+    if text.startswith(HUB):
+        return text
+    path = (loaders.ROOT / Path(text).expanduser()).resolve()
+    if path.suffix == ".jsonl" or not path.exists():
+        loaders.manifest(path)
+    return str(path)
 
 
 def queue_measurement(
@@ -38,7 +42,7 @@ def queue_measurement(
 ) -> None:
     """Queue a map for measuring, and redraw."""
     try:
-        path = speech_path(manifest)
+        source = speech_source(manifest.strip())
     except GenPTQError as error:
         st.error(str(error))
     except (OSError, ValueError, RuntimeError) as error:
@@ -50,7 +54,7 @@ def queue_measurement(
                 profile_digest=scene.profile.digest,
                 map_digest=chosen.digest,
                 options=chosen.options,
-                manifest=str(path),
+                manifest=source,
                 utterances=utterances,
                 label=label.strip()[:60],
             )
@@ -71,10 +75,11 @@ def draw(scene: Scene) -> None:
         )
         with st.form("measure", border=False):
             manifest = st.text_input(
-                "Speech manifest",
+                "Speech: a manifest or folder",
                 str(loaders.DEMO.relative_to(loaders.ROOT)),
                 key="manifest",
-                help='JSON lines: {"audio": "clips/a.flac", "text": "what was said"}.',
+                help='JSON lines {"audio": "clips/a.flac", "text": "what was said"}, CSV, a folder '
+                "in LibriSpeech's layout, or hf: and a data set.",
             )
             left, right = st.columns(2)
             limit = left.number_input(

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from genptq_core.arguments import rates, sizes, widths
+from genptq_core.corpora import HUB
 from genptq_core.errors import GenPTQError
 from genptq_core.options import RATES
 
@@ -20,7 +21,7 @@ from ..scene import Scene
 from ..tasks import ComputeProfile
 from ..wording import markdown, seconds
 from . import work
-from .measure import speech_path
+from .measure import speech_source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -50,7 +51,7 @@ def form() -> None:
         help="whisper-tiny.en is bundled; else a folder written by save_pretrained, or a hub name.",
     )
     manifest = right.text_input(
-        "Calibration speech, a manifest",
+        "Calibration speech: a manifest or folder",
         str(loaders.DEMO.relative_to(loaders.ROOT)),
         key="profile_speech",
         help='JSON lines: {"audio": "clips/a.flac"}.',
@@ -95,7 +96,7 @@ def form() -> None:
     )
     if pressed and wanted is not None:
         try:
-            speech_path(manifest)
+            speech_source(manifest.strip())
         except GenPTQError as error:
             st.error(markdown(str(error)))
         except (OSError, ValueError, RuntimeError) as error:
@@ -132,10 +133,12 @@ def _request(
     Raises:
         ArgumentTypeError: a list cannot be read.
     """
-    path = (loaders.ROOT / Path(manifest).expanduser()).resolve()
+    source = manifest.strip()
+    if not source.startswith(HUB):
+        source = str((loaders.ROOT / Path(source).expanduser()).resolve())
     wanted = ComputeProfile(
         model=model.strip(),
-        manifest=str(path),
+        manifest=source,
         utterances=limit,
         out=str(loaders.folder() / (name or "NAME")),
         bits=widths(bits),

@@ -9,8 +9,7 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.errors import GenPTQError
-from genptq_core.files import sha256
-from genptq_core.wer import align, count_errors
+from genptq_core.wer import WHISPER_ENGLISH, align, count_errors
 
 from .. import jobs, uploads
 from ..scene import Scene
@@ -63,7 +62,7 @@ def _owner() -> str:
         plain = bytes(b ^ key[i % len(key)] for i, b in enumerate(bytes.fromhex(token)))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         plain = st.session_state.setdefault("voice_owner", secrets.token_bytes(16))
-    return sha256(plain)[:16]
+    return uploads.owner(plain)
 
 
 def _recorder(scene: Scene, owner: str) -> None:
@@ -113,18 +112,22 @@ def _result(job: jobs.Job) -> None:
     if not isinstance(wanted, Transcribe):
         return
     full, picked = str(job.result.get("full", "")), str(job.result.get("picked", ""))
+    how = str(job.result.get("normalizer", WHISPER_ENGLISH))
     chosen = f"map `{wanted.map_digest[:SHORT]}` ({widths(wanted.options)})"
     with st.container(border=True, key=f"voice-result-{job.id}"):
         if wanted.said:
-            counts = [int(count_errors([wanted.said], [text]).errors[0]) for text in (full, picked)]
+            counts = [
+                int(count_errors([wanted.said], [text], how).errors[0]) for text in (full, picked)
+            ]
             text = (
                 f":gray[Said]\u2003{markdown(wanted.said)}\n\n"
                 f":gray[Full precision, {errors(counts[0])}]\u2003"
-                f"{marked(align(wanted.said, full))}\n\n"
-                f":gray[{chosen}, {errors(counts[1])}]\u2003{marked(align(wanted.said, picked))}"
+                f"{marked(align(wanted.said, full, how))}\n\n"
+                f":gray[{chosen}, {errors(counts[1])}]\u2003"
+                f"{marked(align(wanted.said, picked, how))}"
             )
         else:
-            same = align(full, picked)
+            same = align(full, picked, how)
             differ = sum(span.kind != "equal" for span in same)
             text = (
                 f":gray[Full precision]\u2003{markdown(full) or '(nothing)'}\n\n"

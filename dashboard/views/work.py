@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from genptq_core.corpora import HUB
 from genptq_core.errors import GenPTQError
 from genptq_core.speech import SpeechSet
 
@@ -179,8 +180,10 @@ def title(job: jobs.Job) -> str:
     return f"{name} ({widths(wanted.options)}) on {_speech(wanted.manifest)}{first}"
 
 
-def _speech(manifest: str) -> str:
-    path = Path(manifest)
+def _speech(source: str) -> str:
+    if source.startswith(HUB):
+        return markdown(source)
+    path = Path(source)
     return markdown(f"{path.parent.name}/{path.stem}")
 
 

@@ -142,6 +142,17 @@ def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | 
     return None
 
 
+def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
+    """Make sure that a target can hold a map.
+
+    Raises:
+        ConstraintError: it cannot; the first unit that does not fit is named.
+    """
+    problem = fault(target, profile, options)
+    if problem is not None:
+        raise ConstraintError(problem, f"Solve with --target {target.name}.")
+
+
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
     """Bytes of all stored parameters of a map in a target."""
     units = zip(profile.units, options, strict=True)

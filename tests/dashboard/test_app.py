@@ -266,3 +266,17 @@ def test_the_page_never_imports_torch(profiles: Path, records: list[Measured]) -
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.split()[-3:] == ["metrics", "6", "False"]
+
+
+def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: Profile) -> None:
+    page = _page(tab="Export")
+    assert _errors(page) == []
+    assert page.button(key="export-integer").disabled
+    assert not page.button(key="export-native").disabled
+    assert any("This map cannot be written for it" in m.value for m in page.markdown)
+    native = _map(page)
+    page.button(key="solve-integer").click().run()
+    assert _errors(page) == []
+    assert page.selectbox(key="target").value == "integer"
+    assert _map(page) != native
+    assert not page.button(key="export-integer").disabled
