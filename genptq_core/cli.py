@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result, text = options.run(options)
     except errors.GenPTQError as error:
         _clear_progress()
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: {_printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         _clear_progress()
@@ -56,10 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     _clear_progress()
     try:
-        print(json.dumps(result, allow_nan=False) if options.json else text, flush=True)
+        print(json.dumps(result, allow_nan=False) if options.json else _printable(text), flush=True)
     except BrokenPipeError:
         sys.stderr.close()
     return 0
+
+
+def _printable(text: str) -> str:
+    """Text for a terminal, whatever its encoding: names from files may hold control characters."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .errors import SpeechError
-from .files import atomic, cache_folder, sha256
+from .files import atomic, cache_folder, sha256, sha256_file
 from .speech import SpeechSet, Utterance, from_record, load_manifest, speech_set, utterance
 
 HUB = "hf:"
@@ -187,7 +187,7 @@ def _stored(audio: Any, where: str) -> Path:
     if data:
         suffix = Path(name or "").suffix.lower() or ".audio"
         path = cache_folder() / "speech" / f"{sha256(data)}{suffix}"
-        if not path.is_file():
+        if not path.is_file() or sha256_file(path) != path.stem:
             with atomic(path) as temporary:
                 temporary.write_bytes(data)
         return path

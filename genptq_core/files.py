@@ -64,6 +64,33 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone, waiting for another; a killed one holds nothing.
+
+    Where the system or the file system has no locks, nothing is waited for.
+
+    Raises:
+        GenPTQError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise GenPTQError(
+            f"Cannot write {folder}: {error.strerror}.",
+            "Choose a folder that you may write to; $GENPTQ_CACHE names that of the cache.",
+        ) from error
+    try:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def stale(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
     """Temporary files and folders that killed runs left in a folder, or also below it.
 
@@ -180,7 +207,9 @@ def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
     content = dict(document)
     seal = content.pop(_SEAL, None)
     if seal is not None and seal != sha256_json(content):
-        raise ValueError(f'its content does not match its "{_SEAL}", which edits must delete')
+        raise ValueError(
+            f'its content does not match its digest, "{_SEAL}" (who edits a file deletes that)'
+        )
     return content
 
 

@@ -86,10 +86,12 @@ def verify(folder: Path) -> Manifest:
     found = read(folder)
     for name, digest in found.files.items():
         path = Path(folder) / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ExportError(f"{Path(folder) / NAME} names {name!r}, a file elsewhere.", _REMEDY)
         try:
             actual = sha256_file(path)
-        except OSError as error:
-            raise ExportError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
+        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            raise ExportError(f"{path} cannot be read ({error}).", _REMEDY) from error
         if actual != digest:
             raise ExportError(f"{path} is damaged or altered.", _REMEDY)
     return found

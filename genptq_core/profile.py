@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from .errors import ProfileError
-from .files import atomic, read_json, sha256, sha256_file, sha256_json, write_json
+from .files import atomic, read_json, sha256_file, sha256_json, write_json
 from .options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
 from .targets.native import kept_bytes, unit_bytes
 from .units import Unit
@@ -204,7 +204,7 @@ def load_profile(folder: Path) -> Profile:
             if name.startswith("sketch/"):
                 _, inputs, part = name.split("/")
                 sketches.setdefault(inputs, {})[part] = array
-        return Profile(
+        found = Profile(
             source=Source(**content["source"]),
             settings=Settings(**settings),
             units=tuple(Unit(**unit) for unit in content["units"]),
@@ -220,17 +220,52 @@ def load_profile(folder: Path) -> Profile:
             seconds=float(document["seconds"]),
             digest=str(document["digest"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check(found)
+        return found
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ProfileError(f"{path} lacks or misnames a field ({error}).", _REMEDY) from error
+
+
+def _check(found: Profile) -> None:
+    """Make sure that a profile's parts fit each other, whoever wrote it.
+
+    Raises:
+        ValueError: they do not; the first fault is named.
+    """
+    source, settings = found.source, found.settings
+    counts = [source.parameters, source.derived, source.utterances, source.tokens, settings.draws]
+    counts += [n for u in found.units for n in (u.start, u.stop, u.columns, u.block)]
+    if not all(type(n) is int and 0 <= n < 2**40 for n in counts):
+        raise ValueError("a count is no whole number, or out of range")
+    texts = [source.model, source.family, source.model_digest, source.calibration]
+    texts += [t for u in found.units for t in (u.name, u.parameter, u.part, u.kind, u.inputs)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name is no text")
+    if len({unit.name for unit in found.units}) < len(found.units):
+        raise ValueError("two units have one name")
+    if not all(u.rows > 0 and u.columns > 0 and u.weights < 2**40 for u in found.units):
+        raise ValueError("a unit has no weights")
+    units = len(found.units)
+    shape = (source.utterances, settings.draws, units, len(settings.options))
+    if found.projections.shape != shape or found.projections.dtype != np.float32:
+        raise ValueError(f"projections are {found.projections.shape}, not {shape}")
+    if found.lengths.shape != shape[:1] or found.lengths.dtype != np.int64:
+        raise ValueError(f"lengths are {found.lengths.shape}, not {shape[:1]}")
+    if not (found.lengths >= 0).all():
+        raise ValueError("an utterance has less than no tokens")
+    if not all(len(a.options) == units and np.isfinite(a.loss) for a in found.anchors):
+        raise ValueError("an anchor does not fit the units")
+    if not 0 <= found.seconds < np.inf:
+        raise ValueError("the time is no number")
 
 
 def _load_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
     try:
+        if sha256_file(path) != digest:  # before it fills the memory
+            raise ProfileError(f"{path} is truncated or damaged.", _REMEDY)
         data = path.read_bytes()
     except OSError as error:
         raise ProfileError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
-    if sha256(data) != digest:
-        raise ProfileError(f"{path} is truncated or damaged.", _REMEDY)
     try:
         return load(data)
     except SafetensorError as error:

@@ -32,7 +32,7 @@ from . import profile as profiles
 from .anchors import measure_anchors
 from .entries import read_entry, write_entry
 from .errors import ModelError
-from .files import cache_folder, sha256_json
+from .files import cache_folder, locked, sha256_json
 from .instruments import GradientsOf
 from .models import SpeechModel, Transcript, parameter_count
 from .observation import Observed, observe
@@ -100,8 +100,15 @@ def compute(
         [VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
     )
+    folder = cache_folder() / "work" / key[:32]
+    # A second process on the same profile waits, and then finds everything done.
+    with locked(folder):
+        return _compute(Work(folder, model, speech, listening, settings, report), out)
+
+
+def _compute(work: Work, out: Path) -> Outcome:
     started = time.perf_counter()
-    work = Work(cache_folder() / "work" / key[:32], model, speech, listening, settings, report)
+    model, speech, listening, settings = work.model, work.speech, work.listening, work.settings
     observed = observe(work)
     importance = _importance(work, observed)
     errors = _Errors(work, observed, importance)

@@ -20,6 +20,9 @@ RATE = 16_000
 LONGEST = 30.0
 """Longest utterance accepted, seconds: Whisper hears no more at once."""
 
+LARGEST = 50_000_000
+"""Most samples accepted, all channels together: a small file may unpack to gigabytes."""
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -160,19 +163,32 @@ def load_audio(recording: Utterance) -> np.ndarray:
                     f"{name} lasts {seconds:.1f} s, and {LONGEST:.0f} s is the longest accepted.",
                     "Cut it into shorter utterances.",
                 )
+            if source.frames * source.channels > LARGEST:
+                raise SpeechError(
+                    f"{name} has {source.channels} channels at {source.samplerate} Hz, more "
+                    "samples than are accepted.",
+                    "Convert it to one channel at 16 kHz.",
+                )
             samples = source.read(dtype="float32", always_2d=True)
             rate = source.samplerate
-    except (OSError, RuntimeError) as error:  # soundfile's errors derive from RuntimeError
+    # soundfile's errors derive from RuntimeError; it takes a few names for headerless formats.
+    except (OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise SpeechError(
             f"{name} cannot be decoded as audio ({error}).", "Use WAV, FLAC, OGG or MP3."
         ) from error
     mono = samples.mean(axis=1)
+    if mono.size and not math.isfinite(float(np.abs(mono).max())):
+        raise SpeechError(f"{name} holds NaN or infinite samples.", "Record or convert it again.")
+    if rate != RATE and mono.size:
+        try:
+            mono = soxr.resample(mono, rate, RATE)
+        except (RuntimeError, ValueError) as error:
+            raise SpeechError(
+                f"{name} has a rate of {rate} Hz, which cannot be resampled ({error}).",
+                "Convert it to 16 kHz.",
+            ) from error
     if mono.size == 0:
         raise SpeechError(f"{name} holds no samples.", "Remove it from the manifest.")
-    if not math.isfinite(float(np.abs(mono).max())):
-        raise SpeechError(f"{name} holds NaN or infinite samples.", "Record or convert it again.")
-    if rate != RATE:
-        mono = soxr.resample(mono, rate, RATE)
     return np.asarray(mono, dtype=np.float32)
 
 
@@ -184,5 +200,5 @@ def duration(recording: Utterance) -> float:
     """
     try:
         return float(soundfile.info(recording.audio).duration)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise SpeechError(f"{recording.audio} cannot be decoded as audio ({error}).") from error

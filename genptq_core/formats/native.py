@@ -100,6 +100,8 @@ def read(path: Path) -> dict[str, Tensor]:
             whole[start:stop] = weight.view(stop - start, *shape[1:])
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error}).", _REMEDY) from error
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ExportError(f"{path} is not a native export ({error}).", _REMEDY) from error
+    except (ArithmeticError, MemoryError, RuntimeError) as error:
         raise ExportError(f"{path} is not a native export ({error}).", _REMEDY) from error
     return found
