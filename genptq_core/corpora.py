@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .errors import SpeechError
-from .files import atomic, cache_folder, sha256, sha256_file
+from .files import atomic, cache_folder, read_text, sha256, sha256_file
 from .speech import SpeechSet, Utterance, from_record, load_manifest, speech_set, utterance
 
 HUB = "hf:"
@@ -66,7 +66,7 @@ def _gather(name: str, utterances: Iterator[Utterance], limit: int | None) -> Sp
 
 def _csv(path: Path) -> Iterator[Utterance]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise SpeechError(f"The manifest {path} does not exist.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -95,7 +95,7 @@ def _folder(path: Path, limit: int | None) -> SpeechSet:
 def _librispeech(path: Path) -> Iterator[Utterance]:
     """Lines `SPEAKER-CHAPTER-NUMBER WORDS`, with audio of that name beside the file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SpeechError(f"{path} cannot be read ({error}).") from error
     for number, line in enumerate(lines, start=1):

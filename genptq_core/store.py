@@ -20,7 +20,7 @@ from typing import Any
 
 from .database import enter_wal
 from .errors import StoreError
-from .files import cache_folder, read_json, sealed, unsealed, write_json
+from .files import cache_folder, read_json, require_file, sealed, unsealed, write_json
 from .options import Option
 
 SCHEMA = "genptq-measured"
@@ -245,6 +245,8 @@ def _parse(texts: list[str], path: Path, remedy: str) -> list[Measured]:
 def _connection(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            require_file(path)
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:

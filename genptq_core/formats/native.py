@@ -27,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import ExportError
+from ..files import require_file
 from ..models import SpeechModel, assembled
 from ..options import Option
 from ..quantizers import Stored, restored
@@ -86,6 +87,7 @@ def read(path: Path) -> dict[str, Tensor]:
         ExportError: the file is missing or damaged.
     """
     try:
+        require_file(path)
         with safe_open(path, framework="pt") as handle:
             layout = json.loads(handle.metadata()["layout"])
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
