@@ -18,7 +18,14 @@ from genptq_core.errors import ProfileError, SpeechError
 from genptq_core.files import cache_folder
 from genptq_core.front import Front, WerCurve, predicted_front, wer_curve
 from genptq_core.prediction import with_predictions
-from genptq_core.profile import JSON_NAME, TENSORS_NAME, Profile, bundled_folder, load_profile
+from genptq_core.profile import (
+    EMBEDDED,
+    JSON_NAME,
+    TENSORS_NAME,
+    Profile,
+    bundled_folder,
+    load_profile,
+)
 from genptq_core.speech import SpeechSet
 from genptq_core.store import Measured, load_measured
 
@@ -29,6 +36,7 @@ from .traces import OneWidth
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+SPELLED = ROOT / "data" / "speech" / "spelled" / "manifest.jsonl"
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -52,9 +60,9 @@ def folder() -> Path:
 
 
 def models() -> dict[str, Path]:
-    """Folders of profiles, by name."""
+    """Folders of profiles, by name; the embedded model's first."""
     try:
-        entries = sorted(folder().iterdir())
+        entries = sorted(folder().iterdir(), key=lambda e: (e.name != EMBEDDED, e.name))
     except OSError:
         return {}
     return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
@@ -182,6 +190,11 @@ def _manifest(path: str, version: Stamp, limit: int | None) -> SpeechSet:
     return load_speech(path, limit)
 
 
+def demo(of: Profile) -> Path:
+    """The manifest that ships for models of a profile's family."""
+    return DEMO if of.source.family == "whisper" else SPELLED
+
+
 def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
     """Speech whose recordings and texts are here, by digest: the demo first.
 
@@ -189,7 +202,7 @@ def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, S
         others: manifests, and how many of their utterances; those that cannot be read are left out.
     """
     found: dict[str, SpeechSet] = {}
-    for path, limit in ((str(DEMO), None), *others):
+    for path, limit in ((str(DEMO), None), (str(SPELLED), None), *others):
         if path.startswith(HUB):
             continue
         try:

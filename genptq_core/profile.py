@@ -26,6 +26,9 @@ SCHEMA = "genptq-profile"
 VERSION = 2
 JSON_NAME = "profile.json"
 TENSORS_NAME = "tensors.safetensors"
+EMBEDDED = "whisper-tiny.en"
+"""The profile that is meant where none is named."""
+
 _REMEDY = "Compute the profile again with: python -m genptq_core profile."
 
 
@@ -277,7 +280,7 @@ def bundled_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "data" / "profiles"
 
 
-def bundled_profile(name: str = "whisper-tiny.en") -> Profile:
+def bundled_profile(name: str = EMBEDDED) -> Profile:
     """A profile that ships, by name.
 
     Raises:

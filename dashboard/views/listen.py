@@ -173,4 +173,4 @@ def _plain(speech: SpeechSet) -> None:
 def _button(scene: Scene) -> None:
     pressed = st.button("Transcribe the demo with this pick", type="primary", key="transcribe")
     if pressed and scene.pick is not None:
-        queue_measurement(scene, scene.pick.map, str(loaders.DEMO), None, "")
+        queue_measurement(scene, scene.pick.map, str(loaders.demo(scene.profile)), None, "")

@@ -76,8 +76,9 @@ def draw(scene: Scene) -> None:
         with st.form("measure", border=False):
             manifest = st.text_input(
                 "Speech: a manifest or folder",
-                str(loaders.DEMO.relative_to(loaders.ROOT)),
-                key="manifest",
+                str(loaders.demo(scene.profile).relative_to(loaders.ROOT)),
+                # Each family has a demo of its own.
+                key=f"manifest_{scene.profile.source.family}",
                 help='JSON lines {"audio": "clips/a.flac", "text": "what was said"}, CSV, a folder '
                 "in LibriSpeech's layout, or hf: and a data set.",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -220,7 +221,9 @@ def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_pat
     healthy = run(capsys, "doctor")
     assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
     shutil.copytree(PROFILE, tmp_path / "p")
-    (tmp_path / "p" / ".left.tmp").write_text("")
+    left = tmp_path / "p" / ".profile.json.x1.tmp"
+    left.write_text("")
+    os.utime(left, (0, 0))  # long ago: no living process is at it
     tensors = tmp_path / "p" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1])
     problems = run(capsys, "doctor", str(tmp_path))["problems"]

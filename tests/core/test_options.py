@@ -144,8 +144,8 @@ def test_targets_part_a_menu() -> None:
     columns = {name: held(MENU, name) for name in TARGETS}
     assert [MENU[i].key for i in columns["native"]] == ["2.25", "3", "16"]
     assert {MENU[i].form for i in columns["integer"]} == {"grid", "half"}
-    assert usable(MENU) == ["native", "integer"]
-    assert usable(MENU[:9]) == ["native"]  # both hold the same, so there is nothing to choose
+    assert usable(MENU) == ["native", "integer", "compressed-tensors", "onnx"]
+    assert usable(MENU[:9]) == ["native", "compressed-tensors", "onnx"]  # integer is native there
     assert held(MENU[:9], "integer") == held(MENU[:9], "native") == list(range(9))
     assert usable((UNQUANTIZED,)) == []
     assert held(MENU) == columns["native"]

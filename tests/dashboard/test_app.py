@@ -234,7 +234,7 @@ def test_a_missing_manifest_is_a_sentence(
     profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = _page(tab="Measure")
-    page.text_input(key="manifest").set_value("/nowhere/at/all.jsonl")
+    page.text_input(key="manifest_whisper").set_value("/nowhere/at/all.jsonl")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert any("does not exist" in error for error in _errors(page))
     assert jobs.Queue().jobs() == []
