@@ -29,10 +29,10 @@ from genptq_core import (
     Measured,
     Profile,
     bit_map,
-    load_manifest,
     load_measured,
     load_model,
     load_profile,
+    load_speech,
     measure,
     problem,
     save_measured,
@@ -42,7 +42,7 @@ from genptq_core import (
 )
 from genptq_core.store import ship
 
-DEMO = "demo/manifest"
+DEMOS = ("demo/manifest", "spelled/manifest")
 
 
 def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, BitMap]]:
@@ -77,14 +77,15 @@ def words(text: str) -> list[str]:
 
 def shipped(record: Measured) -> Measured:
     """A record as it ships: transcripts only of speech that ships too."""
-    return record if record.speech == DEMO else dataclasses.replace(record, transcripts=())
+    return record if record.speech in DEMOS else dataclasses.replace(record, transcripts=())
 
 
 def main() -> None:
     """Measure, store, and optionally ship."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
-    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--speech", required=True)
+    parser.add_argument("--normalizer", default="")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--uniform", type=words, default=[])
     parser.add_argument("--average", type=numbers, default=[])
@@ -95,15 +96,18 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true")
     options = parser.parse_args()
     profile = load_profile(options.profile)
-    speech = load_manifest(options.speech, options.limit)
+    speech = load_speech(options.speech, options.limit)
     model = load_model(profile.source.model)
-    done = {(m.map_digest, m.speech_digest) for m in load_measured(options.profile, profile.digest)}
+    normalizer = options.normalizer or model.normalizer
+    key = f"{speech.digest}/{normalizer}"
+    known = load_measured(options.profile, profile.digest)
+    done = {m.map_digest for m in known if m.set_key == key}
     for label, chosen in wanted(profile, options):
-        if (chosen.digest, speech.digest) in done:
+        if chosen.digest in done:
             continue
-        record = measure(model, profile, chosen, speech, label)
+        record = measure(model, profile, chosen, speech, label, normalizer=normalizer)
         save_measured(options.profile, profile.digest, record)
-        done.add((chosen.digest, speech.digest))
+        done.add(chosen.digest)
         print(
             f"{label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "
             f"(predicted {record.predicted_loss:.4f})  WER {100 * record.wer:.2f} % "

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bitmap, errors
+from . import bitmap, errors, foreign, recipes
 from .allocation import Allocation, Problem, problem, solve, solve_average_bits
 from .arguments import add_constraints, constraints, rates, sizes, widths
 from .corpora import load_speech
@@ -138,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("export", _export, "Write a bit map as a model that a target loads.")
     _add_profile(sub)
     sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
-    sub.add_argument("--target", default=NATIVE, help=_TARGETS)
+    sub.add_argument(
+        "--target", default=NATIVE, help=f"{_TARGETS}; or, untested, {', '.join(recipes.RECIPES)}"
+    )
     sub.add_argument("--out", required=True, type=Path, help="folder for the model")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
     _add_compile(sub)
@@ -339,7 +341,7 @@ def _front(options: argparse.Namespace) -> Answer:
 
 def _measure(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    chosen = bitmap.read(options.bitmap, profile)
+    chosen = foreign.read(options.bitmap, profile).map
     speech = load_speech(options.speech, options.limit)
 
     from .measurement import measure
@@ -408,9 +410,23 @@ def _measured(options: argparse.Namespace) -> Answer:
     return {"measured": [_public(profile, m) for m in records]}, "\n".join(lines)
 
 
+def _recipe(options: argparse.Namespace, profile: Profile, chosen: bitmap.BitMap) -> Answer:
+    files = recipes.export_recipe(profile, chosen, options.target, options.out)
+    result = {
+        "out": str(options.out),
+        "target": options.target,
+        "files": list(files),
+        "status": recipes.UNTESTED,
+        "digest": chosen.digest,
+    }
+    return result, f"{options.out}: a recipe for {options.target}, {recipes.UNTESTED}; no weights."
+
+
 def _export(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    chosen = bitmap.read(options.bitmap, profile)
+    chosen = foreign.read(options.bitmap, profile).map
+    if options.target in recipes.RECIPES:
+        return _recipe(options, profile, chosen)
 
     from .export import export
     from .models import load_model

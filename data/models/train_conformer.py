@@ -2,10 +2,10 @@
 
     python data/models/train_conformer.py --train MANIFEST --dev MANIFEST --out FOLDER
 
-One core, a quarter of an hour. Every recording is heard at three speeds (Ko et al., "Audio
-augmentation for speech recognition", 2015), with bands and stretches masked (Park et al.,
-"SpecAugment", 2019). The last weights are kept, rounded to float16: no step is picked by its
-error on the development set, which is only reported.
+One core, half an hour; `--start FOLDER` goes on from earlier weights. Every recording is heard at
+three speeds (Ko et al., "Audio augmentation for speech recognition", 2015), with bands and
+stretches masked (Park et al., "SpecAugment", 2019). The last weights are kept, rounded to float16:
+no step is picked by its error on the development set, which is only reported.
 """
 
 from __future__ import annotations
@@ -175,7 +175,6 @@ def word_error_rate(
     model.eval()
     with torch.no_grad():
         paths = [model(e.features[None]).logits[0].argmax(dim=-1).tolist() for e in dev]
-    model.train()
     heard = [tokenizer.decode(path, skip_special_tokens=True) for path in paths]
     return float(jiwer.wer(texts, heard))
 
@@ -190,6 +189,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--check", type=int, default=5, help="epochs between checks and saves")
     options = parser.parse_args()
 
@@ -202,7 +202,9 @@ def main() -> None:
     by_speed = [examples(train, extractor, tokenizer, speed) for speed in SPEEDS]
     pool = [list(versions) for versions in zip(*by_speed, strict=True)]
     dev, texts = examples(held, extractor, tokenizer), [u.text for u in held.utterances]
-    model = architecture().train()
+    model = architecture()
+    if options.start:
+        model.load_state_dict(ParakeetForCTC.from_pretrained(options.start).state_dict())
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     steps = options.epochs * -(-len(pool) // options.batch)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -217,6 +219,10 @@ def main() -> None:
     )
     for epoch in range(1, options.epochs + 1):
         losses = []
+        model.train()
+        if options.start:  # the statistics are folded away, so norms stay the scales they became
+            for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
+                norm.eval()
         for batch in batches(pool, options.batch, rng):
             loss = loss_of(model, collate(batch, rng))
             optimizer.zero_grad()

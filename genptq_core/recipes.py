@@ -1,0 +1,196 @@
+"""Recipes: a bit map as the configuration of a quantizer that rounds the original itself.
+
+None of these runtimes was tried here, so every recipe says that it is untested. What a runtime
+cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import bitmap, manifest
+from .bitmap import BitMap
+from .delivery import delivered
+from .errors import ConstraintError
+from .files import write_json
+from .options import Option
+from .profile import Profile
+from .targets.compressed_tensors import LINEAR
+
+SCHEMA = "genptq-recipe"
+VERSION = 1
+NAME = "recipe.json"
+UNTESTED = "untested"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one runtime is told widths by layer.
+
+    Attributes:
+        title: how people know it.
+        widths: bits that it has.
+        use: what to do with the configuration.
+        configuration: from options by module name (16 bit where it stays) to what it reads.
+    """
+
+    title: str
+    widths: tuple[int, ...]
+    use: str
+    configuration: Callable[[Mapping[str, Option]], dict[str, Any]]
+
+
+def _autoround(options: Mapping[str, Option]) -> dict[str, Any]:
+    grids = {"sym": False, "data_type": "int"}
+    return {
+        name: {"bits": 16, "data_type": "fp"}
+        if option.form == "half"
+        else {"bits": option.bits, "group_size": option.group_size, **grids}
+        for name, option in options.items()
+    }
+
+
+def _gptqmodel(options: Mapping[str, Option]) -> dict[str, Any]:
+    dynamic: dict[str, Any] = {}
+    for name, option in options.items():
+        pattern = f"^{name.replace('.', '[.]')}$"
+        if option.form == "half":
+            dynamic[f"-:{pattern}"] = {}
+        else:
+            ways = {"bits": option.bits, "group_size": option.group_size, "sym": False}
+            dynamic[f"+:{pattern}"] = ways
+    return {"bits": 4, "group_size": 64, "sym": False, "dynamic": dynamic}
+
+
+def _mlx(options: Mapping[str, Option]) -> dict[str, Any]:
+    layers: dict[str, Any] = {
+        name: False
+        if option.form == "half"
+        else {"bits": option.bits, "group_size": option.group_size}
+        for name, option in options.items()
+    }
+    return {"quantization": {"bits": 4, "group_size": 64, **layers}}
+
+
+def _hqq(options: Mapping[str, Option]) -> dict[str, Any]:
+    return {
+        name: {"nbits": option.bits, "group_size": option.group_size}
+        for name, option in options.items()
+        if option.form == "grid"
+    }
+
+
+def _torchao(options: Mapping[str, Option]) -> dict[str, Any]:
+    return {
+        name: {
+            "config": "IntxWeightOnlyConfig",
+            "weight_dtype": f"int{option.bits}",
+            "granularity": {"PerGroup": option.group_size},
+            "mapping_type": "ASYMMETRIC",
+        }
+        for name, option in options.items()
+        if option.form == "grid"
+    }
+
+
+RECIPES = {
+    "autoround": Recipe(
+        "AutoRound", (2, 3, 4, 8), "AutoRound(model, layer_config=configuration)", _autoround
+    ),
+    "gptqmodel": Recipe(
+        "GPTQModel", (2, 3, 4, 8), "GPTQModel.load(model, QuantizeConfig(**configuration))",
+        _gptqmodel,
+    ),
+    "hqq": Recipe(
+        "HQQ", (1, 2, 3, 4, 8),
+        "Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
+        _hqq,
+    ),
+    "mlx": Recipe(
+        "MLX", (2, 3, 4, 5, 6, 8),
+        "mlx.nn.quantize(model, class_predicate=lambda name, _: "
+        "configuration['quantization'].get(name, False))",
+        _mlx,
+    ),
+    "torchao": Recipe(
+        "torchao", (1, 2, 3, 4, 5, 6, 7, 8),
+        "quantize_(model, FqnToConfig(...)), one IntxWeightOnlyConfig a name; it stores int8, so "
+        "no size is won below 8 bits",
+        _torchao,
+    ),
+}  # fmt: skip
+
+
+def by_module(
+    profile: Profile, chosen: BitMap, widths: tuple[int, ...]
+) -> tuple[dict[str, Option], list[str]]:
+    """Options by module name, for modules that are one unit; and the units that stay at 16 bit."""
+    options, left = {}, []
+    for unit, option in zip(profile.units, chosen.options, strict=True):
+        whole = unit.kind in LINEAR and unit.name == unit.parameter
+        if option.form == "grid" and whole and option.bits in widths:
+            options[unit.parameter.removesuffix(".weight")] = option
+        elif whole:
+            options[unit.parameter.removesuffix(".weight")] = Option(16)
+        if not (whole and option.form == "grid" and option.bits in widths):
+            left.append(unit.name)
+    return options, left
+
+
+def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
+    """A recipe's content.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+    """
+    if name not in RECIPES:
+        raise ConstraintError(f"There is no recipe {name!r}.", f"Recipes: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    options, left = by_module(profile, chosen, recipe.widths)
+    if all(option.form == "half" for option in options.values()):
+        raise ConstraintError(
+            f"{recipe.title} can hold nothing of this map.", "Solve with --target integer."
+        )
+    return {
+        "runtime": recipe.title,
+        "status": UNTESTED,
+        "model": profile.source.model,
+        "map_digest": chosen.digest,
+        "use": recipe.use,
+        "left_at_16_bit": left,
+        "configuration": recipe.configuration(options),
+    }
+
+
+def export_recipe(profile: Profile, chosen: BitMap, name: str, out: Path) -> tuple[str, ...]:
+    """Write a recipe and its bit map to a folder; whole, or not at all.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+        ExportError: the folder cannot be written.
+    """
+    content = document(profile, chosen, name)
+    with delivered(Path(out), manifest.NAME) as folder:
+        write_json(folder / NAME, SCHEMA, VERSION, content)
+        bitmap.write(folder / "bitmap.json", profile, chosen)
+        source = profile.source
+        manifest.write(
+            folder,
+            manifest.Manifest(
+                target=name,
+                model=source.model,
+                family=source.family,
+                model_digest=source.model_digest,
+                profile_digest=profile.digest,
+                map_digest=chosen.digest,
+                bytes=0,
+                files=manifest.digests(folder),
+            ),
+        )
+    return tuple(sorted(path.name for path in Path(out).iterdir()))
