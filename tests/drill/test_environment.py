@@ -1,0 +1,115 @@
+"""A hostile environment: no room, no right to write, no home, an old locale, two at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from genptq_core import bitmap, profile, store
+from genptq_core.errors import GenPTQError
+from genptq_core.models import load_model
+from genptq_core.options import grid_options
+from genptq_core.profile import Settings
+from genptq_core.sensitivity import compute
+from genptq_core.speech import load_manifest
+from tests.conftest import ROOT
+from tests.core import synthetic
+from tests.drill import ledger
+
+PROFILE = synthetic.profile(3, units=12, utterances=200)
+
+
+def solve(folder: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Solve on the command line with nothing but this environment."""
+    command = [sys.executable, "-m", "genptq_core", "solve", "--profile", str(folder)]
+    command += ["--avg-bits", "3", "--out", str(out)]
+    known = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HOME": ""},
+        {"HOME": "/nonexistent"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["no home", "empty home", "missing home", "locale"],
+)
+def test_the_command_line_needs_neither_home_nor_utf8(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "größe ≤ 3"
+    profile.save(PROFILE, folder)
+    out = folder / "karte ≥.json"
+    found = solve(folder, out, **environment)
+    assert found.returncode == 0, found.stderr
+    assert bitmap.read(out, profile.load_profile(folder))
+    refused = solve(folder / "none", out, **environment)
+    assert refused.returncode == 2
+    assert refused.stderr.count(b"\n") == 1
+    ledger.note("environment: home and locale", ledger.HARMLESS)
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(GenPTQError, match="No space left"):
+            profile.save(PROFILE, disk)
+        assert list(disk.iterdir()) == []
+        records = [
+            synthetic.measured(PROFILE, width, transcripts=[("d", "a" * 20_000, "b" * 20_000)])
+            for width in (2, 3, 4)
+        ]
+        kept = []
+        with pytest.raises(GenPTQError, match=r"full|space"):
+            for record in records:
+                store.save_measured(disk, PROFILE.digest, record)
+                kept.append(record)
+        found = store.load_measured(disk, PROFILE.digest)
+        assert all(record in found for record in kept)
+        ledger.note("environment: full disk", ledger.NAMED)
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    profile.save(PROFILE, tmp_path / "profile")
+    # What even root cannot write to: /proc, and a folder below a file.
+    for folder in (Path("/proc/none"), tmp_path / "file" / "below"):
+        found = solve(tmp_path / "profile", folder / "map.json")
+        assert found.returncode == 2
+        assert b"Cannot write" in found.stderr and found.stderr.count(b"\n") == 1
+        ledger.note("environment: read-only", ledger.NAMED)
+
+
+def test_two_at_once_on_one_cache(random_whisper: Path, tones: Path, tmp_path: Path) -> None:
+    settings = Settings(grid_options((2,), (8,)), draws=1, rank=4)
+    speech = load_manifest(tones, 3)
+    models = {name: load_model(str(random_whisper)) for name in ("a", "b")}
+
+    def run(name: str) -> tuple[str, int]:
+        made = compute(models[name], speech, tmp_path / name, settings)
+        return made.profile.digest, made.backward_passes
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(run, ("a", "b")))
+    assert found[0][0] == found[1][0]
+    # One of them waited, and found everything done.
+    assert min(passes for _, passes in found) == 0
+    ledger.note("environment: two at once", ledger.CONTINUED)

@@ -1,0 +1,118 @@
+"""Killed: SIGKILL at a random moment; the next run continues and ends with the same bytes.
+
+A process is forked for each run, so that what is slow to import is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genptq_core import bitmap, store
+from genptq_core.cli import main
+from genptq_core.files import STALE, sha256_file, stale
+from genptq_core.profile import Profile, load_profile, save
+from tests.core import synthetic
+from tests.drill import ledger
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def fork(work: Callable[[], object], kill_after: float | None = None) -> float:
+    """Run something in a process of its own, killed after a while; returns the seconds it ran."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)  # the parent's threads are not there after a fork
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+            os._exit(int(bool(work())))
+        finally:
+            os._exit(1)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert kill_after is not None or status == 0
+    return time.monotonic() - started
+
+
+def content(folder: Path) -> dict[str, object]:
+    """What a run left, without how long it took; temporary files count as well."""
+    found: dict[str, object] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = str(path.relative_to(folder))
+        if path.name == "profile.json":
+            found[name] = load_profile(folder).digest
+        elif path.name.startswith(store.SQLITE_NAME):
+            apart = ("seconds", "when")
+            records = [vars(record) for record in store.read_store(folder / store.SQLITE_NAME)]
+            found["measured"] = [{k: v for k, v in r.items() if k not in apart} for r in records]
+        else:
+            found[name] = sha256_file(path)
+    return found
+
+
+@pytest.fixture
+def profile(random_whisper: Path, tmp_path: Path) -> Profile:
+    from genptq_core.models import load_model
+
+    made = synthetic.profile_of(load_model(str(random_whisper)), bits=(2, 3), group_size=(8,))
+    made = save(made, tmp_path / "given")
+    bitmap.write(tmp_path / "map.json", made, bitmap.bit_map(made, ["3/8"] * len(made.units)))
+    return made
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["profile", "measure", "export"])
+def test_a_killed_run_continues(
+    kind: str,
+    count: int,
+    profile: Profile,
+    random_whisper: Path,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, chosen, model = str(tmp_path / "given"), str(tmp_path / "map.json"), str(random_whisper)
+
+    def command(out: Path) -> list[str]:
+        if kind == "profile":
+            ways = ["--bits", "2", "--group-size", "8", "--rates", "0", "--draws", "1"]
+            speech = ["--speech", str(tones), "--limit", "5"]
+            return ["profile", "--model", model, *speech, *ways, "--out", str(out)]
+        if kind == "measure":
+            save(profile, out)
+            where = ["--profile", str(out), "--bitmap", chosen, "--model", model]
+            return ["measure", *where, "--speech", str(tones), "--limit", "3"]
+        where = ["--profile", given, "--bitmap", chosen, "--model", model]
+        return ["export", *where, "--out", str(out)]
+
+    def run(name: str, kill_after: float | None = None) -> float:
+        monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / name / "cache"))
+        arguments = command(tmp_path / name / "out")
+        return fork(lambda: main(arguments), kill_after)
+
+    seconds = run("undisturbed")
+    expected = json.dumps(content(tmp_path / "undisturbed" / "out"), default=str)
+    rng = np.random.default_rng(7)
+    for index in range(count):
+        name = f"{index}"
+        run(name, float(rng.uniform(0.1, 1.0)) * seconds)
+        for left in (p for p in (tmp_path / name).rglob(".*.tmp")):
+            os.utime(left, (time.time() - 2 * STALE,) * 2)
+        run(name)
+        same = json.dumps(content(tmp_path / name / "out"), default=str) == expected
+        # What a killed run left of the same files is swept by the next that writes them.
+        clean = not stale(tmp_path / name / "out", below=True)
+        ledger.note(f"killed: {kind}", ledger.CONTINUED if same and clean else ledger.FAILED)
+        assert same and clean
