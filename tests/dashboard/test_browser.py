@@ -50,7 +50,8 @@ def _query(browser: Any) -> dict[str, list[str]]:
 def _press(browser: Any, knob: str, *keys: str) -> None:
     # The input behind a slider's thumb is hidden from sight, which some drivers take for out of
     # reach: so it is focused first, and the keys go to the page.
-    found = browser.find_element(By.CSS_SELECTOR, f".st-key-{knob} input[type='range']")
+    thumb = f".st-key-{knob} input[type='range']"
+    found = _until(lambda: browser.find_element(By.CSS_SELECTOR, thumb), f"the slider {knob}")
     browser.execute_script("arguments[0].focus()", found)
     webdriver.ActionChains(browser).send_keys(*keys).perform()
 
