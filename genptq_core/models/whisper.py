@@ -89,6 +89,11 @@ class Whisper:
         settings.return_timestamps = False
         if settings.is_multilingual:
             settings.language, settings.task = "en", "transcribe"
+        # A broken model may write times, and `generate` would go on into a further window.
+        times = range(
+            int(settings.no_timestamps_token_id) + 1, int(self._whisper.config.vocab_size)
+        )
+        settings.suppress_tokens = [*(settings.suppress_tokens or ()), *times]
         states = encoded.states
         with torch.no_grad():
             sequences = self._whisper.generate(

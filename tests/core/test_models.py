@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,3 +203,17 @@ def test_hub_name_offline_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ModelError, match="cannot be fetched from the model hub") as caught:
         load_model("openai/whisper-small-that-is-not-here")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_would_write_times_writes_text(random_whisper: Path) -> None:
+    model = load_model(str(random_whisper))
+    whisper: Any = model.module
+    time = int(whisper.generation_config.no_timestamps_token_id) + 300
+    with torch.no_grad():
+        # The final states point one way, and the row of a time too: its logit is the largest.
+        whisper.model.decoder.layer_norm.bias.fill_(3.0)
+        whisper.model.decoder.embed_tokens.weight[time].fill_(3.0)
+        audio = [np.zeros(16_000, np.float32), np.ones(16_000, np.float32) * 0.1]
+        found = model.transcribe(model.encode(audio))
+    assert len(found) == 2
+    assert all(token <= time - 300 for transcript in found for token in transcript.tokens)
