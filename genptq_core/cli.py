@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import bitmap, errors, foreign, recipes
-from .allocation import Allocation, Problem, problem, solve, solve_average_bits
-from .arguments import add_constraints, constraints, rates, sizes, widths
-from .corpora import load_speech
-from .doctor import examine, repair
-from .files import write_text
-from .front import predicted_front, solve_wer_increase, wer_curve
-from .options import RATES, coded_options, grid_options
-from .prediction import with_predictions
-from .profile import Profile, Settings, load_profile
+from . import commands, errors, recipes
+from .arguments import add_constraints, rates, sizes, widths
+from .options import RATES
 from .progress import Progress
-from .speech import speech_set, utterance
-from .store import Measured, load_measured, save_measured
 from .targets import NATIVE, TARGETS
 
 PROGRAM = "python -m genptq_core"
@@ -73,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description="Mixed-precision quantization of speech recognizers."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about)
+        sub = subparsers.add_parser(name, help=about, description=about)
         sub.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, report=_show)
         return sub
 
-    sub = command("profile", _profile, "Compute and cache a model's sensitivities.")
+    sub = command("profile", commands.profile_command, "Compute and cache a model's sensitivities.")
     sub.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
     sub.add_argument("--speech", required=True, help=f"calibration speech: {SOURCES}")
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
@@ -102,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
 
-    sub = command("solve", _solve, "Find the best bit map within one budget.")
+    sub = command("solve", commands.solve_command, "Find the best bit map within one budget.")
     _add_profile(sub)
     budget = sub.add_mutually_exclusive_group(required=True)
     budget.add_argument("--size-mb", type=float, help="size of the whole model, 10^6 bytes")
@@ -114,13 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     add_constraints(sub)
     sub.add_argument("--out", type=Path, help="write the bit map here")
 
-    sub = command("front", _front, "Draw the whole predicted front.")
+    sub = command("front", commands.front_command, "Draw the whole predicted front.")
     _add_profile(sub)
     sub.add_argument("--target", default=NATIVE, help=_TARGETS)
     add_constraints(sub)
     sub.add_argument("--out", type=Path, help="write the front here, as CSV")
 
-    sub = command("measure", _measure, "Decode speech with the quantized model; report its WER.")
+    sub = command(
+        "measure",
+        commands.measure_command,
+        "Decode speech with the quantized model; report its WER.",
+    )
     _add_profile(sub)
     sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
     sub.add_argument("--speech", required=True, help=f"speech with reference texts: {SOURCES}")
@@ -132,10 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--label", default="", help="a name for tables")
     _add_compile(sub)
 
-    sub = command("measured", _measured, "List the measured configurations.")
+    sub = command("measured", commands.measured_command, "List the measured configurations.")
     _add_profile(sub)
 
-    sub = command("export", _export, "Write a bit map as a model that a target loads.")
+    sub = command(
+        "export", commands.export_command, "Write a bit map as a model that a target loads."
+    )
     _add_profile(sub)
     sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
     sub.add_argument(
@@ -145,13 +138,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
     _add_compile(sub)
 
-    sub = command("transcribe", _transcribe, "Transcribe audio files.")
+    sub = command("transcribe", commands.transcribe_command, "Transcribe audio files.")
     sub.add_argument(
         "--model", required=True, help="whisper-tiny.en, a local folder, an export, a hub name"
     )
     sub.add_argument("audio", nargs="+", type=Path)
 
-    sub = command("doctor", _doctor, "Check the cache, profiles and bundled files.")
+    sub = command("doctor", commands.doctor_command, "Check the cache, profiles and bundled files.")
     sub.add_argument("path", nargs="?", type=Path, help="check this folder or bit map only")
     sub.add_argument(
         "--repair",
@@ -184,301 +177,3 @@ def _show(progress: Progress) -> None:
 def _clear_progress() -> None:
     if sys.stderr.isatty():
         print(" " * 60, end="\r", file=sys.stderr)
-
-
-Answer = tuple[dict[str, Any], str]
-
-
-def _profile(options: argparse.Namespace) -> Answer:
-    ways = grid_options(options.bits, options.group_size) + coded_options(options.rates)
-    settings = Settings(ways, options.draws, options.seed)
-    if not ways or options.draws < 1:
-        raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
-    speech = load_speech(options.speech, options.limit)
-
-    from .models import load_model
-    from .sensitivity import compute
-
-    listening = load_speech(options.listen) if options.listen else None
-    model = load_model(options.model)
-    outcome = compute(model, speech, options.out, settings, _show, listening)
-    found = outcome.profile
-    result = {
-        "profile": str(options.out),
-        "layers": len(found.units),
-        "options": len(found.units) * len(found.menu),
-        "utterances": found.source.utterances,
-        "seconds": found.seconds,
-        "cache_hits": outcome.cache_hits,
-        "backward_passes": outcome.backward_passes,
-        "digest": found.digest,
-    }
-    text = (
-        f"{options.out}: {len(found.units)} layers at {len(found.menu)} options from "
-        f"{found.source.utterances} utterances, {outcome.backward_passes} backward passes, "
-        f"{outcome.cache_hits} steps from the cache."
-    )
-    return result, text
-
-
-def _solve(options: argparse.Namespace) -> Answer:
-    profile = load_profile(options.profile)
-    task = problem(profile, constraints(options), target=options.target)
-    found = _allocate(options, profile, task)
-    chosen = bitmap.bit_map(profile, found.options)
-    figures = {
-        "bytes": found.bytes,
-        "avg_bits": found.avg_bits,
-        "reduction_vs_fp32": found.reduction_vs_fp32,
-        "predicted_loss": found.predicted_loss,
-    }
-    curve = _best_curve(profile, options.profile)
-    if curve is not None:
-        figures["predicted_wer_increase"] = float(curve.increase(found.predicted_loss))
-    if options.out:
-        bitmap.write(options.out, profile, chosen, target=options.target, **figures)
-    relaxed = zip(profile.units, found.relaxed_bits, strict=True)
-    result = {
-        **figures,
-        "lower_bound": found.lower_bound,
-        "gap": found.gap,
-        "milliseconds": found.milliseconds,
-        "target": options.target,
-        "digest": chosen.digest,
-        "bits": bitmap.bits_by_name(profile, found.options),
-        "group_sizes": bitmap.groups_by_name(profile, found.options),
-        "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
-    }
-    text = (
-        f"{found.bytes / 1e6:.2f} MB, {100 * found.reduction_vs_fp32:.1f} % smaller than float32, "
-        f"{found.avg_bits:.2f} bits a weight on average ({_counted(task)}), predicted loss "
-        f"{found.predicted_loss:.4f} nats a token, at most {found.gap:.4f} above the optimum."
-    )
-    return result, text
-
-
-def _counted(task: Problem) -> str:
-    grids = any(option.form == "grid" for option in task.menu)
-    return "scales not counted" if grids else "everything counted"
-
-
-def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> Allocation:
-    for value in (options.size_mb, options.avg_bits, options.max_wer_increase):
-        if value is not None and not 0 < value < 1e9:
-            raise errors.ConstraintError(
-                f"A budget of {value} makes no sense.", "Give more than 0."
-            )
-    if options.size_mb is not None:
-        # Decimal megabytes are rarely exact in binary; a millionth of a byte makes 20.123 whole.
-        return solve(task, int(options.size_mb * 1e6 + 1e-6))
-    if options.avg_bits is not None:
-        return solve_average_bits(task, options.avg_bits)
-    if options.max_wer_increase >= 1:
-        raise errors.ConstraintError(
-            "A WER increase is a fraction here: 0.01 is one percentage point."
-        )
-    curve = _best_curve(profile, options.profile)
-    if curve is None:
-        raise errors.ConstraintError(
-            f"{options.profile} has too few measured configurations to predict WER.",
-            "Measure at least five with: python -m genptq_core measure.",
-        )
-    return solve_wer_increase(task, predicted_front(task), curve, options.max_wer_increase)
-
-
-def _best_curve(profile: Profile, folder: Path) -> Any:
-    """The curve of the speech set with the most measured words."""
-    measured = with_predictions(profile, load_measured(folder, profile.digest))
-    sets = {m.speech_digest: m.words for m in measured}
-    for digest in sorted(sets, key=lambda d: -sets[d]):
-        curve = wer_curve(measured, digest)
-        if curve is not None:
-            return curve
-    return None
-
-
-def _front(options: argparse.Namespace) -> Answer:
-    import time
-
-    profile = load_profile(options.profile)
-    started = time.perf_counter()
-    task = problem(profile, constraints(options), target=options.target)
-    front = predicted_front(task)
-    elapsed = 1000 * (time.perf_counter() - started)
-    bounds = np.minimum(task.lower_bounds(front.bytes), front.loss)
-    average = task.average_bits(front.choices)
-    points = [
-        {
-            "bytes": int(size),
-            "avg_bits": float(bits),
-            "reduction_vs_fp32": task.reduction(int(size)),
-            "predicted_loss": float(loss),
-            "lower_bound": float(bound),
-        }
-        for size, bits, loss, bound in zip(front.bytes, average, front.loss, bounds, strict=True)
-    ]
-    if options.out:
-        text_file = io.StringIO()
-        table = csv.DictWriter(text_file, fieldnames=list(points[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(points)
-        write_text(options.out, text_file.getvalue())
-    result = {
-        "points": points,
-        "knee": points[front.knee],
-        "hypervolume": front.hypervolume,
-        "target": options.target,
-        "milliseconds": elapsed,
-    }
-    at = points[front.knee]
-    text = (
-        f"{len(points)} points from {points[0]['bytes'] / 1e6:.2f} to "
-        f"{points[-1]['bytes'] / 1e6:.2f} MB; knee at {at['bytes'] / 1e6:.2f} MB "
-        f"({at['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}."
-    )
-    return result, text
-
-
-def _measure(options: argparse.Namespace) -> Answer:
-    profile = load_profile(options.profile)
-    chosen = foreign.read(options.bitmap, profile).map
-    speech = load_speech(options.speech, options.limit)
-
-    from .measurement import measure
-    from .models import load_model
-
-    model = load_model(options.model or profile.source.model)
-    how = (chosen, speech, options.label, _show, options.normalizer)
-    if options.compile:
-        from .compilation import ROUNDING, compile_map
-
-        # Not stored: the front and its fit are of maps as the profile rounds them.
-        made = compile_map(model, profile, chosen, load_speech(options.compile), report=_show)
-        record = measure(model, profile, *how, made.weights, ROUNDING)
-    else:
-        record = measure(model, profile, *how)
-        save_measured(options.profile, profile.digest, record)
-    low, high = record.ci95
-    text = (
-        f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
-        f"precision: {100 * record.wer_increase:+.2f} points, 95 % interval "
-        f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
-        f"{record.bytes / 1e6:.2f} MB."
-    )
-    return _public(profile, record), text
-
-
-def _public(profile: Profile, record: Measured) -> dict[str, Any]:
-    return {
-        "label": record.label,
-        "wer": record.wer,
-        "wer_full_precision": record.wer_full_precision,
-        "wer_increase": record.wer_increase,
-        "ci95": list(record.ci95),
-        "bytes": record.bytes,
-        "reduction_vs_fp32": record.reduction_vs_fp32,
-        "avg_bits": record.avg_bits,
-        "loss": record.loss,
-        "predicted_loss": record.predicted_loss,
-        "speech": record.speech,
-        "utterances": record.utterances,
-        "normalizer": record.normalizer,
-        "method": record.method,
-        "seconds": record.seconds,
-        "when": record.when,
-        "looped": record.looped,
-        "digest": record.map_digest,
-        "bits": bitmap.bits_by_name(profile, record.options),
-        "group_sizes": bitmap.groups_by_name(profile, record.options),
-    }
-
-
-def _measured(options: argparse.Namespace) -> Answer:
-    profile = load_profile(options.profile)
-    records = with_predictions(profile, load_measured(options.profile, profile.digest))
-    lines = [
-        f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
-        f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"
-    ]
-    for m in records:
-        interval = f"[{100 * m.ci95[0]:+.2f}, {100 * m.ci95[1]:+.2f}]"
-        lines.append(
-            f"{m.bytes / 1e6:7.2f} {100 * m.reduction_vs_fp32:7.1f} {m.avg_bits:6.2f} "
-            f"{100 * m.wer:7.2f} {100 * m.wer_increase:+7.2f} {interval:>17} {m.loss:8.4f} "
-            f"{'?' if m.looped is None else m.looped:>5}  {m.speech} ({m.utterances}), {m.label}"
-        )
-    return {"measured": [_public(profile, m) for m in records]}, "\n".join(lines)
-
-
-def _recipe(options: argparse.Namespace, profile: Profile, chosen: bitmap.BitMap) -> Answer:
-    files = recipes.export_recipe(profile, chosen, options.target, options.out)
-    result = {
-        "out": str(options.out),
-        "target": options.target,
-        "files": list(files),
-        "status": recipes.UNTESTED,
-        "digest": chosen.digest,
-    }
-    return result, f"{options.out}: a recipe for {options.target}, {recipes.UNTESTED}; no weights."
-
-
-def _export(options: argparse.Namespace) -> Answer:
-    profile = load_profile(options.profile)
-    chosen = foreign.read(options.bitmap, profile).map
-    if options.target in recipes.RECIPES:
-        return _recipe(options, profile, chosen)
-
-    from .export import export
-    from .models import load_model
-
-    model = load_model(options.model or profile.source.model)
-    compiled, figures = None, {}
-    if options.compile:
-        from .compilation import compile_map
-
-        speech = load_speech(options.compile)
-        compiled = compile_map(model, profile, chosen, speech, report=_show)
-    else:
-        records = load_measured(options.profile, profile.digest)
-        known = [bitmap.measured_figures(m) for m in records if m.map_digest == chosen.digest]
-        figures = {"measured": known[-1]} if known else {}
-    found = export(profile, chosen, options.target, options.out, model, _show, compiled, **figures)
-    result: dict[str, Any] = {
-        "out": str(found.folder),
-        "target": found.target,
-        "files": list(found.files),
-        "bytes": found.bytes,
-        "predicted_bytes": found.predicted_bytes,
-        "disk_bytes": found.disk_bytes,
-        "digest": chosen.digest,
-    }
-    if compiled:
-        result["held_out_loss"] = {
-            "before": compiled.before,
-            "rounded_in_order": compiled.rounded,
-            "tuned": compiled.after,
-        }
-    text = (
-        f"{found.folder}: {found.bytes / 1e6:.2f} MB of weights as promised, "
-        f"{len(found.files)} files of {found.disk_bytes / 1e6:.2f} MB in all, for {found.target}."
-    )
-    return result, text
-
-
-def _transcribe(options: argparse.Namespace) -> Answer:
-    speech = speech_set("command line", [utterance(path) for path in options.audio])
-
-    from .measurement import transcribe_files
-    from .models import load_model
-
-    texts = transcribe_files(load_model(options.model), speech)
-    transcripts = {str(p): t for p, t in zip(options.audio, texts, strict=True)}
-    return {"transcripts": transcripts}, "\n".join(f"{p}: {t}" for p, t in transcripts.items())
-
-
-def _doctor(options: argparse.Namespace) -> Answer:
-    done = {"repaired": repair(options.path)} if options.repair else {}
-    checked, problems = examine(options.path)
-    lines = [f"{len(checked)} checked, {len(problems)} with problems.", *problems]
-    lines += [f"Repaired: {what}" for what in done.get("repaired", [])]
-    return {"checked": checked, "problems": problems, **done}, "\n".join(lines)
