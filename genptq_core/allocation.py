@@ -34,7 +34,7 @@ from .profile import Profile
 from .program import Program
 from .relaxation import Relaxed
 from .search import Search
-from .targets import Target, held, kept_bytes, target_of
+from .targets import Target, check_family, held, kept_bytes, target_of
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,7 @@ def problem(
     constraints = constraints or Constraints()
     loss = loss or quadratic_loss(profile)
     form = target_of(target)
+    check_family(form, profile)
     columns = held(profile.menu, target)
     menu = tuple(profile.menu[column] for column in columns)
     finite = np.isfinite(loss.projections[:, :, columns]).all(axis=0)

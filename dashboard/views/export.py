@@ -99,7 +99,7 @@ def _targets(scene: Scene, pick: Pick) -> None:
     """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
     st.markdown("**As a model that a runtime loads**")
     live, made = _jobs(pick)
-    offered = usable(scene.profile.menu)
+    offered = usable(scene.profile.menu, scene.profile.source.family)
     for name, target in TARGETS.items():
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"

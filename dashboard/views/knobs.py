@@ -89,7 +89,7 @@ def switch_target(profile: Profile, name: str) -> None:
 
 def target(profile: Profile) -> str:
     """The list of formats, where the profile has options for several; returns the one chosen."""
-    names = usable(profile.menu) or [NATIVE]
+    names = usable(profile.menu, profile.source.family) or [NATIVE]
     if len(names) < 2:
         st.session_state.pop("target", None)
         return names[0]

@@ -84,10 +84,17 @@ TARGETS = {
 }
 
 
-def usable(menu: Sequence[Option]) -> list[str]:
-    """Targets for which a menu has anything but 16 bit; of those that are the same, the first."""
+def usable(menu: Sequence[Option], family: str | None = None) -> list[str]:
+    """Targets for which a menu has anything but 16 bit; of those that are the same, the first.
+
+    Args:
+        menu: every option of a profile.
+        family: leave out what cannot be written for models of this one.
+    """
     found: dict[Any, str] = {}
     for name, target in TARGETS.items():
+        if family and target.families and family not in target.families:
+            continue
         columns = _columns(menu, target)
         if any(menu[column].form != "half" for column in columns):
             same = (target.holds, target.unit_bytes, target.kept_bytes, target.grain, target.whole)
@@ -130,7 +137,7 @@ def target_of(name: str | None = None) -> Target:
 def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
     """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
     if target.families and profile.source.family not in target.families:
-        return f"The target {target.name!r} cannot hold {profile.source.family!r} models."
+        return _stranger(target, profile)
     alike: dict[str, tuple[str, Option]] = {}
     for unit, option in zip(profile.units, options, strict=True):
         if option.form not in target.forms | target.otherwise or not target.holds(unit, option):
@@ -142,12 +149,30 @@ def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | 
     return None
 
 
+def check_family(target: Target, profile: Profile) -> None:
+    """Make sure that a target is for models of a profile's family.
+
+    Raises:
+        ConstraintError: it is not.
+    """
+    if target.families and profile.source.family not in target.families:
+        known = ", ".join(target.families)
+        raise ConstraintError(
+            _stranger(target, profile), f"It is for: {known}. Use --target {NATIVE}."
+        )
+
+
+def _stranger(target: Target, profile: Profile) -> str:
+    return f"The target {target.name!r} cannot hold {profile.source.family!r} models."
+
+
 def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
     """Make sure that a target can hold a map.
 
     Raises:
         ConstraintError: it cannot; the first unit that does not fit is named.
     """
+    check_family(target, profile)
     problem = fault(target, profile, options)
     if problem is not None:
         raise ConstraintError(problem, f"Solve with --target {target.name}.")

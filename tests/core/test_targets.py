@@ -14,8 +14,9 @@ from genptq_core.constraints import Constraints
 from genptq_core.errors import ConstraintError
 from genptq_core.options import grid_options
 from genptq_core.prediction import quadratic_loss
+from genptq_core.profile import bundled_folder, load_profile
 from genptq_core.search import uniform_maps
-from genptq_core.targets import TARGETS
+from genptq_core.targets import TARGETS, usable
 from tests.core import synthetic
 
 MIXED = {"group_size": (64, 8, 4), "rates": (1.5, 2, 2.25, 3, 4.125)}
@@ -106,3 +107,11 @@ def test_uniform_maps_are_nearest_in_bytes() -> None:
         assert task.menu[row[0]].bits == 4
         distance = np.abs(stored - stored[column])
         assert distance[row[0]] == distance[task.allowed[0]].min(), wanted.key
+
+
+def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> None:
+    profile = load_profile(bundled_folder() / "conformer-an4")
+    assert "onnx" not in usable(profile.menu, profile.source.family)
+    assert "onnx" in usable(profile.menu)
+    with pytest.raises(ConstraintError, match="parakeet_ctc.*It is for: whisper"):
+        problem(profile, target="onnx")
