@@ -113,5 +113,5 @@ def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> No
     profile = load_profile(bundled_folder() / "conformer-an4")
     assert "onnx" not in usable(profile.menu, profile.source.family)
     assert "onnx" in usable(profile.menu)
-    with pytest.raises(ConstraintError, match="parakeet_ctc.*It is for: whisper"):
+    with pytest.raises(ConstraintError, match=r"parakeet_ctc.*It is for: whisper"):
         problem(profile, target="onnx")
