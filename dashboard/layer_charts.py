@@ -22,9 +22,11 @@ _COLOURS = {
     ("encoder", "attention"): BLUE,
     ("encoder", "feed-forward"): SKY,
     ("encoder", "convolution"): "#3B6C96",
+    ("encoder", "conv-module"): "#8FA8C4",
     ("decoder", "attention"): "#C07A00",
     ("decoder", "cross-attention"): "#8F5B1C",
     ("decoder", "feed-forward"): ORANGE,
+    ("decoder", "output"): VERMILION,
     ("embedding", "embedding"): GREEN,
 }
 _OTHER = "#666666"
