@@ -288,7 +288,7 @@ def main() -> None:
         print("| --- " * 7 + "|")
         beside("tiny.en", grid_of(real), BUDGETS, list(SOLVERS))
         beside("small", grid_of(shapes["small"]), 10, list(SOLVERS))
-        # CBC and AutoRound's programme take half a minute and ten seconds a budget on small already.
+        # CBC takes half a minute and AutoRound's programme ten seconds a budget on small.
         quick = [n for n in SOLVERS if n not in ("PuLP with CBC", "AutoRound's dynamic programme")]
         beside("large-v3", grid_of(shapes["large-v3"]), 5, quick)
 
