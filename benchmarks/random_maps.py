@@ -131,6 +131,7 @@ def line(profile: Profile, records: list[dict], truth: str) -> str:
 
 def report(profile: Profile, records: list[dict]) -> None:
     """Print how the prediction fares, whole and with less data."""
+    print(f"{len(records)} maps")
     for truth in ("seen", "unseen"):
         print(line(profile, records, truth))
     total, draws = profile.projections.shape[:2]

@@ -147,7 +147,7 @@ def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
             if isinstance(kind, datasets.Audio):
                 found = found.cast_column(column, datasets.Audio(decode=False))
         return found
-    except Exception as error:
+    except Exception as error:  # its readers raise whatever theirs do
         raise _unreadable(source, error) from error
 
 
@@ -168,7 +168,7 @@ def _from_rows(rows: Any, source: str, asked: dict[str, str]) -> Iterator[Uttera
             number, row = next(numbered)
         except StopIteration:
             return
-        except Exception as error:
+        except Exception as error:  # as above, for rows come as they are read
             raise _unreadable(source, error) from error
         where = f"{source}, row {number}"
         text = asked.get("text") or next((t for t in _TEXTS if t in row), "text")
