@@ -23,6 +23,7 @@ exploits whatever noise cancels: `benchmarks/shrinkage.py` shows it on held-out 
 """
 
 _LARGEST_CORRECTION = 6.0
+_LARGEST_ANCHOR = 1.0  # nats a token, where nothing is left of the model
 _FEW = 16  # choices gathered at once; of more, a unit at a time takes less memory
 
 
@@ -148,10 +149,16 @@ def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticL
 
 
 def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
-    """Fitted on the uniform anchors, whose every unit has the same option."""
+    """Fitted on the uniform anchors that are of use, whose every unit has the same option.
+
+    Rounding errors are about as often up as down, so odd orders of the loss cancel and what comes
+    after the second is the fourth: relative to it, a power of at least 1.
+    """
     from scipy.optimize import least_squares
 
-    uniform = [a for a in profile.anchors if len(set(a.options)) == 1]
+    uniform = [
+        a for a in profile.anchors if len(set(a.options)) == 1 and a.loss < _LARGEST_ANCHOR
+    ]
     if len(profile.units) < 2 or len(uniform) < 3:
         return Growth()
     columns = np.array([profile.menu.index(a.options[0]) for a in uniform])
@@ -165,8 +172,8 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     def error(parameters: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(Growth(*np.exp(parameters))(x)) - y)
 
-    start = np.array([np.log(np.median(x)), 0.0])
-    bounds = ([np.log(x.min() / 10), np.log(0.3)], [np.log(x.max() * 1e4), np.log(3.0)])
+    start = np.array([np.log(np.median(x)), np.log(1.5)])
+    bounds = ([np.log(x.min() / 10), 0.0], [np.log(x.max() * 1e4), np.log(3.0)])
     found = least_squares(error, start, loss="soft_l1", f_scale=0.2, bounds=bounds)
     return Growth(*(float(value) for value in np.exp(found.x)))
 
