@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from genptq_core.bitmap import BitMap, bit_map
-from genptq_core.errors import GenPTQError
-from genptq_core.options import Option
-from genptq_core.profile import Profile
-from genptq_core.targets import held, usable
+from genptq_core.bitmap import BitMap
 
-from .state import LOSSES, POINTS, Knobs, from_params, size_range, to_params, widths
+from .state import Knobs
 
 LONGEST = 60
 """Steps that can be undone."""
-
-LONGEST_TEXT = 6_000
-"""Characters of kept picks that an address may carry; servers refuse much longer ones."""
-
-_LARGEST = 100_000  # bytes of one unpacked
 
 T = TypeVar("T")
 
@@ -106,70 +93,6 @@ def drop(shelf: Shelf, gone: Kept) -> Shelf:
 def of_profile(shelf: Sequence[Kept], digest: str) -> Shelf:
     """The picks of one profile."""
     return tuple(k for k in shelf if k.profile_digest == digest)
-
-
-def to_text(kept: Kept) -> str:
-    """A pick as an address carries it: packed, so that a reload or a colleague has it again."""
-    options = [option.key for option in kept.map.options]
-    fields = [kept.name, kept.profile_digest, options, to_params(kept.knobs)]
-    packed = zlib.compress(json.dumps(fields, separators=(",", ":")).encode(), 9)
-    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
-
-
-def from_text(text: str, profile: Profile) -> Kept | None:
-    """The pick that an address carries; None where it is damaged or of another profile."""
-    if len(text) > LONGEST_TEXT:
-        return None
-    try:
-        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        name, digest, keys, params = json.loads(zlib.decompressobj().decompress(packed, _LARGEST))
-        if digest != profile.digest:
-            return None
-        chosen = bit_map(profile, [Option.parse(str(key)) for key in keys])
-        knobs = from_params(
-            {str(key): [str(value) for value in values] for key, values in params.items()},
-            Knobs(profile.source.model),
-        )
-    except (GenPTQError, ValueError, TypeError, AttributeError, binascii.Error, zlib.error):
-        return None
-    knobs = _on_offer(knobs, profile)
-    return knobs and Kept(str(name)[:40], digest, chosen, knobs)
-
-
-def from_texts(texts: Sequence[str], profile: Profile) -> Shelf:
-    """The shelf that an address carries, as far as it is of a profile."""
-    shelf: Shelf = ()
-    for text in texts:
-        found = from_text(text, profile)
-        if found is not None:
-            shelf = keep(shelf, found)
-    return shelf
-
-
-def to_texts(shelf: Sequence[Kept]) -> list[str]:
-    """What an address carries of a shelf: the latest picks, as many as fit."""
-    room, texts = LONGEST_TEXT, list[str]()
-    for kept in reversed(shelf):
-        text = to_text(kept)
-        room -= len(text)
-        if room < 0:
-            break
-        texts.insert(0, text)
-    return texts
-
-
-def _on_offer(knobs: Knobs, profile: Profile) -> Knobs | None:
-    """Knobs as the page's widgets can show them; None where one is nowhere on them."""
-    if knobs.target not in usable(profile.menu, profile.source.family):
-        return None
-    offered = widths([profile.menu[column] for column in held(profile.menu, knobs.target)])
-    if {knobs.min_bits, knobs.max_bits} - set(offered) or knobs.min_bits > knobs.max_bits:
-        return None
-    low, high, _ = POINTS
-    if knobs.loss not in LOSSES or not low <= knobs.points <= high:
-        return None
-    size = size_range(profile, knobs.target).clip(knobs.size_mb)
-    return dataclasses.replace(knobs, size_mb=size)
 
 
 def _same(a: Kept, b: Kept) -> bool:

@@ -15,7 +15,7 @@ from genptq_core.sets import across_sets
 from genptq_core.store import Measured
 
 from ..compare_charts import changes_figure, transition_figure
-from ..picks import Kept, Shelf, Trail, drop, from_texts, keep, of_profile, to_texts
+from ..picks import Kept, Shelf, Trail, drop, keep, of_profile
 from ..plot import plot
 from ..scene import Scene
 from ..state import SHORT, Knobs
@@ -46,7 +46,6 @@ def _shelves() -> Trail[Shelf]:
 
 def bar(scene: Scene) -> None:
     """Undo and redo of the knobs, and keeping the pick; notes where the knobs have been."""
-    _bind_shelf(scene.profile)
     trail = _trail()
     if trail.now is not None and trail.now.model != scene.knobs.model:
         trail = Trail()
@@ -81,17 +80,7 @@ def bar(scene: Scene) -> None:
                 st.button(
                     "Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene, name)
                 )
-                st.caption("Kept picks are compared under Compare; the address carries them.")
-
-
-def _bind_shelf(profile: Profile) -> None:
-    """Take kept picks from the address where the session has none yet, and write them there."""
-    if "shelves" not in st.session_state:
-        found = from_texts(st.query_params.get_all("kept"), profile)
-        st.session_state["shelves"] = Trail(found)
-    texts = to_texts(of_profile(_shelves().now or (), profile.digest))
-    if texts != st.query_params.get_all("kept"):
-        st.query_params["kept"] = texts
+                st.caption("Kept picks are compared under Compare, until the page is reloaded.")
 
 
 def _step(trail: Trail[Knobs]) -> None:

@@ -111,14 +111,6 @@ def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
     _click(browser, ".st-key-redo button")
     _until(lambda: _digest(browser) == second, "the second map again")
     _until(lambda: _query(browser)["mb"] != size, "the address to follow")
-
-    browser.refresh()
-    _until(lambda: _digest(browser) == second, "the second map after a reload")
-    _says(browser, "kept: <b>mine</b>")
-    # Someone else, who has not got this address, has not got the pick.
-    browser.get(site.url("made-up", "Compare"))
-    _css(browser, ".st-key-compare_left")
-    assert "mine" not in browser.find_element(By.TAG_NAME, "body").text
     _check_no_exception(browser)
 
 

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from dataclasses import replace
-from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from dashboard.picks import (
-    LONGEST,
-    LONGEST_TEXT,
-    Kept,
-    Shelf,
-    Trail,
-    drop,
-    from_text,
-    from_texts,
-    keep,
-    of_profile,
-    to_text,
-    to_texts,
-)
-from dashboard.state import Knobs, size_range
-from genptq_core.bitmap import BitMap, bit_map
+from dashboard.picks import LONGEST, Kept, Shelf, Trail, drop, keep, of_profile
+from dashboard.state import Knobs
+from genptq_core.bitmap import BitMap
 from genptq_core.options import Option
-from tests.core import synthetic
-
-PROFILE = synthetic.profile(3, units=12)
 
 HERE = Kept("first", "profile", BitMap((Option(4),), "a"), Knobs("model"))
 THERE = replace(HERE, name="second", map=BitMap((Option(3),), "b"))
@@ -74,66 +50,3 @@ def test_picks_belong_to_a_profile() -> None:
     shelf = keep(keep((), HERE), other)
     assert len(shelf) == 2
     assert of_profile(shelf, "another") == (other,)
-
-
-def kept(name: str = "mine <b>") -> Kept:
-    keys = [PROFILE.menu[i % len(PROFILE.menu)] for i in range(len(PROFILE.units))]
-    sizes = size_range(PROFILE)
-    knobs = Knobs(
-        PROFILE.source.model,
-        size_mb=sizes.values[1],
-        min_bits=min(o.bits for o in PROFILE.menu),
-        pins="* >= 3",
-    )
-    return Kept(name, PROFILE.digest, bit_map(PROFILE, keys), knobs)
-
-
-def test_an_address_carries_picks() -> None:
-    shelf = (kept("one"), replace(kept("two"), map=bit_map(PROFILE, [16] * len(PROFILE.units))))
-    texts = to_texts(shelf)
-    assert from_texts(texts, PROFILE) == shelf
-    assert all(text.replace("-", "").replace("_", "").isalnum() for text in texts)
-    assert from_texts(texts, replace(PROFILE, digest="another")) == ()
-
-
-def test_an_address_has_an_end() -> None:
-    shelf: Shelf = ()
-    for number in range(200):
-        options = list(kept().map.options)
-        options[0], options[1] = PROFILE.menu[number % 5], PROFILE.menu[number // 5 % 5]
-        shelf = keep(shelf, replace(kept(f"pick {number}"), map=bit_map(PROFILE, options)))
-    texts = to_texts((*shelf,) * 20)
-    assert sum(map(len, texts)) <= LONGEST_TEXT
-    assert from_text(texts[-1], PROFILE) == shelf[-1]
-
-
-@given(st.text() | st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode()))
-def test_what_is_no_pick_is_left_out(text: str) -> None:
-    assert from_text(text, PROFILE) is None
-
-
-def _packed(fields: Any) -> str:
-    return base64.urlsafe_b64encode(zlib.compress(json.dumps(fields).encode())).decode()
-
-
-@pytest.mark.parametrize(
-    ("at", "value"),
-    [
-        (2, ["4/64"]),
-        (2, ["99"] * 12),
-        (2, 7),
-        (3, []),
-        (3, {"widths": ["3", "999"]}),
-        (3, {"target": ["<script>"]}),
-        (3, {"points": ["1e9"]}),
-        (3, {"loss": ["0.12345"]}),
-    ],
-)
-def test_a_forged_pick_is_left_out(at: int, value: Any) -> None:
-    good = kept()
-    packed = base64.urlsafe_b64decode(to_text(good) + "===")
-    fields = json.loads(zlib.decompress(packed))
-    assert from_text(_packed(fields), PROFILE) == good
-    fields[at] = {**fields[at], **value} if isinstance(value, dict) else value
-    assert from_text(_packed(fields), PROFILE) is None
-    assert from_text(_packed("0" * 5_000_000), PROFILE) is None
