@@ -88,7 +88,7 @@ def front_figure(
         if height is not None:
             traces += draw.star(pick, min(height, top), f"WER {height:.1f} %")
     low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
-    made = _layout(front, records, pick, largest)
+    made = _layout(front, records, pick, largest, uniform if curve is not None else ())
     made["yaxis"] = {
         "title": {"text": "Word error rate, %"},
         "range": [max(low - 1.0, 0), top * 1.03],
@@ -155,7 +155,7 @@ def _loss_figure(
     traces += draw.uniform(above, np.asarray, np.inf, "loss", "")
     if pick is not None and pick.loss > 0:
         traces += draw.star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
-    made = _layout(front, (), pick, largest)
+    made = _layout(front, (), pick, largest, uniform)
     made["yaxis"] = {
         "title": {"text": "Predicted loss, nats a token"},
         "type": "log",
@@ -166,10 +166,15 @@ def _loss_figure(
 
 
 def _layout(
-    front: Front, records: Sequence[Measured], pick: Mark | None, largest: float
+    front: Front,
+    records: Sequence[Measured],
+    pick: Mark | None,
+    largest: float,
+    uniform: Sequence[OneWidth],
 ) -> dict[str, Any]:
-    low = min([int(front.bytes[0]), *(m.bytes for m in records)])
-    high = max([largest, *(m.bytes for m in records if m.bytes <= 1.2 * largest)])
+    sizes = [*(m.bytes for m in records), *(u.bytes for u in uniform)]
+    low = min([int(front.bytes[0]), *sizes])
+    high = max([largest, *(size for size in sizes if size <= 1.2 * largest)])
     if pick is not None:
         low, high = min(low, pick.bytes), max(high, pick.bytes)
     ends = math.log10(low / 1e6), math.log10(high / 1e6)

@@ -18,6 +18,7 @@ from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
 from genptq_core.targets import TARGETS
+from genptq_core.uniform_tools import UniformPoint, uniform_points
 
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
 from .traces import Mark, OneWidth
@@ -278,7 +279,20 @@ def one_width(profile: Profile) -> tuple[OneWidth, ...]:
         for row, bytes_, nats in zip(choices, size, loss, strict=True):
             option = task.menu[int(row.max())]
             found.append(OneWidth(target.title, option.label, int(bytes_), float(nats)))
+    found += [
+        OneWidth(point.tool.tool, point.tool.way, point.bytes, point.loss, _notes(point))
+        for point in uniform_points(profile)
+    ]
     return tuple(sorted(set(found), key=lambda u: (u.target, u.bytes)))
+
+
+def _notes(point: UniformPoint) -> tuple[str, ...]:
+    """Where the figures of a tool's point come from."""
+    return (
+        f"predicted from our own rounding at {point.option.label},",
+        "not from the tool, which rounds without calibration",
+        "size: " + ("exact, by its format" if point.exact else "at most; see its format"),
+    )
 
 
 def recommended(

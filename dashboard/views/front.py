@@ -72,7 +72,11 @@ def draw(scene: Scene) -> None:
     if any(not scene.holds(record) for record in scene.shown):
         notes.append("Crosses were measured, but the chosen format cannot hold them.")
     if scene.one_width:
-        notes.append("Purple, predicted: what a runtime with one width for all layers could do.")
+        tools = " and ".join(sorted({u.target for u in scene.one_width}))
+        notes.append(
+            f"Hollow purple marks are predicted: what {tools}, with one width for all layers, "
+            "could do if rounded as well as here."
+        )
     notes.append("Lines are predicted, filled marks are measured; click any point to pick it.")
     st.caption(" ".join(notes))
 
