@@ -64,7 +64,12 @@ def test_prediction_tracks_what_was_measured(sets: dict[str, MeasuredSet]) -> No
     maps = [r for r in sets["an4/dev"].records if r.loss > 1e-5]
     measured, predicted = ([getattr(r, n) for r in maps] for n in ("loss", "predicted_loss"))
     assert spearmanr(measured, predicted).statistic > 0.95
-    assert np.median(np.array(measured) / np.array(predicted)) < 4
+    # It was calibrated on speech that it knows by heart.
+    assert np.median(np.array(measured) / np.array(predicted)) < 8
+
+
+def test_it_hears_other_speakers(sets: dict[str, MeasuredSet]) -> None:
+    assert sets["an4/dev"].wer_full_precision < 0.16
 
 
 def test_word_errors_are_as_recorded(
