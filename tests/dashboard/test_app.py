@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import jobs
 from dashboard.state import size_range
 from genptq_core.profile import Profile
-from genptq_core.store import Measured
+from genptq_core.store import Measured, ship
 from genptq_core.targets import TARGETS, usable
 
 from .conftest import APP, ROOT
@@ -280,3 +281,33 @@ def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: 
     assert page.selectbox(key="target").value == "integer"
     assert _map(page) != native
     assert not page.button(key="export-integer").disabled
+
+
+def test_a_second_speech_set_is_shown_beside_the_first(
+    profile: Profile, profiles: Path, records: list[Measured]
+) -> None:
+    alone = _page()
+    assert "beside" not in {box.key for box in alone.selectbox}
+    assert not any("On other speech" in c.value for c in alone.caption)
+    elsewhere = [
+        replace(r, speech="<i>other</i>", speech_digest="9" * 64, wer=r.wer + 0.02) for r in records
+    ]
+    ship(profiles / "made-up", [*records, *elsewhere[1:]])
+    shown, missed = records[1], records[0]
+    page = _page(pick=shown.map_digest[:10], speech=shown.speech_digest[:10])
+    assert _errors(page) == []
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert f"**{100 * elsewhere[1].wer:.1f} %** measured" in cost and "<i>" not in cost
+    assert not any("Dotted steps" in c.value for c in page.caption)
+    page.selectbox(key="beside").set_value("9" * 10).run()
+    assert _errors(page) == []
+    assert page.query_params["beside"] == "9" * 10
+    assert any("Dotted steps" in c.value for c in page.caption)
+    page.selectbox(key="pick").set_value(missed.map_digest[:10]).run()
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert "% measured" not in cost
+    page.selectbox(key="speech").set_value("9" * 10).run()
+    assert _errors(page) == []
+    assert page.session_state["beside"] == ""
+    again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
+    assert again.selectbox(key="beside").value == "9" * 10
