@@ -14,7 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import jobs
 from dashboard.state import size_range
+from dashboard.wording import markdown
 from genptq_core.profile import Profile
+from genptq_core.recipes import RECIPES
 from genptq_core.store import Measured, ship
 from genptq_core.targets import TARGETS, usable
 
@@ -311,3 +313,37 @@ def test_a_second_speech_set_is_shown_beside_the_first(
     assert page.session_state["beside"] == ""
     again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
     assert again.selectbox(key="beside").value == "9" * 10
+
+
+def test_recipes_are_untested_and_say_what_they_hold(formats: Profile) -> None:
+    page = _page(tab="Export", target="native", widths="2.25")
+    assert _errors(page) == []
+
+    def rows() -> dict[str, str]:
+        texts = [m.value for m in page.markdown]
+        return {
+            n: next(t for t in texts if t.startswith(f"**{r.title}**")) for n, r in RECIPES.items()
+        }
+
+    def disabled() -> list[bool]:
+        found = [b.proto for b in page.get("download_button")]
+        return [b.disabled for b in found if "recipe-get-" in b.id]
+
+    assert all(f"**{RECIPES[n].title}**, untested" in text for n, text in rows().items())
+    assert all(
+        "it can hold nothing" in text and "entropy-coded" in text for text in rows().values()
+    )
+    assert disabled() == [True] * len(RECIPES)
+    # The word stands with nothing else: what this program writes itself was loaded and run.
+    for target in TARGETS.values():
+        mine = [
+            m.value for m in page.markdown if m.value.startswith(f"**{markdown(target.title)}**")
+        ]
+        assert mine and not any("untested" in text for text in mine)
+    page.button(key="recipe-solve-hqq").click().run()
+    assert _errors(page) == []
+    assert page.selectbox(key="target").value == "integer"
+    for text in rows().values():
+        assert "Of this map it holds" in text
+    assert disabled() == [False] * len(RECIPES)
+    assert "recipe-solve-hqq" not in {button.key for button in page.button}
