@@ -199,7 +199,7 @@ def uniform(
                 "y": listed(np.minimum(values, top)),
                 "mode": "markers+text",
                 "text": [hover(u.option) for u in mine],
-                "textposition": ("bottom center", "top center")[place % 2],
+                "textposition": _around(mine, ("bottom", "top")[place % 2]),
                 "textfont": {"color": PURPLE, "size": 10},
                 "marker": {
                     "symbol": symbols[place % len(symbols)],
@@ -213,6 +213,13 @@ def uniform(
             }
         )
     return traces
+
+
+def _around(shown: Sequence[OneWidth], side: str) -> list[str]:
+    """Where names stand: the smallest's to the left and the largest's to the right, apart."""
+    sizes = [u.bytes for u in shown]
+    ends = {min(sizes): "left", max(sizes): "right"}
+    return [f"{side} {ends.get(size, 'center')}" for size in sizes]
 
 
 def measured(

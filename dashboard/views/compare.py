@@ -115,7 +115,12 @@ def _restore(knobs: Knobs) -> None:
     st.session_state["loss"] = knobs.loss
     st.session_state["widths"] = (knobs.min_bits, knobs.max_bits)
     st.session_state["pins"] = knobs.pins
-    for key, value in (("pick", knobs.pick), ("speech", knobs.speech), ("target", knobs.target)):
+    for key, value in (
+        ("pick", knobs.pick),
+        ("speech", knobs.speech),
+        ("beside", knobs.beside),
+        ("target", knobs.target),
+    ):
         if key in st.session_state:
             st.session_state[key] = value
             remember(key)

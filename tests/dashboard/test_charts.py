@@ -11,8 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import charts, scene, state, wording
+from dashboard import beside, charts, scene, state, wording
 from dashboard.layer_charts import Layers, layers_figure
+from dashboard.traces import VERMILION
 from genptq_core.allocation import problem, solve
 from genptq_core.bitmap import bit_map
 from genptq_core.front import predicted_front, wer_curve
@@ -256,3 +257,52 @@ def test_tools_of_one_width_are_hollow_and_said_to_be_predicted() -> None:
 
 def test_no_tool_of_one_width_reads_a_conformer() -> None:
     assert scene.one_width(bundled_profile("conformer-an4")) == ()
+
+
+def test_two_speech_sets_are_told_apart() -> None:
+    small = bundled_profile("conformer-an4")
+    records = load_measured(bundled_folder() / "conformer-an4", small.digest)
+    sets = scene.speech_sets(records)
+    assert len(sets) == 2
+    first, second = ([m for m in records if m.speech_digest == s.digest] for s in sets)
+    hostile = replace(sets[1], name=HOSTILE)
+    front = predicted_front(problem(small))
+    task = problem(small)
+    curves = [wer_curve(records, s.digest) for s in sets]
+    other = beside.Beside(hostile.name, hostile.full_precision, second, curves[1])
+    mine = next(m for m in first if set(m.options) <= set(task.menu))
+    mark = charts.Mark(mine.bytes, 0.01, mine.map_digest, mine)
+    usual = state.size_range(small).usual
+    full = sets[0].full_precision
+    drawn = charts.front_figure(
+        front, curves[0], full, first, mark, usual, task.menu, (), None, other, sets[0].name
+    )
+    alone = charts.front_figure(front, curves[0], full, first, mark, usual, task.menu)
+    traces = list(go.Figure(drawn.figure).data)
+    seen = {
+        row[0].removeprefix("map:")
+        for t in traces
+        if wording.hover(HOSTILE) in t.name and t.customdata is not None
+        for row in t.customdata
+    }
+    assert seen == {m.map_digest for m in second}
+    assert not any("<b>" in t.name for t in traces)
+    before = {t.marker.symbol for t in go.Figure(alone.figure).data if t.mode == "markers"}
+    name = f"measured, {wording.hover(HOSTILE)}"
+    points = _trace(drawn.figure, name)
+    assert points.marker.symbol not in before
+    held = [m for m in second if set(m.options) <= set(task.menu)]
+    assert list(points.y) == [100 * m.wer for m in held]
+    picked = [m.map_digest == mine.map_digest for m in held]
+    assert [c == VERMILION for c in points.marker.color] == picked and any(picked)
+    for label, group in ((sets[0].name, first), (wording.hover(HOSTILE), held)):
+        line = _trace(drawn.figure, f"measured front, {label}")
+        assert line.mode == "lines" and line.line.dash == "dot"
+        assert list(line.y) == sorted(line.y, reverse=True)
+        sizes = [m.bytes / 1e6 for m in group if set(m.options) <= set(task.menu)]
+        assert set(line.x) <= set(sizes) and min(sizes) == line.x[0]
+    texts = [a.text for a in go.Figure(drawn.figure).layout.annotations]
+    assert len(texts) == 2 and wording.percent(hostile.full_precision) in texts[1]
+    low, high = drawn.figure["layout"]["yaxis"]["range"]
+    assert all(low < 100 * m.wer for m in (*first, *second))
+    assert high > 100 * min(m.wer for m in second)
