@@ -117,8 +117,10 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     with more:
         knobs.limits(profile, free_task.menu)
         speech = knobs.speech(sets)
+        second = knobs.beside(sets, speech)
         front.picker(records)
-    curve = loaders.curve(records, profile.digest, version, speech.digest) if speech else None
+    curves = {s.digest: loaders.curve(records, profile.digest, version, s.digest) for s in sets}
+    curve = curves.get(speech.digest) if speech else None
     start, reason = loaders.start(profile, free_task, free_front, curve, sizes)
     knobs.begin_at(start, sizes)
     with slider:
@@ -169,6 +171,9 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
         start_mark(start, reason, free_front),
         loaders.one_width(profile),
         pick,
+        tuple(sets),
+        curves,
+        second,
     )
     knobs.effect(effect, scene)
     return scene

@@ -16,10 +16,12 @@ from genptq_core.front import Front, WerCurve
 from genptq_core.options import Option
 from genptq_core.store import Measured
 
+from . import beside as other
 from . import traces as draw
+from .beside import Beside
 from .plot import Figure
-from .traces import GREY, SKY, Mark, OneWidth, Trace
-from .wording import percent
+from .traces import GREY, ORANGE, SKY, Mark, OneWidth, Trace
+from .wording import hover, percent
 
 USABLE = 0.20
 """WER increase past which the front's axis is cut off: a transcript so wrong is of no use."""
@@ -45,6 +47,8 @@ def front_figure(
     menu: Sequence[Option],
     uniform: Sequence[OneWidth] = (),
     start: Mark | None = None,
+    second: Beside | None = None,
+    first: str = "",
 ) -> FrontFigure:
     """WER, or predicted loss where no WER can be predicted, against size.
 
@@ -58,10 +62,14 @@ def front_figure(
         menu: what the chosen format holds; maps that need more are marked as others.
         uniform: what runtimes of one width for all layers would get.
         start: the recommended configuration.
+        second: another speech set to show beside it.
+        first: name of the speech set shown, where there is another.
     """
     if full_wer is None or not records:
         return FrontFigure(_loss_figure(front, pick, largest, uniform, start), 0)
     top = _top(front, curve, full_wer, records)
+    if second is not None:
+        top = max(top, _top(front, second.curve, second.full_wer, second.records))
     traces: list[Trace] = []
     if curve is not None:
         known = curve  # for the lambdas
@@ -78,45 +86,74 @@ def front_figure(
         traces += draw.uniform(uniform, wer, top, "WER", " %")
     points, above = draw.measured(records, top, menu, pick)
     traces += points
-    if pick is not None:
-        if pick.measured is not None:
-            height: float | None = 100 * pick.measured.wer
-        elif curve is not None:
-            height = 100 * (full_wer + float(curve.increase(pick.loss)))
-        else:
-            height = None
-        if height is not None:
-            traces += draw.star(pick, min(height, top), f"WER {height:.1f} %")
-    low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
-    made = _layout(front, records, pick, largest)
+    everything = [*records]
+    if second is not None:
+        more, others = other.measured(second, top, menu, pick)
+        above += others
+        everything += second.records
+        traces += other.predicted(second, front, top)
+        traces += other.measured_front(first, records, top, menu)
+        traces += other.measured_front(second.name, second.records, top, menu, ORANGE)
+        traces += more
+    height = _height(pick, curve, full_wer)
+    if pick is not None and height is not None:
+        traces += draw.star(pick, min(height, top), f"WER {height:.1f} %")
+    low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in everything)])
+    made = _layout(front, everything, pick, largest, uniform if curve is not None else ())
     made["yaxis"] = {
         "title": {"text": "Word error rate, %"},
         "range": [max(low - 1.0, 0), top * 1.03],
     }
-    made["shapes"] = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": 100 * full_wer,
-            "y1": 100 * full_wer,
-            "line": {"dash": "dash", "color": GREY, "width": 1.5},
-        }
-    ]
-    made["annotations"] = [
-        {
-            "text": f"full precision {percent(full_wer)}",
-            "xref": "paper",
-            "x": 0.005,
-            "xanchor": "left",
-            "y": 100 * full_wer,
-            "yanchor": "top",
-            "showarrow": False,
-            "font": {"size": 11, "color": GREY},
-        }
-    ]
+    made |= _levels(full_wer, second)
     return FrontFigure({"data": traces, "layout": made}, above)
+
+
+def _height(pick: Mark | None, curve: WerCurve | None, full_wer: float) -> float | None:
+    """WER of the pick, per cent: measured, else predicted, else not known."""
+    if pick is None:
+        return None
+    if pick.measured is not None:
+        return 100 * pick.measured.wer
+    return None if curve is None else 100 * (full_wer + float(curve.increase(pick.loss)))
+
+
+def _levels(full_wer: float, second: Beside | None) -> dict[str, Any]:
+    """Full precision on each set: dashed lines, and what they are."""
+    levels = [(full_wer, f"full precision {percent(full_wer)}", GREY)]
+    if second is not None:
+        text = f"full precision {percent(second.full_wer)}, {hover(second.name)}"
+        levels.append((second.full_wer, text, ORANGE))
+    return {
+        "shapes": [_level(100 * wer, colour) for wer, _, colour in levels],
+        "annotations": [_words(100 * wer, text, colour) for wer, text, colour in levels],
+    }
+
+
+def _level(height: float, colour: str) -> dict[str, Any]:
+    """A dashed line across the chart."""
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": height,
+        "y1": height,
+        "line": {"dash": "dash", "color": colour, "width": 1.5},
+    }
+
+
+def _words(height: float, text: str, colour: str) -> dict[str, Any]:
+    """What a dashed line is, at its left end."""
+    return {
+        "text": text,
+        "xref": "paper",
+        "x": 0.005,
+        "xanchor": "left",
+        "y": height,
+        "yanchor": "top",
+        "showarrow": False,
+        "font": {"size": 11, "color": colour},
+    }
 
 
 def _top(
@@ -155,7 +192,7 @@ def _loss_figure(
     traces += draw.uniform(above, np.asarray, np.inf, "loss", "")
     if pick is not None and pick.loss > 0:
         traces += draw.star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
-    made = _layout(front, (), pick, largest)
+    made = _layout(front, (), pick, largest, uniform)
     made["yaxis"] = {
         "title": {"text": "Predicted loss, nats a token"},
         "type": "log",
@@ -166,10 +203,15 @@ def _loss_figure(
 
 
 def _layout(
-    front: Front, records: Sequence[Measured], pick: Mark | None, largest: float
+    front: Front,
+    records: Sequence[Measured],
+    pick: Mark | None,
+    largest: float,
+    uniform: Sequence[OneWidth],
 ) -> dict[str, Any]:
-    low = min([int(front.bytes[0]), *(m.bytes for m in records)])
-    high = max([largest, *(m.bytes for m in records if m.bytes <= 1.2 * largest)])
+    sizes = [*(m.bytes for m in records), *(u.bytes for u in uniform)]
+    low = min([int(front.bytes[0]), *sizes])
+    high = max([largest, *(size for size in sizes if size <= 1.2 * largest)])
     if pick is not None:
         low, high = min(low, pick.bytes), max(high, pick.bytes)
     ends = math.log10(low / 1e6), math.log10(high / 1e6)

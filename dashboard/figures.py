@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .beside import Beside
 from .charts import FrontFigure, front_figure
 from .layer_charts import Layers, layers_figure
 from .plot import Figure
@@ -40,7 +41,18 @@ def front_of(scene: Scene) -> FrontFigure:
         scene.task.menu,
         scene.one_width,
         scene.start,
+        beside_of(scene),
+        scene.speech.name if scene.speech is not None else "",
     )
+
+
+def beside_of(scene: Scene) -> Beside | None:
+    """The speech set shown beside the first."""
+    second = scene.beside
+    if second is None:
+        return None
+    curve = scene.curves.get(second.digest)
+    return Beside(second.name, second.full_precision, scene.on(second), curve)
 
 
 def layers_of(scene: Scene, chosen: int | None = None) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from genptq_core.store import Measured
 
+from .elsewhere import Cost, costs
 from .figures import front_of, layers_of
 from .report import Chart, Report, Table
 from .scene import Pick, Scene
@@ -104,6 +105,8 @@ def _figures(scene: Scene, pick: Pick) -> list[tuple[str, str]]:
 
 def _charts(scene: Scene) -> list[Chart]:
     speech = f"Measured on {scene.speech.name}. " if scene.speech is not None else ""
+    if scene.beside is not None:
+        speech += f"Orange: {scene.beside.name}. "
     return [
         Chart(
             "Front: what each megabyte buys",
@@ -126,12 +129,26 @@ def _tables(scene: Scene, pick: Pick) -> list[Table]:
     ]
     return [
         Table(
+            "This map on every speech set",
+            ("speech", "WER, %", "full precision, %", "increase, points", "interval", "how"),
+            [_cost(cost) for cost in costs(scene)] or [("nothing was measured",)],
+        ),
+        Table(
             "What was measured",
             ("map", "speech", "MB", "WER, %", "increase, points", "95 % interval", "digest"),
             [_measured(record) for record in scene.records] or [("nothing yet",)],
         ),
         Table("Layers of this map", ("layer", "part", "kind", "stored as", "bytes"), layers),
     ]
+
+
+def _cost(cost: Cost) -> tuple[str, ...]:
+    name, full = cost.speech.name, f"{100 * cost.speech.full_precision:.2f}"
+    if cost.wer is None or cost.increase is None or cost.interval is None:
+        return (name, "", full, "", "", cost.how)
+    low, high = cost.interval
+    between = f"{points(low, 2)} to {points(high, 2)}"
+    return (name, f"{100 * cost.wer:.2f}", full, points(cost.increase, 2), between, cost.how)
 
 
 def _measured(record: Measured) -> tuple[str, ...]:

@@ -35,6 +35,11 @@ VERSION = 3
 SILENCE = 20.0
 """Seconds without a heartbeat after which a worker counts as dead."""
 
+ENDED_EARLY = (
+    "The process at work ended before it was done, as when a system runs out of memory. "
+    "What it finished is kept."
+)
+
 QUEUED, RUNNING, DONE = "queued", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
 LIVE = (QUEUED, RUNNING)
@@ -90,7 +95,8 @@ class Job:
         """Time left in this stage at its pace so far; None while that is a guess."""
         if self.stage_started is None or self.done < 1 or self.total < self.done:
             return None
-        return (now - self.stage_started) / self.done * (self.total - self.done)
+        spent = max(0.0, now - self.stage_started)  # a clock may be set back
+        return spent / self.done * (self.total - self.done)
 
 
 class Queue:
@@ -257,11 +263,14 @@ def _clean(job: Job) -> None:
 
 
 def _mark_silent(connection: sqlite3.Connection) -> None:
+    now = time.time()
+    # A clock set back leaves heartbeats in the future; from now on silence counts again.
     connection.execute(
-        "UPDATE jobs SET state = ?, finished = ?,"
-        " message = 'The process at work ended before it was done.'"
-        " WHERE state = ? AND heartbeat < ?",
-        (INTERRUPTED, time.time(), RUNNING, time.time() - SILENCE),
+        "UPDATE jobs SET heartbeat = ? WHERE state = ? AND heartbeat > ?", (now, RUNNING, now)
+    )
+    connection.execute(
+        "UPDATE jobs SET state = ?, finished = ?, message = ? WHERE state = ? AND heartbeat < ?",
+        (INTERRUPTED, now, ENDED_EARLY, RUNNING, now - SILENCE),
     )
 
 

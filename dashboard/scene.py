@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
 from genptq_core.targets import TARGETS
+from genptq_core.uniform_tools import UniformPoint, uniform_points
 
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
 from .traces import Mark, OneWidth
@@ -81,6 +82,9 @@ class Scene:
         start: the recommended configuration.
         one_width: what runtimes that store all layers alike would get.
         pick: the configuration shown, or None where nothing satisfies the knobs.
+        sets: every speech set that maps were measured on.
+        curves: map from predicted loss to WER by a set's digest, None where there is none.
+        beside: the speech set shown beside `speech`, or None.
     """
 
     name: str
@@ -100,13 +104,20 @@ class Scene:
     start: Mark
     one_width: tuple[OneWidth, ...]
     pick: Pick | None
+    sets: tuple[Speech, ...] = ()
+    curves: Mapping[str, WerCurve | None] = field(default_factory=dict)
+    beside: Speech | None = None
 
     @property
     def shown(self) -> list[Measured]:
         """What was measured on the speech set shown."""
-        if self.speech is None:
+        return self.on(self.speech)
+
+    def on(self, speech: Speech | None) -> list[Measured]:
+        """What was measured on a speech set."""
+        if speech is None:
             return []
-        return [m for m in self.records if m.speech_digest == self.speech.digest]
+        return [m for m in self.records if m.speech_digest == speech.digest]
 
     def holds(self, record: Measured) -> bool:
         """Whether the chosen format can hold a measured map."""
@@ -117,9 +128,9 @@ class Scene:
         sizes, menu = self.profile.option_bytes(), self.profile.menu
         return np.array([sizes[i, menu.index(option)] for i, option in enumerate(options)])
 
-    def measurement(self, digest: str) -> Measured | None:
-        """A map's measurement on the speech set shown."""
-        return next((m for m in self.shown if m.map_digest == digest), None)
+    def measurement(self, digest: str, speech: Speech | None = None) -> Measured | None:
+        """A map's measurement on a speech set; on the one shown if absent."""
+        return next((m for m in self.on(speech or self.speech) if m.map_digest == digest), None)
 
 
 @dataclass(frozen=True)
@@ -278,7 +289,20 @@ def one_width(profile: Profile) -> tuple[OneWidth, ...]:
         for row, bytes_, nats in zip(choices, size, loss, strict=True):
             option = task.menu[int(row.max())]
             found.append(OneWidth(target.title, option.label, int(bytes_), float(nats)))
+    found += [
+        OneWidth(point.tool.tool, point.tool.way, point.bytes, point.loss, _notes(point))
+        for point in uniform_points(profile)
+    ]
     return tuple(sorted(set(found), key=lambda u: (u.target, u.bytes)))
+
+
+def _notes(point: UniformPoint) -> tuple[str, ...]:
+    """Where the figures of a tool's point come from."""
+    return (
+        f"predicted from our own rounding at {point.option.label},",
+        "not from the tool, which rounds without calibration",
+        "size: " + ("exact, by its format" if point.exact else "at most; see its format"),
+    )
 
 
 def recommended(

@@ -49,6 +49,7 @@ class Knobs:
         pick: short digest of a measured map picked by hand, or "" for the solver's map.
         speech: short digest of the speech set shown, or "" for the page's choice.
         target: name of the format that must hold the map.
+        beside: short digest of the speech set shown beside the first, or "" for none.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Knobs:
     pick: str = ""
     speech: str = ""
     target: str = NATIVE
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def to_params(knobs: Knobs) -> dict[str, list[str]]:
         params["pick"] = [knobs.pick]
     if knobs.speech:
         params["speech"] = [knobs.speech]
+    if knobs.beside:
+        params["beside"] = [knobs.beside]
     return params
 
 
@@ -189,6 +193,7 @@ def from_params(params: Mapping[str, Sequence[str]], fallback: Knobs) -> Knobs:
         pick=text("pick", fallback.pick),
         speech=text("speech", fallback.speech),
         target=text("target", fallback.target),
+        beside=text("beside", fallback.beside),
     )
 
 
@@ -207,4 +212,5 @@ def from_session(session: Mapping[Any, Any], fallback: Knobs) -> Knobs:
         pick=session.get("pick") or "",
         speech=session.get("speech") or "",
         target=session.get("target") or fallback.target,
+        beside=session.get("beside") or "",
     )

@@ -45,12 +45,21 @@ class Mark:
 
 @dataclass(frozen=True)
 class OneWidth:
-    """What a runtime that stores every layer alike would get: predicted, not measured."""
+    """What a runtime that stores every layer alike would get: predicted, not measured.
+
+    Attributes:
+        target: the runtime.
+        option: how it calls the width.
+        bytes: size of the model.
+        loss: predicted loss, nats a token.
+        notes: where the figures come from, one line each.
+    """
 
     target: str
     option: str
     bytes: int
     loss: float
+    notes: tuple[str, ...] = ()
 
 
 def thin(front: Front, count: int) -> np.ndarray:
@@ -172,8 +181,15 @@ def uniform(
         mine = [u for u in shown if u.target == target]
         values = height(np.array([u.loss for u in mine]))
         text = [
-            f"<b>{hover(u.target)}, every layer at {u.option}</b><br>predicted, not measured<br>"
-            f"{u.bytes / 1e6:.1f} MB<br>{what} {value:.3g}{unit}"
+            "<br>".join(
+                [
+                    f"<b>{hover(u.target)}, every layer at {hover(u.option)}</b>",
+                    "predicted, not measured",
+                    f"{u.bytes / 1e6:.1f} MB",
+                    f"{what} {value:.3g}{unit}",
+                    *u.notes,
+                ]
+            )
             for u, value in zip(mine, values, strict=True)
         ]
         traces.append(
@@ -181,7 +197,10 @@ def uniform(
                 "type": "scatter",
                 "x": [u.bytes / 1e6 for u in mine],
                 "y": listed(np.minimum(values, top)),
-                "mode": "markers",
+                "mode": "markers+text",
+                "text": [hover(u.option) for u in mine],
+                "textposition": _around(mine, ("bottom", "top")[place % 2]),
+                "textfont": {"color": PURPLE, "size": 10},
                 "marker": {
                     "symbol": symbols[place % len(symbols)],
                     "size": 11,
@@ -194,6 +213,13 @@ def uniform(
             }
         )
     return traces
+
+
+def _around(shown: Sequence[OneWidth], side: str) -> list[str]:
+    """Where names stand: the smallest's to the left and the largest's to the right, apart."""
+    sizes = [u.bytes for u in shown]
+    ends = {min(sizes): "left", max(sizes): "right"}
+    return [f"{side} {ends.get(size, 'center')}" for size in sizes]
 
 
 def measured(

@@ -22,6 +22,11 @@ from .tasks import ComputeProfile, ExportMap, Measure, Transcribe
 _BEAT = 1.0
 """Seconds between heartbeats, and so the longest that a cancellation waits to be seen."""
 
+NO_MEMORY = (
+    "There was not enough memory. Take a smaller model, fewer label draws or options, "
+    "or close other programs."
+)
+
 
 def obey_signals() -> None:
     """Let SIGINT and SIGTERM end the job tidily; a background process may inherit them ignored."""
@@ -78,12 +83,22 @@ def _run(queue: Queue, job: Job) -> None:
             raise
     except GenPTQError as error:
         queue.finish(job.id, FAILED, str(error))
-    except MemoryError:
-        queue.finish(job.id, FAILED, "There was not enough memory. Close other programs.")
     except Exception as error:
+        if _short_of_memory(error):
+            queue.finish(job.id, FAILED, NO_MEMORY)
+            return
         # The worker is the last to see it: the page has only what is written here.
         queue.finish(job.id, FAILED, f"Unexpected {type(error).__name__}: {error}")
         raise
+
+
+def _short_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: of Python's, of torch's on the processor, or of a GPU's."""
+    words = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, (RuntimeError, OSError))
+        and any(sign in words for sign in ("allocate memory", "out of memory"))
+    )
 
 
 def _do(queue: Queue, job: Job) -> dict[str, Any]:

@@ -156,9 +156,7 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     """
     from scipy.optimize import least_squares
 
-    uniform = [
-        a for a in profile.anchors if len(set(a.options)) == 1 and a.loss < _LARGEST_ANCHOR
-    ]
+    uniform = [a for a in profile.anchors if len(set(a.options)) == 1 and a.loss < _LARGEST_ANCHOR]
     if len(profile.units) < 2 or len(uniform) < 3:
         return Growth()
     columns = np.array([profile.menu.index(a.options[0]) for a in uniform])

@@ -6,6 +6,7 @@ cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ from . import bitmap, manifest
 from .bitmap import BitMap
 from .delivery import delivered
 from .errors import ConstraintError
-from .files import write_json
+from .files import sealed, write_json
 from .options import Option
 from .profile import Profile
 from .targets.compressed_tensors import LINEAR
+from .units import Unit
 
 SCHEMA = "genptq-recipe"
 VERSION = 1
@@ -124,13 +126,18 @@ RECIPES = {
 }  # fmt: skip
 
 
+def _is_module(unit: Unit) -> bool:
+    """Whether a unit is a Linear module, and all of it."""
+    return unit.kind in LINEAR and unit.name == unit.parameter
+
+
 def by_module(
     profile: Profile, chosen: BitMap, widths: tuple[int, ...]
 ) -> tuple[dict[str, Option], list[str]]:
     """Options by module name, for modules that are one unit; and the units that stay at 16 bit."""
     options, left = {}, []
     for unit, option in zip(profile.units, chosen.options, strict=True):
-        whole = unit.kind in LINEAR and unit.name == unit.parameter
+        whole = _is_module(unit)
         if option.form == "grid" and whole and option.bits in widths:
             options[unit.parameter.removesuffix(".weight")] = option
         elif whole:
@@ -138,6 +145,54 @@ def by_module(
         if not (whole and option.form == "grid" and option.bits in widths):
             left.append(unit.name)
     return options, left
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a map a runtime holds, in units; the counts add up to all of them.
+
+    Attributes:
+        widths: bits that it has.
+        held: units that it stores as the map says.
+        coded: whole Linear modules that are entropy-coded.
+        width: whole Linear modules of a width that it lacks.
+        place: units that are quantized but no whole Linear module: row blocks, convolutions.
+        half: units that the map leaves at 16 bit.
+    """
+
+    widths: tuple[int, ...]
+    held: int
+    coded: int
+    width: int
+    place: int
+    half: int
+
+
+def share(profile: Profile, chosen: BitMap, name: str) -> Share:
+    """How much of a map the runtime of a recipe holds."""
+    widths = RECIPES[name].widths
+    _, left = by_module(profile, chosen, widths)
+    counts = {"coded": 0, "width": 0, "place": 0, "half": 0}
+    for unit, option in zip(profile.units, chosen.options, strict=True):
+        if unit.name not in left:
+            continue
+        if option.form == "half":
+            counts["half"] += 1
+        elif not _is_module(unit):
+            counts["place"] += 1
+        else:
+            counts["coded" if option.form == "coded" else "width"] += 1
+    return Share(widths, len(profile.units) - len(left), **counts)
+
+
+def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
+    """A recipe file's text.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+    """
+    content = {"schema": SCHEMA, "version": VERSION, **document(profile, chosen, name)}
+    return json.dumps(sealed(content), indent=1, allow_nan=False) + "\n"
 
 
 def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:

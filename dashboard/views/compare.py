@@ -14,6 +14,7 @@ from genptq_core.profile import Profile
 from genptq_core.sets import across_sets
 from genptq_core.store import Measured
 
+from .. import shelf_link
 from ..compare_charts import changes_figure, transition_figure
 from ..picks import Kept, Shelf, Trail, drop, keep, of_profile
 from ..plot import plot
@@ -24,6 +25,7 @@ from . import work
 from .knobs import remember
 
 _NOW = "now"
+_PARAMETER = "kept"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,21 @@ def _trail() -> Trail[Knobs]:
 
 
 def _shelves() -> Trail[Shelf]:
-    found: Trail[Shelf] = st.session_state.get("shelves", Trail(()))
+    """What is kept; a page just loaded takes it from its address."""
+    if "shelves" not in st.session_state:
+        st.session_state["shelves"] = Trail(shelf_link.read(st.query_params.get(_PARAMETER, "")))
+    found: Trail[Shelf] = st.session_state["shelves"]
     return found
+
+
+def _put(shelves: Trail[Shelf]) -> None:
+    """Note what is kept, in the address too."""
+    st.session_state["shelves"] = shelves
+    word, _ = shelf_link.written(shelves.now or ())
+    if word:
+        st.query_params[_PARAMETER] = word
+    else:
+        st.query_params.pop(_PARAMETER, None)
 
 
 def bar(scene: Scene) -> None:
@@ -80,7 +95,10 @@ def bar(scene: Scene) -> None:
                 st.button(
                     "Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene, name)
                 )
-                st.caption("Kept picks are compared under Compare, until the page is reloaded.")
+                st.caption(
+                    "Kept picks are compared under Compare. They are in the address of this page, "
+                    "so a reload brings them back, and nobody else sees them without it."
+                )
 
 
 def _step(trail: Trail[Knobs]) -> None:
@@ -97,7 +115,12 @@ def _restore(knobs: Knobs) -> None:
     st.session_state["loss"] = knobs.loss
     st.session_state["widths"] = (knobs.min_bits, knobs.max_bits)
     st.session_state["pins"] = knobs.pins
-    for key, value in (("pick", knobs.pick), ("speech", knobs.speech), ("target", knobs.target)):
+    for key, value in (
+        ("pick", knobs.pick),
+        ("speech", knobs.speech),
+        ("beside", knobs.beside),
+        ("target", knobs.target),
+    ):
         if key in st.session_state:
             st.session_state[key] = value
             remember(key)
@@ -108,22 +131,28 @@ def _keep(scene: Scene, name: str) -> None:
         return
     new = Kept(name, scene.profile.digest, scene.pick.map, scene.knobs)
     shelves = _shelves()
-    st.session_state["shelves"] = shelves.visit(keep(shelves.now or (), new))
+    _put(shelves.visit(keep(shelves.now or (), new)))
     # What was kept last is what the next picks are compared with.
     st.session_state["compare_left"] = f"kept:{new.map.digest}"
 
 
 def _drop(gone: Kept) -> None:
     shelves = _shelves()
-    st.session_state["shelves"] = shelves.visit(drop(shelves.now or (), gone))
+    _put(shelves.visit(drop(shelves.now or (), gone)))
 
 
 def _undo_shelf() -> None:
-    st.session_state["shelves"] = _shelves().undo()
+    _put(_shelves().undo())
 
 
 def _mine(scene: Scene) -> Shelf:
-    return of_profile(_shelves().now or (), scene.profile.digest)
+    shelves, digest = _shelves(), scene.profile.digest
+    checked = st.session_state.setdefault("shelf_checked", set())
+    if digest not in checked:  # what came with the address may be anything
+        shelves = Trail(shelf_link.fitted(shelves.now or (), scene.profile))
+        st.session_state["shelves"] = shelves
+        checked.add(digest)
+    return of_profile(shelves.now or (), digest)
 
 
 def draw(scene: Scene) -> None:
@@ -180,6 +209,13 @@ def _shelf(scene: Scene) -> None:
             disabled=not shelves.past,
             on_click=_undo_shelf,
             help="Brings back a pick that was let go, takes away one just kept.",
+        )
+    everything = shelves.now or ()
+    _, there = shelf_link.written(everything)
+    if there < len(everything):
+        st.caption(
+            f"The address has room for the latest {there} of {len(everything)} kept picks; the "
+            "others are gone after a reload."
         )
 
 

@@ -21,7 +21,7 @@ from ..scene import Pick, Scene
 from ..state import SHORT, link
 from ..tasks import ExportMap
 from ..wording import markdown, megabytes
-from . import work
+from . import recipes, work
 from .knobs import switch_target
 
 _ZIP_LIMIT = 400_000_000
@@ -140,6 +140,7 @@ def _targets(scene: Scene, pick: Pick) -> None:
             "mixed map can be written for them."
         )
     work.history(ExportMap)
+    recipes.draw(scene, pick)
 
 
 def _runs(name: str) -> str:

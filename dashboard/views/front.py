@@ -69,11 +69,21 @@ def draw(scene: Scene) -> None:
         )
     if scene.speech is not None:
         notes.append(f"Measured on {markdown(scene.speech.name)}; bars are 95 % intervals.")
-    if any(not scene.holds(record) for record in scene.shown):
+    if scene.beside is not None:
+        notes.append(
+            f"Orange, hourglasses and dashed: {markdown(scene.beside.name)}. Dotted steps join the "
+            "measured maps of a set that no other measured one beats."
+        )
+    if any(not scene.holds(record) for record in (*scene.shown, *scene.on(scene.beside))):
         notes.append("Crosses were measured, but the chosen format cannot hold them.")
     if scene.one_width:
-        notes.append("Purple, predicted: what a runtime with one width for all layers could do.")
-    notes.append("Lines are predicted, filled marks are measured; click any point to pick it.")
+        tools = " and ".join(sorted({u.target for u in scene.one_width}))
+        notes.append(
+            f"Hollow purple marks are predicted: what {tools}, with one width for all layers, "
+            "could do if rounded as well as here."
+        )
+    lines = "Lines but the dotted ones" if scene.beside is not None else "Lines"
+    notes.append(f"{lines} are predicted, filled marks are measured; click any point to pick it.")
     st.caption(" ".join(notes))
 
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from genptq_core.allocation import Allocation
 
+from .. import elsewhere
 from ..scene import LEAST_FOR_CURVE, Scene, outcome
 from ..state import SHORT
 from ..wording import bound, markdown, megabytes, percent, points, stored_bits
@@ -131,6 +132,8 @@ def _identity(scene: Scene) -> None:
     with st.container(key="identity", gap="small"):
         st.markdown(_sentence(scene))
         st.caption(f"Bit map `{pick.map.digest[:SHORT]}`: {kind}.{speech}")
+        if others := elsewhere.sentence(scene):
+            st.caption(others)
 
 
 def _sentence(scene: Scene) -> str:

@@ -48,9 +48,9 @@ def remember(key: str) -> None:
 
 def _other_model() -> None:
     # The new model has sizes, widths, layers and measurements of its own.
-    for key in ("mb", "widths", "pins", "pick", "speech", "target"):
+    for key in ("mb", "widths", "pins", "pick", "speech", "beside", "target"):
         st.session_state.pop(key, None)
-    for key in ("pick", "speech", "target"):
+    for key in ("pick", "speech", "beside", "target"):
         remember(key)
 
 
@@ -275,3 +275,25 @@ def speech(sets: list[Speech]) -> Speech | None:
         help="Different speech, different word errors: compare maps on one set only.",
     )
     return by_short.get(chosen or "", sets[0])
+
+
+def beside(sets: list[Speech], first: Speech | None) -> Speech | None:
+    """Which speech set is shown beside the first, where there is another."""
+    others = {s.digest[:SHORT]: s for s in sets if s != first}
+    if not others:
+        st.session_state.pop("beside", None)
+        return None
+    if "beside" not in st.session_state:
+        st.session_state["beside"] = st.query_params.get("beside", "")
+    if st.session_state["beside"] not in others:
+        st.session_state["beside"] = ""
+    chosen = st.selectbox(
+        "Beside it",
+        ["", *others],
+        format_func=lambda short: others[short].label if short in others else "no other speech",
+        key="beside",
+        on_change=remember,
+        args=("beside",),
+        help="Draws a second speech set's measured maps and fronts into the same chart.",
+    )
+    return others.get(chosen or "")

@@ -2,10 +2,10 @@
 
     python data/models/train_conformer.py --train MANIFEST --dev MANIFEST --out FOLDER
 
-One core, half an hour; `--start FOLDER` goes on from earlier weights. Every recording is heard at
-three speeds (Ko et al., "Audio augmentation for speech recognition", 2015), with bands and
-stretches masked (Park et al., "SpecAugment", 2019). The last weights are kept, rounded to float16:
-no step is picked by its error on the development set, which is only reported.
+One core, half an hour. Every recording is heard at three speeds (Ko et al., "Audio augmentation for
+speech recognition", 2015), with frequencies stretched, and with bands and stretches of time masked
+(Park et al., "SpecAugment", 2019). What is kept is the running average of the weights at the end,
+rounded to float16: no step is picked by its error on the development set, which is only reported.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import argparse
 import copy
 import json
 import os
-import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -28,6 +31,7 @@ import numpy as np
 import soxr
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import (
     ParakeetCTCConfig,
     ParakeetEncoderConfig,
@@ -43,23 +47,27 @@ from genptq_core.speech import RATE, load_audio
 
 SPEEDS = (0.9, 1.0, 1.1)
 BLANK, SPACE = "<pad>", "|"
-DOUBLED = "EE"
-LETTERS = (BLANK, "<unk>", SPACE, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", DOUBLED)
-"""A doubled letter has a label of its own: CTC writes a letter twice only with a blank between,
-and in quick speech, such as THREE, no frame is left for it."""
+LETTERS = (BLANK, "<unk>", SPACE, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
+OFTEN = 10
+"""Words at least this often in the training set are labels; rarer ones are spelled."""
 BETWEEN = 3
-"""Blocks after which the head is trained too."""
+"""Blocks after which letters are learned: a head for that is thrown away at the end."""
+WARP = 0.1
+"""The most by which frequencies are stretched, as longer and shorter vocal tracts do."""
+MEMORY = 0.998
+"""Share of the averaged weights that a step leaves."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Features (frames, bins) of one recording at one speed, and its letters (length,)."""
+    """Features (frames, bins) of one recording at one speed, its words' labels and its letters."""
 
     features: Tensor
-    labels: Tensor
+    words: Tensor
+    letters: Tensor
 
 
-def architecture() -> ParakeetForCTC:
+def architecture(labels: int) -> ParakeetForCTC:
     """A FastConformer of 5 layers, 128 wide, one frame in 40 ms."""
     encoder = ParakeetEncoderConfig(
         hidden_size=128,
@@ -72,13 +80,11 @@ def architecture() -> ParakeetForCTC:
         num_mel_bins=80,
         scale_input=False,
         layerdrop=0.0,
-        dropout=0.1,
+        dropout=0.15,
         activation_dropout=0.0,
         attention_dropout=0.0,
     )
-    config = ParakeetCTCConfig(
-        vocab_size=len(LETTERS), pad_token_id=0, encoder_config=encoder.to_dict()
-    )
+    config = ParakeetCTCConfig(vocab_size=labels, pad_token_id=0, encoder_config=encoder.to_dict())
     model = ParakeetForCTC(config)
     for module in model.modules():
         # The library starts every weight at a deviation of 0.02, too small for narrow layers.
@@ -87,43 +93,59 @@ def architecture() -> ParakeetForCTC:
     return model
 
 
-def spelling(folder: Path) -> Wav2Vec2CTCTokenizer:
-    """Letters as the labels; words are joined by the space's own."""
+def labels_of(speech: SpeechSet) -> tuple[str, ...]:
+    """Letters, then words with the space after them: those heard often, single letters too."""
+    count = Counter(word for u in speech.utterances for word in u.text.split())
+    often = sorted(word for word, times in count.items() if times >= OFTEN)
+    return (*LETTERS, *(f"{word} " for word in often))
+
+
+def spelling(folder: Path, labels: Sequence[str]) -> Wav2Vec2CTCTokenizer:
+    """What labels read as; rare words are letters with the space's own label behind them."""
     vocabulary = folder / "vocab.json"
-    write_text(vocabulary, json.dumps({letter: i for i, letter in enumerate(LETTERS)}) + "\n")
+    write_text(vocabulary, json.dumps({label: i for i, label in enumerate(labels)}) + "\n")
     return Wav2Vec2CTCTokenizer(
         str(vocabulary), bos_token=None, eos_token=None, pad_token=BLANK, word_delimiter_token=SPACE
     )
 
 
-def labels_of(text: str) -> list[int]:
+def indices(text: str, labels: Sequence[str]) -> Tensor:
     """Labels of a text, (length,)."""
-    letters = re.findall(f"{DOUBLED}|.", text.replace(" ", SPACE))
-    return [LETTERS.index(letter) for letter in letters]
+    found: list[int] = []
+    for word in text.split():
+        known = f"{word} "
+        found += [labels.index(x) for x in ([known] if known in labels else [*word, SPACE])]
+    return torch.tensor(found)
 
 
-def loss_of(model: ParakeetForCTC, batch: dict[str, Tensor]) -> Tensor:
-    """CTC's loss, a third of it at a block in between: deep blocks learn sooner.
+def ctc(scores: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """CTC's loss of logits (batch, frames, labels); labels below 0 fill up."""
+    return nn.functional.ctc_loss(
+        scores.log_softmax(dim=-1).transpose(0, 1),
+        labels[labels >= 0],
+        lengths,
+        (labels >= 0).sum(dim=-1),
+        zero_infinity=True,
+    )
+
+
+def loss_of(model: ParakeetForCTC, letters: nn.Linear | None, batch: dict[str, Tensor]) -> Tensor:
+    """CTC's loss on words, and half as much on letters at a block in between, where wanted.
 
     Lee and Watanabe, "Intermediate loss regularization for CTC-based speech recognition", 2021.
     """
-    labels = batch.pop("labels")
+    words, spelled = batch.pop("words"), batch.pop("letters")
     encoded = model.encoder(**batch, output_hidden_states=True)
-    lengths, targets = encoded.attention_mask.sum(dim=-1), labels[labels >= 0]
-    total = torch.zeros(())
-    for states, share in (
-        (encoded.last_hidden_state, 2 / 3),
-        (encoded.hidden_states[BETWEEN], 1 / 3),
-    ):
-        scores = model.ctc_head(states).log_softmax(dim=-1).transpose(0, 1)
-        total = total + share * nn.functional.ctc_loss(
-            scores, targets, lengths, (labels >= 0).sum(dim=-1), zero_infinity=True
-        )
-    return total
+    lengths = encoded.attention_mask.sum(dim=-1)
+    final = ctc(model.ctc_head(encoded.last_hidden_state), lengths, words)
+    return final + ctc(letters(encoded.hidden_states[BETWEEN]), lengths, spelled) / 2
 
 
 def examples(
-    speech: SpeechSet, extractor: ParakeetFeatureExtractor, speed: float = 1.0
+    speech: SpeechSet,
+    extractor: ParakeetFeatureExtractor,
+    labels: Sequence[str],
+    speed: float = 1.0,
 ) -> list[Example]:
     """Features and labels of every recording at one speed."""
     found = []
@@ -133,17 +155,29 @@ def examples(
             samples = soxr.resample(samples, RATE, RATE / speed)
         batch = extractor([samples], sampling_rate=RATE, return_tensors="pt")
         frames = int(batch.attention_mask[0].sum())
-        labels = torch.tensor(labels_of(utterance.text))
-        found.append(Example(batch.input_features[0, :frames], labels))
+        words, letters = indices(utterance.text, labels), indices(utterance.text, LETTERS)
+        found.append(Example(batch.input_features[0, :frames], words, letters))
     return found
 
 
+def warped(features: Tensor, rng: np.random.Generator) -> Tensor:
+    """Another speaker: bands stretched by up to `WARP`.
+
+    Jaitly and Hinton, "Vocal tract length perturbation improves speech recognition", 2013.
+    """
+    bins = features.shape[1]
+    at = torch.arange(bins) * float(rng.uniform(1 - WARP, 1 + WARP))
+    low = at.floor().clamp(max=bins - 2).long()
+    share = (at - low).clamp(max=1.0)
+    return features[:, low] * (1 - share) + features[:, low + 1] * share
+
+
 def masked(features: Tensor, rng: np.random.Generator) -> Tensor:
-    """SpecAugment: two bands of up to 15 bins and two stretches of up to 8 % become silent."""
+    """SpecAugment: two bands of up to 20 bins and two stretches of up to 8 % become silent."""
     features = features.clone()
     frames, bins = features.shape
     for _ in range(2):
-        width = int(rng.integers(0, 16))
+        width = int(rng.integers(0, 21))
         start = int(rng.integers(0, bins - width))
         features[:, start : start + width] = 0
     for _ in range(2):
@@ -163,15 +197,15 @@ def batches(pool: list[list[Example]], size: int, rng: np.random.Generator) -> l
 
 def collate(batch: list[Example], rng: np.random.Generator) -> dict[str, Tensor]:
     """Pad a batch; labels beyond an utterance's end are -100, which the loss leaves out."""
-    features = [masked(e.features, rng) for e in batch]
+    features = [masked(warped(e.features, rng), rng) for e in batch]
     lengths = torch.tensor([len(f) for f in features])
     longest = int(lengths.max())
+    pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
     return {
-        "input_features": nn.utils.rnn.pad_sequence(features, batch_first=True),
+        "input_features": pad(features),
         "attention_mask": torch.arange(longest)[None, :] < lengths[:, None],
-        "labels": nn.utils.rnn.pad_sequence(
-            [e.labels for e in batch], batch_first=True, padding_value=-100
-        ),
+        "words": pad([e.words for e in batch], padding_value=-100),
+        "letters": pad([e.letters for e in batch], padding_value=-100),
     }
 
 
@@ -182,7 +216,7 @@ def word_error_rate(
     model.eval()
     with torch.no_grad():
         paths = [model(e.features[None]).logits[0].argmax(dim=-1).tolist() for e in dev]
-    heard = [tokenizer.decode(path, skip_special_tokens=True) for path in paths]
+    heard = [tokenizer.decode([k for k, _ in groupby(p) if k], group_tokens=False) for p in paths]
     return float(jiwer.wer(texts, heard))
 
 
@@ -192,11 +226,10 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--check", type=int, default=5, help="epochs between checks and saves")
     options = parser.parse_args()
 
@@ -205,17 +238,18 @@ def main() -> None:
     started = time.process_time()
     extractor = ParakeetFeatureExtractor()
     train, held = load_manifest(options.train), load_manifest(options.dev)
-    tokenizer = spelling(options.out)
-    by_speed = [examples(train, extractor, speed) for speed in SPEEDS]
+    labels = labels_of(train)
+    tokenizer = spelling(options.out, labels)
+    by_speed = [examples(train, extractor, labels, speed) for speed in SPEEDS]
     pool = [list(versions) for versions in zip(*by_speed, strict=True)]
-    dev, texts = examples(held, extractor), [u.text for u in held.utterances]
-    model = architecture()
-    if options.start:
-        model.load_state_dict(ParakeetForCTC.from_pretrained(options.start).state_dict())
+    dev, texts = examples(held, extractor, labels), [u.text for u in held.utterances]
+    model = architecture(len(labels))
+    letters = nn.Linear(model.config.encoder_config.hidden_size, len(LETTERS))
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(MEMORY), use_buffers=True)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     steps = options.epochs * -(-len(pool) // options.batch)
     decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    others = [*(p for p in model.parameters() if p.ndim <= 1), *letters.parameters()]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
         betas=(0.9, 0.98),
@@ -227,21 +261,19 @@ def main() -> None:
     for epoch in range(1, options.epochs + 1):
         losses = []
         model.train()
-        if options.start:  # the statistics are folded away, so norms stay the scales they became
-            for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
-                norm.eval()
         for batch in batches(pool, options.batch, rng):
-            loss = loss_of(model, collate(batch, rng))
+            loss = loss_of(model, letters, collate(batch, rng))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+            averaged.update_parameters(model)
             losses.append(loss.item())
         line = f"epoch {epoch}: loss {np.mean(losses):.3f}, {time.process_time() - started:.0f} s"
         if epoch % options.check == 0 or epoch == options.epochs:
-            line += f", WER {100 * word_error_rate(model, tokenizer, dev, texts):.1f} %"
-            write(options.out, model, extractor, tokenizer)
+            line += f", WER {100 * word_error_rate(averaged.module, tokenizer, dev, texts):.1f} %"
+            write(options.out, averaged.module, extractor, tokenizer)
         print(line, flush=True)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class Ctc:
         self._head = getattr(module, head)
         self._features = features
         self._tokenizer = tokenizer
+        self._blank = int(module.config.pad_token_id or 0)
         self.units = self._units(head)
         self.digest = weights_digest(module)
 
@@ -94,9 +96,19 @@ class Ctc:
         for states in encoded.states:
             with torch.no_grad():
                 path = self.log_probs(states).argmax(dim=-1).tolist()
-            text = self._tokenizer.decode(path, skip_special_tokens=True).strip()
-            found.append(Transcript(text, tuple(path)))
+            found.append(Transcript(self.text(path), tuple(path)))
         return found
+
+    def text(self, path: Sequence[int]) -> str:
+        """What an alignment reads as; `path` is a label a frame.
+
+        Tokenizers told to leave out special tokens lose the blank before they join neighbours,
+        and with it one of two equal labels with a blank between.
+        """
+        labels = [label for label, _ in groupby(path) if label != self._blank]
+        return str(
+            self._tokenizer.decode(labels, skip_special_tokens=True, group_tokens=False)
+        ).strip()
 
     def head_inputs(self, encoded: Encoded, transcripts: Sequence[Transcript]) -> list[Tensor]:
         """Encoder states, (frames, features): every frame is a decision, whatever was written."""

@@ -10,9 +10,11 @@ import torch
 from safetensors import safe_open
 from scipy.stats import spearmanr
 
+from genptq_core.allocation import problem, solve_average_bits
 from genptq_core.bitmap import bit_map
-from genptq_core.measurement import measure, transcribe_files
-from genptq_core.models import SpeechModel, load_model
+from genptq_core.export import export
+from genptq_core.measurement import measure, quantized_weights, transcribe_files
+from genptq_core.models import SpeechModel, load_model, replaced
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile, bundled_folder, load_profile
 from genptq_core.sets import MeasuredSet, measured_sets
@@ -62,7 +64,12 @@ def test_prediction_tracks_what_was_measured(sets: dict[str, MeasuredSet]) -> No
     maps = [r for r in sets["an4/dev"].records if r.loss > 1e-5]
     measured, predicted = ([getattr(r, n) for r in maps] for n in ("loss", "predicted_loss"))
     assert spearmanr(measured, predicted).statistic > 0.95
-    assert np.median(np.array(measured) / np.array(predicted)) < 4
+    # It was calibrated on speech that it knows by heart.
+    assert np.median(np.array(measured) / np.array(predicted)) < 8
+
+
+def test_it_hears_other_speakers(sets: dict[str, MeasuredSet]) -> None:
+    assert sets["an4/dev"].wer_full_precision < 0.16
 
 
 def test_word_errors_are_as_recorded(
@@ -89,3 +96,17 @@ def test_demo_speech_is_as_recorded(
     )
     assert sets["spelled/manifest"].speech_digest == speech.digest
     assert errors.wer == pytest.approx(sets["spelled/manifest"].wer_full_precision, abs=0.02)
+
+
+@pytest.mark.parametrize("target", ["native", "integer", "compressed-tensors"])
+def test_its_export_says_what_the_measured_map_says(
+    model: SpeechModel, profile: Profile, target: str, tmp_path: Path
+) -> None:
+    found = solve_average_bits(problem(profile, target=target), 4.5)
+    out = export(profile, bit_map(profile, found.options), target, tmp_path / "out", model)
+    assert out.bytes == out.predicted_bytes == found.bytes
+    speech = load_manifest(SPELLED, limit=4)
+    with replaced(model, quantized_weights(model, profile, found.options)):
+        expected = transcribe_files(model, speech)
+    assert any(expected)
+    assert transcribe_files(load_model(str(out.folder)), speech) == expected

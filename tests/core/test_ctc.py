@@ -17,7 +17,7 @@ from genptq_core.errors import ModelError
 from genptq_core.instruments import SecondMoments
 from genptq_core.measurement import measure, quantized_weights
 from genptq_core.models import SpeechModel, load_model, parameter_count
-from genptq_core.models.ctc import assembled, fold_norms
+from genptq_core.models.ctc import Ctc, assembled, fold_norms
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Profile, Settings
 from genptq_core.sensitivity import compute
@@ -68,6 +68,14 @@ def test_the_library_s_own_logits_and_text(folder: Path) -> None:
     letters = "".join(VOCABULARY[i] for i, _ in itertools.groupby(path) if i > 1)
     assert transcript.text == letters.replace("|", " ").strip()
     assert transcript.text
+
+
+def test_a_letter_comes_twice_only_with_a_blank_between(folder: Path) -> None:
+    model = load_model(str(folder))
+    assert isinstance(model, Ctc)
+    start, twice = [VOCABULARY.index(letter) for letter in "thr"], VOCABULARY.index("e")
+    assert model.text([*start, twice, 0, twice, twice, 0]) == "three"
+    assert model.text([*start, twice, twice, 0]) == "thre"
 
 
 def test_company_in_a_batch_changes_nothing(folder: Path) -> None:

@@ -238,6 +238,7 @@ def test_growth_rises_and_is_never_below_second_order(
 
 def test_growth_follows_the_uniform_anchors() -> None:
     made = synthetic.profile(9, units=8, anchors=False)
+    made = dataclasses.replace(made, projections=made.projections * 0.02)  # losses below a nat
     raw = quadratic_loss(made)
     assert raw.growth == Growth()
     second = [float(raw(np.full(8, column))) for column in range(5)]
@@ -248,3 +249,6 @@ def test_growth_follows_the_uniform_anchors() -> None:
     )
     found = quadratic_loss(dataclasses.replace(made, anchors=anchors)).growth
     np.testing.assert_allclose(found(np.array(second)), true(np.array(second)), rtol=0.01)
+    # What is lost beyond a nat says nothing of the maps that anyone takes.
+    ruined = (Anchor((made.settings.options[0],) * 8, 7.0), *anchors[1:])
+    assert quadratic_loss(dataclasses.replace(made, anchors=ruined)).growth(second[1]) < 1

@@ -319,3 +319,10 @@ def test_it_opens_quickly(bundled: Profile) -> None:
     started = time.perf_counter()
     load_profile(bundled_folder() / "whisper-tiny.en")
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "path", sorted(bundled_folder().glob("*/*.json")), ids=lambda p: p.parent.name
+)
+def test_what_ships_is_sealed(path: Path) -> None:
+    assert len(json.loads(path.read_text())["sha256"]) == 64

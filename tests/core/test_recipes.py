@@ -12,7 +12,8 @@ from genptq_core.bitmap import bit_map
 from genptq_core.errors import ConstraintError
 from genptq_core.foreign import read
 from genptq_core.manifest import verify
-from genptq_core.recipes import RECIPES, document, export_recipe
+from genptq_core.recipes import RECIPES, document, export_recipe, share, to_json
+from genptq_core.targets.compressed_tensors import LINEAR
 from tests.core import synthetic
 
 PROFILE = synthetic.profile(0, units=9, bits=(2, 3, 4, 6, 8), group_size=(64, 8), rates=(2.5,))
@@ -82,3 +83,19 @@ def test_what_is_impossible_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConstraintError, match="no recipe 'gguf'"):
         export_recipe(PROFILE, CHOSEN, "gguf", tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_share_that_a_runtime_holds_adds_up(name: str, tmp_path: Path) -> None:
+    found, widths = share(PROFILE, CHOSEN, name), RECIPES[name].widths
+    assert found.held + found.coded + found.width + found.place + found.half == len(KEYS)
+    modules = [o for o, u in zip(CHOSEN.options, PROFILE.units, strict=True) if u.kind in LINEAR]
+    grids = [o for o in modules if o.form == "grid"]
+    assert found.held == sum(o.bits in widths for o in grids) > 0
+    assert found.width == sum(o.bits not in widths for o in grids)
+    assert found.coded == sum(o.form == "coded" for o in modules) == 1
+    assert found.half == 1
+    path = tmp_path / "recipe.json"
+    path.write_text(to_json(PROFILE, CHOSEN, name))
+    export_recipe(PROFILE, CHOSEN, name, tmp_path / "out")
+    assert path.read_bytes() == (tmp_path / "out" / "recipe.json").read_bytes()

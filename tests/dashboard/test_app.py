@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import jobs
 from dashboard.state import size_range
+from dashboard.wording import markdown
 from genptq_core.profile import Profile
-from genptq_core.store import Measured
+from genptq_core.recipes import RECIPES
+from genptq_core.store import Measured, ship
 from genptq_core.targets import TARGETS, usable
 
 from .conftest import APP, ROOT
@@ -280,3 +283,67 @@ def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: 
     assert page.selectbox(key="target").value == "integer"
     assert _map(page) != native
     assert not page.button(key="export-integer").disabled
+
+
+def test_a_second_speech_set_is_shown_beside_the_first(
+    profile: Profile, profiles: Path, records: list[Measured]
+) -> None:
+    alone = _page()
+    assert "beside" not in {box.key for box in alone.selectbox}
+    assert not any("On other speech" in c.value for c in alone.caption)
+    elsewhere = [
+        replace(r, speech="<i>other</i>", speech_digest="9" * 64, wer=r.wer + 0.02) for r in records
+    ]
+    ship(profiles / "made-up", [*records, *elsewhere[1:]])
+    shown, missed = records[1], records[0]
+    page = _page(pick=shown.map_digest[:10], speech=shown.speech_digest[:10])
+    assert _errors(page) == []
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert f"**{100 * elsewhere[1].wer:.1f} %** measured" in cost and "<i>" not in cost
+    assert not any("Dotted steps" in c.value for c in page.caption)
+    page.selectbox(key="beside").set_value("9" * 10).run()
+    assert _errors(page) == []
+    assert page.query_params["beside"] == "9" * 10
+    assert any("Dotted steps" in c.value for c in page.caption)
+    page.selectbox(key="pick").set_value(missed.map_digest[:10]).run()
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert "% measured" not in cost
+    page.selectbox(key="speech").set_value("9" * 10).run()
+    assert _errors(page) == []
+    assert page.session_state["beside"] == ""
+    again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
+    assert again.selectbox(key="beside").value == "9" * 10
+
+
+def test_recipes_are_untested_and_say_what_they_hold(formats: Profile) -> None:
+    page = _page(tab="Export", target="native", widths="2.25")
+    assert _errors(page) == []
+
+    def rows() -> dict[str, str]:
+        texts = [m.value for m in page.markdown]
+        return {
+            n: next(t for t in texts if t.startswith(f"**{r.title}**")) for n, r in RECIPES.items()
+        }
+
+    def disabled() -> list[bool]:
+        found = [b.proto for b in page.get("download_button")]
+        return [b.disabled for b in found if "recipe-get-" in b.id]
+
+    assert all(f"**{RECIPES[n].title}**, untested" in text for n, text in rows().items())
+    assert all(
+        "it can hold nothing" in text and "entropy-coded" in text for text in rows().values()
+    )
+    assert disabled() == [True] * len(RECIPES)
+    # The word stands with nothing else: what this program writes itself was loaded and run.
+    for target in TARGETS.values():
+        mine = [
+            m.value for m in page.markdown if m.value.startswith(f"**{markdown(target.title)}**")
+        ]
+        assert mine and not any("untested" in text for text in mine)
+    page.button(key="recipe-solve-hqq").click().run()
+    assert _errors(page) == []
+    assert page.selectbox(key="target").value == "integer"
+    for text in rows().values():
+        assert "Of this map it holds" in text
+    assert disabled() == [False] * len(RECIPES)
+    assert "recipe-solve-hqq" not in {button.key for button in page.button}

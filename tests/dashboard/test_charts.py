@@ -11,13 +11,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import charts, scene, wording
+from dashboard import beside, charts, scene, state, wording
 from dashboard.layer_charts import Layers, layers_figure
+from dashboard.traces import VERMILION
 from genptq_core.allocation import problem, solve
 from genptq_core.bitmap import bit_map
 from genptq_core.front import predicted_front, wer_curve
 from genptq_core.options import Option
-from genptq_core.profile import Profile
+from genptq_core.profile import Profile, bundled_folder, bundled_profile
 from genptq_core.store import Measured, load_measured
 from genptq_core.wer import align
 
@@ -62,7 +63,9 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     awful = [replace(r, wer=1.3, wer_increase=1.2) for r in records[:2]]
     front = predicted_front(problem(profile))
     full = records[0].wer_full_precision
-    shown = [*awful, *records[3:]]
+    fair = [r for r in records[3:] if r.wer < full + charts.USABLE]
+    assert fair
+    shown = [*awful, *fair]
     drawn = charts.front_figure(front, None, full, shown, None, 2e6, profile.menu)
     assert drawn.above == 2
     top = drawn.figure["layout"]["yaxis"]["range"][1]
@@ -228,3 +231,78 @@ def test_maps_in_a_few_words() -> None:
     assert wording.layout(of("2.25", "16")) == "entropy-coded"
     assert wording.layout(of("2.25", "4/64")) == "entropy-coded and groups of 64"
     assert wording.layout(of("16", "16")) == "16 bit"
+
+
+def test_tools_of_one_width_are_hollow_and_said_to_be_predicted() -> None:
+    tiny = bundled_profile()
+    records = load_measured(bundled_folder() / "whisper-tiny.en", tiny.digest)
+    front = predicted_front(problem(tiny))
+    known = scene.one_width(tiny)
+    for curve in (wer_curve(records, records[0].speech_digest), None):
+        shown = [m for m in records if curve and m.speech_digest == records[0].speech_digest]
+        full = records[0].wer_full_precision if shown else None
+        usual = state.size_range(tiny).usual
+        drawn = charts.front_figure(front, curve, full, shown, None, usual, tiny.menu, known)
+        symbols = {t.marker.symbol for t in go.Figure(drawn.figure).data if "measured," in t.name}
+        high = 10 ** drawn.figure["layout"]["xaxis"]["range"][1]
+        for tool in ("whisper.cpp", "CTranslate2"):
+            trace = _trace(drawn.figure, f"{tool}, one width, predicted")
+            mine = [u for u in known if u.target == tool]
+            assert list(trace.x) == [u.bytes / 1e6 for u in mine] and max(trace.x) < high
+            assert trace.marker.symbol.endswith("-open") and trace.marker.symbol not in symbols
+            assert list(trace.text) == [u.option for u in mine]
+            assert all("predicted, not measured" in row[1] for row in trace.customdata)
+            assert all("our own rounding" in row[1] for row in trace.customdata)
+
+
+def test_no_tool_of_one_width_reads_a_conformer() -> None:
+    assert scene.one_width(bundled_profile("conformer-an4")) == ()
+
+
+def test_two_speech_sets_are_told_apart() -> None:
+    small = bundled_profile("conformer-an4")
+    records = load_measured(bundled_folder() / "conformer-an4", small.digest)
+    sets = scene.speech_sets(records)
+    assert len(sets) == 2
+    first, second = ([m for m in records if m.speech_digest == s.digest] for s in sets)
+    hostile = replace(sets[1], name=HOSTILE)
+    front = predicted_front(problem(small))
+    task = problem(small)
+    curves = [wer_curve(records, s.digest) for s in sets]
+    other = beside.Beside(hostile.name, hostile.full_precision, second, curves[1])
+    mine = next(m for m in first if set(m.options) <= set(task.menu))
+    mark = charts.Mark(mine.bytes, 0.01, mine.map_digest, mine)
+    usual = state.size_range(small).usual
+    full = sets[0].full_precision
+    drawn = charts.front_figure(
+        front, curves[0], full, first, mark, usual, task.menu, (), None, other, sets[0].name
+    )
+    alone = charts.front_figure(front, curves[0], full, first, mark, usual, task.menu)
+    traces = list(go.Figure(drawn.figure).data)
+    seen = {
+        row[0].removeprefix("map:")
+        for t in traces
+        if wording.hover(HOSTILE) in t.name and t.customdata is not None
+        for row in t.customdata
+    }
+    assert seen == {m.map_digest for m in second}
+    assert not any("<b>" in t.name for t in traces)
+    before = {t.marker.symbol for t in go.Figure(alone.figure).data if t.mode == "markers"}
+    name = f"measured, {wording.hover(HOSTILE)}"
+    points = _trace(drawn.figure, name)
+    assert points.marker.symbol not in before
+    held = [m for m in second if set(m.options) <= set(task.menu)]
+    assert list(points.y) == [100 * m.wer for m in held]
+    picked = [m.map_digest == mine.map_digest for m in held]
+    assert [c == VERMILION for c in points.marker.color] == picked and any(picked)
+    for label, group in ((sets[0].name, first), (wording.hover(HOSTILE), held)):
+        line = _trace(drawn.figure, f"measured front, {label}")
+        assert line.mode == "lines" and line.line.dash == "dot"
+        assert list(line.y) == sorted(line.y, reverse=True)
+        sizes = [m.bytes / 1e6 for m in group if set(m.options) <= set(task.menu)]
+        assert set(line.x) <= set(sizes) and min(sizes) == line.x[0]
+    texts = [a.text for a in go.Figure(drawn.figure).layout.annotations]
+    assert len(texts) == 2 and wording.percent(hostile.full_precision) in texts[1]
+    low, high = drawn.figure["layout"]["yaxis"]["range"]
+    assert all(low < 100 * m.wer for m in (*first, *second))
+    assert high > 100 * min(m.wer for m in second)

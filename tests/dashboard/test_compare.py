@@ -74,6 +74,29 @@ def _kept(page: AppTest) -> str:
     return str(page.session_state["shelves"].now[0].map.digest)
 
 
+def test_kept_picks_outlive_a_reload_and_stay_with_their_window(profile: Profile) -> None:
+    sizes = size_range(profile)
+    page = _page(tab="Compare")
+    kept = _map(page)
+    page.text_input(key="keep_name").set_value("*mine*").run()
+    page.button(key="keep").click().run()
+    page.select_slider(key="mb").set_value(sizes.values[4]).run()
+    address = {"kept": str(page.query_params["kept"]), "mb": sizes.text(sizes.values[4])}
+    again = _page(tab="Compare", **address)
+    assert _errors(again) == []
+    assert _map(again) == _map(page) != kept
+    again.button(key=f"show-{kept}").click().run()
+    assert _errors(again) == []
+    assert _map(again) == kept
+    assert "kept: *mine*" in again.selectbox(key="compare_right").options
+    other = _page(tab="Compare", mb=address["mb"])
+    assert f"show-{kept}" not in {button.key for button in other.button}
+    again.button(key=f"drop-{kept}").click().run()
+    assert "kept" not in again.query_params
+    damaged = _page(tab="Compare", kept=address["kept"][:-9] + "AAAAAAAAA")
+    assert _errors(damaged) == []
+
+
 def test_knobs_are_undone_and_redone(profile: Profile) -> None:
     sizes = size_range(profile)
     page = _page()

@@ -111,6 +111,10 @@ def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
     _click(browser, ".st-key-redo button")
     _until(lambda: _digest(browser) == second, "the second map again")
     _until(lambda: _query(browser)["mb"] != size, "the address to follow")
+
+    browser.refresh()
+    _until(lambda: _digest(browser) == second, "the second map after a reload")
+    _says(browser, "kept: <b>mine</b>")
     _check_no_exception(browser)
 
 

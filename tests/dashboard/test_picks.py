@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from dashboard import shelf_link
 from dashboard.picks import LONGEST, Kept, Shelf, Trail, drop, keep, of_profile
-from dashboard.state import Knobs
-from genptq_core.bitmap import BitMap
+from dashboard.state import BY_ACCURACY, LOSSES, Knobs, size_range
+from genptq_core.bitmap import BitMap, bit_map
+from genptq_core.files import sha256
 from genptq_core.options import Option
+from genptq_core.profile import Profile
+from tests.core import synthetic
 
 HERE = Kept("first", "profile", BitMap((Option(4),), "a"), Knobs("model"))
 THERE = replace(HERE, name="second", map=BitMap((Option(3),), "b"))
@@ -50,3 +60,78 @@ def test_picks_belong_to_a_profile() -> None:
     shelf = keep(keep((), HERE), other)
     assert len(shelf) == 2
     assert of_profile(shelf, "another") == (other,)
+
+
+def _kept(profile: Profile, name: str, seed: int, **knobs: Any) -> Kept:
+    codes = profile.menu[:-1]
+    options = [codes[(i * seed) % len(codes)] for i in range(len(profile.units))]
+    size = size_range(profile).values[3]
+    return Kept(name, profile.digest, bit_map(profile, options), Knobs("m", size_mb=size, **knobs))
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return synthetic.profile(1, units=24, width=96)
+
+
+def test_an_address_carries_the_shelf(profile: Profile) -> None:
+    low, high = profile.menu[1].bits, profile.menu[2].bits
+    mine = _kept(profile, "<b>mine</b> \u2605", 3, pins="*fc1* = 4", min_bits=low, max_bits=high)
+    other = _kept(profile, "b", 5, mode=BY_ACCURACY, points=1.5, loss=LOSSES[4], max_bits=16)
+    other = replace(other, knobs=replace(other.knobs, min_bits=profile.menu[0].bits))
+    word, there = shelf_link.written((mine, other))
+    assert there == 2 and set(word) <= set(
+        "-_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    )
+    assert shelf_link.fitted(shelf_link.read(word), profile) == (mine, other)
+    assert shelf_link.written(()) == ("", 0)
+
+
+def test_an_address_has_an_end(profile: Profile) -> None:
+    many = tuple(
+        replace(_kept(profile, f"{i}", 1), profile_digest=sha256(bytes([i]))) for i in range(200)
+    )
+    word, there = shelf_link.written(many)
+    assert 0 < there < len(many) and len(word) <= shelf_link.LONGEST
+    assert shelf_link.read(word)[-1].profile_digest == many[-1].profile_digest
+
+
+def _word(content: Any) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(content).encode())).decode()
+
+
+BAD = (
+    {"a": 1},
+    [1, [2], ["a"] * 6, None],
+    [["n", "p", "d", {"mb": 3}, ["4"], [0]]],
+    [["n", "p", "d", {}, ["4"], [7]]],
+    [["n", "p", "d", {}, ["4"], [-1]]],
+    [["n", "p", "d", {}, [4], [0]]],
+)
+
+
+@pytest.mark.parametrize("word", ["", "x", "AAAA", "\u2605", *map(_word, BAD)])
+def test_what_is_no_shelf_is_an_empty_one(word: str) -> None:
+    assert shelf_link.read(word) == ()
+
+
+def test_a_word_cannot_fill_the_memory() -> None:
+    bomb = zlib.compress(b"[" + b" " * 3_000_000 + b"]", 9)
+    word = base64.urlsafe_b64encode(bomb).decode()
+    assert len(word) <= shelf_link.LONGEST * 2
+    assert shelf_link.read(word) == ()
+
+
+def test_picks_that_do_not_fit_their_profile_go(profile: Profile) -> None:
+    sound = _kept(profile, "sound", 3)
+    forged = replace(sound, name="forged", map=replace(sound.map, digest="0" * 64))
+    short = replace(sound, map=replace(sound.map, options=sound.map.options[1:], digest="1" * 64))
+    elsewhere = replace(forged, profile_digest="f" * 64)
+    found = shelf_link.fitted((forged, short, elsewhere, sound), profile)
+    assert [k.profile_digest for k in found] == ["f" * 64, profile.digest]
+    assert found[1].map == sound.map
+    wild = Knobs("m", size_mb=-3, points=99, loss=5, min_bits=7.77, max_bits=1, target="toaster")
+    (tame,) = shelf_link.fitted((replace(sound, knobs=wild),), profile)
+    assert tame.knobs.size_mb == size_range(profile).values[0]
+    assert (tame.knobs.points, tame.knobs.loss) == (10.0, max(LOSSES))
+    assert (tame.knobs.min_bits, tame.knobs.max_bits) == (profile.menu[0].bits, 16)

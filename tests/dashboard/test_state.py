@@ -21,6 +21,7 @@ KNOBS = state.Knobs(
     pick="0123456789",
     speech="abcdef0123",
     target="integer",
+    beside="fedcba3210",
 )
 
 
@@ -60,6 +61,7 @@ def test_session_and_parameters_agree() -> None:
         "pick": KNOBS.pick,
         "speech": KNOBS.speech,
         "target": KNOBS.target,
+        "beside": KNOBS.beside,
     }
     assert state.from_session(session, state.Knobs("x")) == KNOBS
 

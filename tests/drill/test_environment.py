@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from dashboard.jobs import FAILED, INTERRUPTED, RUNNING, SILENCE, Queue
+from dashboard.tasks import ComputeProfile
+from dashboard.worker import NO_MEMORY
 from genptq_core import bitmap, profile, store
 from genptq_core.errors import GenPTQError
 from genptq_core.models import load_model
@@ -113,3 +118,38 @@ def test_two_at_once_on_one_cache(random_whisper: Path, tones: Path, tmp_path: P
     # One of them waited, and found everything done.
     assert min(passes for _, passes in found) == 0
     ledger.note("environment: two at once", ledger.CONTINUED)
+
+
+def test_a_worker_without_memory_says_what_to_lower(tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "jobs.sqlite")
+    speech = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+    asked = ComputeProfile("whisper-tiny.en", str(speech), 2, str(tmp_path / "out"), draws=1)
+    queue.add(asked)
+    room = 1500 << 20  # enough to start and to load the model, not to compute with it
+    found = subprocess.run(
+        [sys.executable, "-m", "dashboard.jobs", "worker", "--queue", str(queue.path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)),
+        capture_output=True,
+        check=False,
+    )
+    (job,) = queue.jobs()
+    assert (job.state, job.message) == (FAILED, NO_MEMORY), found.stderr
+    assert not (tmp_path / "out").exists()
+    ledger.note("environment: no memory", ledger.NAMED)
+
+
+def test_a_dead_worker_is_known_after_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(tmp_path / "jobs.sqlite")
+    queue.add(ComputeProfile("whisper-tiny.en", "speech.jsonl", 2, str(tmp_path / "out")))
+    assert queue.claim() is not None
+    clock = time.time() - 3600
+    monkeypatch.setattr("dashboard.jobs.time.time", lambda: clock)
+    (job,) = queue.jobs()
+    assert job.state == RUNNING  # it may live; its silence begins now
+    clock += SILENCE + 1
+    assert [one.state for one in queue.jobs()] == [INTERRUPTED]
+    ledger.note("environment: clock set back", ledger.CONTINUED)
