@@ -6,11 +6,13 @@ process and a hundred decode the same batches, and a shard that two of them did 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +24,10 @@ from .progress import Progress, Report, silent
 from .speech import SpeechSet, Utterance, duration, load_audio
 
 BATCH = 24
-"""Utterances decoded together."""
+"""Most utterances decoded together."""
+
+BLOCK = 4 * BATCH
+"""Most utterances of a block, a random sample of the set."""
 
 _VERSION = 1  # rises when rounding or decoding changes: what was kept is then measured again
 
@@ -38,7 +43,7 @@ class Result:
         heard: what the quantized model wrote.
         losses: Kullback-Leibler divergence to full precision, summed over the tokens, nats.
         tokens: tokens of full precision.
-        seconds: what computing it took, from loading recordings on.
+        seconds: what computing it took.
     """
 
     full: tuple[str, ...]
@@ -47,28 +52,44 @@ class Result:
     tokens: tuple[int, ...]
     seconds: float
 
+    def rows(self) -> Iterator[tuple[str, str, float, int]]:
+        """All but the seconds, an utterance at a time."""
+        return zip(self.full, self.heard, self.losses, self.tokens, strict=True)
 
-def shards(speech: SpeechSet, size: int = BATCH) -> list[tuple[int, ...]]:
-    """Cut a set into shards of utterances alike in length, so that few wait for the longest.
+
+def blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
+    """Cut a set into random samples, and each of these into shards.
+
+    Samples are drawn by the recordings' digests, so they do not depend on the manifest's order.
+    In a shard are utterances alike in length, so that few wait for the longest.
 
     Args:
         speech: the set.
-        size: most utterances of a shard.
 
     Returns:
-        Indices into the set, each once.
+        Blocks of shards of indices into the set, each index once.
 
     Raises:
         SpeechError: a recording cannot be opened.
     """
     lengths = [duration(u) for u in speech.utterances]
-    order = sorted(range(len(speech)), key=lambda i: lengths[i])
-    return [tuple(order[start : start + size]) for start in range(0, len(speech), size)]
+    drawn = sorted(range(len(speech)), key=lambda i: speech.utterances[i].digest)
+    return [
+        [tuple(part) for part in _parts(sorted(sample, key=lambda i: lengths[i]), BATCH)]
+        for sample in _parts(drawn, BLOCK)
+    ]
 
 
-def shard_key(model_digest: str, weights_key: str, utterances: Sequence[Utterance]) -> str:
+def _parts(indices: Sequence[int], most: int) -> list[list[int]]:
+    """Even parts of at most so many."""
+    count = math.ceil(len(indices) / most)
+    return [part.tolist() for part in np.array_split(np.array(indices), count)]
+
+
+def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utterance]) -> str:
     """Digest of all that a shard's result depends on."""
-    return sha256_json([_VERSION, model_digest, weights_key, [u.digest for u in utterances]])
+    recordings = [u.digest for u in utterances]
+    return sha256_json([_VERSION, model.digest, model.decoding, weights_key, recordings])
 
 
 def read_result(key: str) -> Result | None:
@@ -76,17 +97,14 @@ def read_result(key: str) -> Result | None:
     done = read_entry(_path(key))
     if done is None:
         return None
-    try:
-        tensors, note = done
-        return Result(
-            tuple(str(text) for text in note["full"]),
-            tuple(str(text) for text in note["heard"]),
-            tuple(tensors["losses"].tolist()),
-            tuple(tensors["tokens"].tolist()),
-            float(note["seconds"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+    tensors, note = done
+    return Result(
+        tuple(note["full"]),
+        tuple(note["heard"]),
+        tuple(tensors["losses"].tolist()),
+        tuple(tensors["tokens"].tolist()),
+        float(note["seconds"]),
+    )
 
 
 def keep_result(key: str, found: Result) -> None:
@@ -111,14 +129,17 @@ def measure_shard(
     Args:
         model: the model.
         weights: gives new content by parameter name; called only where there is work to do.
-        weights_key: digest that stands for these weights.
+        weights_key: stands for these weights in the cache; "" where nothing does, and then the
+            result is not kept.
         utterances: the shard.
 
     Raises:
         SpeechError: a recording cannot be used.
         GenPTQError: the cache cannot be written.
     """
-    key = shard_key(model.digest, weights_key, utterances)
+    if not weights_key:
+        return _decode(model, weights, utterances)
+    key = shard_key(model, weights_key, utterances)
     found = read_result(key)
     if found is None:
         found = _decode(model, weights, utterances)
@@ -127,21 +148,21 @@ def measure_shard(
 
 
 def _decode(model: SpeechModel, weights: Weights, utterances: Sequence[Utterance]) -> Result:
-    full, states = baseline(model, utterances)
-    changed_weights = weights()
     started = time.perf_counter()
+    changed_weights = weights()
+    full, states = baseline(model, utterances)
     audio = [load_audio(u) for u in utterances]
     with torch.no_grad():
         with replaced(model, changed_weights):
             encoded = model.encode(audio)
             heard = model.transcribe(encoded)
             changed = [model.log_probs(s) for s in model.head_inputs(encoded, full)]
-        losses = divergences((model.log_probs(s) for s in states), changed)
+        losses = divergences([model.log_probs(s) for s in states], changed)
     return Result(
         tuple(t.text for t in full),
         tuple(t.text for t in heard),
         tuple(losses),
-        tuple(len(t.tokens) for t in full),
+        tuple(len(s) for s in states),
         time.perf_counter() - started,
     )
 

@@ -1,10 +1,9 @@
-"""Sweeps: many maps measured on one speech set, shard by shard, by one process or by many."""
+"""Sweeps: maps measured on one speech set, shard by shard, by one process or by many."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,22 +12,16 @@ from pathlib import Path
 from torch import Tensor
 
 from .bitmap import BitMap
-from .errors import ModelError, SpeechError
+from .errors import ModelError, ProfileError, SpeechError
 from .files import sha256_file
-from .measurement import (
-    check_model,
-    measured_record,
-    profile_key,
-    quantized_weights,
-    require_texts,
-)
-from .models import SpeechModel, load_model
-from .options import Option
+from .measurement import check_model, measure, quantized_weights, record_of, rounding_key
+from .models import BUNDLED, SpeechModel, load_model
 from .profile import Profile, load_profile
 from .progress import Progress, Report, silent
-from .shards import BATCH, Result, keep_result, measure_shard, read_result, shard_key, shards
+from .shards import Result, keep_result, measure_shard, shard_key
 from .speech import SpeechSet, Utterance
 from .store import Measured
+from .trial import Trial
 from .workers import Workers
 
 _ONE_AT_A_TIME = threading.Lock()  # a map's weights are put into the process's one model
@@ -44,9 +37,8 @@ class Job:
         profile: absolute folder of the profile.
         profile_digest: what it must be.
         map: place of the map in the sweep.
-        options: the map.
-        weights_key: stands for the map's weights; see `shards.shard_key`.
-        shard: place of the shard in the set.
+        chosen: the map.
+        shard: number of the shard.
         utterances: the shard.
     """
 
@@ -55,15 +47,9 @@ class Job:
     profile: str
     profile_digest: str
     map: int
-    options: tuple[Option, ...]
-    weights_key: str
+    chosen: BitMap
     shard: int
     utterances: tuple[Utterance, ...]
-
-    @property
-    def key(self) -> str:
-        """Digest of all that the result depends on."""
-        return shard_key(self.model_digest, self.weights_key, self.utterances)
 
 
 def measure_maps(
@@ -74,12 +60,12 @@ def measure_maps(
     workers: Workers | None = None,
     report: Report = silent,
     normalizer: str = "",
-    batch: int = BATCH,
+    stop: float | None = None,
 ) -> Iterator[Measured]:
-    """Measure maps, each given out when the last of its shards is done.
+    """Measure maps, each given out as soon as it is done.
 
-    What is in the cache is not computed again, so a sweep that was cut off goes on. Counts of
-    words are the same however many processes there are, divergences but for rounding.
+    What is in the cache is not computed again, so a sweep that was cut off goes on. How many
+    processes there are changes no number, but for rounding where they differ in threads.
 
     Args:
         model: the profile's model.
@@ -89,63 +75,71 @@ def measure_maps(
         workers: who computes; this process, if None.
         report: called with the utterances done, of all maps together.
         normalizer: text normalizer of both sides; the model's own if empty.
-        batch: most utterances of a shard.
+        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Trial`.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
-        ModelError: the model is not the profile's.
+        ModelError, ProfileError: the model is not the profile's, or a worker has others.
+        ConstraintError: `stop` is no increase of WER.
         ClusterError: a worker died for good, or the cluster cannot be reached.
     """
-    workers = workers or Workers()
     profile = load_profile(folder)
-    check_model(model, profile)
     normalizer = normalizer or model.normalizer
-    require_texts(speech, normalizer)
-    cut = shards(speech, batch)
-    name = str(Path(model.name).resolve()) if Path(model.name).exists() else model.name
-    waiting: list[Job] = []
-    done: list[dict[int, Result]] = [{} for _ in maps]
-    for place, (_, chosen) in enumerate(maps):
-        for number, members in enumerate(cut):
-            job = Job(
-                model=name,
-                model_digest=model.digest,
-                profile=str(Path(folder).resolve()),
-                profile_digest=profile.digest,
-                map=place,
-                options=chosen.options,
-                weights_key=profile_key(profile, chosen.options),
-                shard=number,
-                utterances=tuple(_absolute(speech.utterances[i]) for i in members),
-            )
-            found = read_result(job.key)
-            if found is None:
-                waiting.append(job)
-            else:
-                done[place][number] = found
+    if workers is None or workers.here:
+        for number, (label, chosen) in enumerate(maps):
+            yield measure(
+                model, profile, chosen, speech, label,
+                _placed(report, number, len(maps)), normalizer, stop=stop,
+            )  # fmt: skip
+        return
+    check_model(model, profile)
+    trials = [Trial(speech, normalizer, stop) for _ in maps]
+    keys = [rounding_key(profile, chosen) for _, chosen in maps]
+    total = sum(trial.recall(model, key) for trial, key in zip(trials, keys, strict=True))
 
     def record(place: int) -> Measured:
         label, chosen = maps[place]
-        parts = [done[place][number] for number in range(len(cut))]
-        return measured_record(model, profile, chosen, speech, cut, parts, label, normalizer)
+        return record_of(trials[place], model, profile, chosen, label, normalizer)
 
-    yield from (record(place) for place in range(len(maps)) if len(done[place]) == len(cut))
-    total = len(maps) * len(speech)
-    heard = total - sum(len(job.utterances) for job in waiting)
-    report(Progress("measuring", heard, total))
-    if workers.here:
-        _own.clear()
-        _own[model.digest] = model
-    for job, found in workers.run(work, [(job,) for job in waiting]):
-        keep_result(job.key, found)  # a worker's cache may be another one
-        done[job.map][job.shard] = found
-        heard += len(job.utterances)
-        report(Progress("measuring", heard, total))
-        if len(done[job.map]) == len(cut):
+    yield from (record(place) for place, trial in enumerate(trials) if trial.finished)
+    done = 0
+    report(Progress("measuring", done, total))
+    jobs = _jobs(model, folder, profile, [chosen for _, chosen in maps], trials)
+    for job, found in workers.run(work, jobs):
+        # A worker's cache may be another one.
+        keep_result(shard_key(model, keys[job.map], job.utterances), found)
+        done += len(job.utterances)
+        report(Progress("measuring", done, total))
+        if trials[job.map].add(job.shard, found):
             yield record(job.map)
 
 
-_own: dict[str, SpeechModel] = {}  # of a sweep in this process: the caller's model, by digest
+def _jobs(
+    model: SpeechModel,
+    folder: Path,
+    profile: Profile,
+    maps: Sequence[BitMap],
+    trials: Sequence[Trial],
+) -> Iterator[tuple[Job]]:
+    """What is left of all maps, each looked up when its turn comes: it may be decided by then."""
+    there = model.name not in BUNDLED and Path(model.name).exists()
+    name = str(Path(model.name).resolve()) if there else model.name
+    where = (name, model.digest, str(Path(folder).resolve()), profile.digest)
+    for place, (chosen, trial) in enumerate(zip(maps, trials, strict=True)):
+        for shard in trial.left:
+            if trial.finished:
+                break
+            found = tuple(_absolute(one) for one in trial.utterances(shard))
+            yield (Job(*where, place, chosen, shard, found),)
+
+
+def _placed(report: Report, number: int, total: int) -> Report:
+    """A report that says which of several maps it is of."""
+    if total == 1:
+        return report
+    return lambda at: report(
+        dataclasses.replace(at, stage=f"map {number + 1} of {total}, {at.stage}")
+    )
 
 
 def work(job: Job) -> tuple[Job, Result]:
@@ -156,22 +150,15 @@ def work(job: Job) -> tuple[Job, Result]:
         GenPTQError: the cache cannot be written.
     """
     with _ONE_AT_A_TIME:
-        started = time.perf_counter()
         for one in job.utterances:
             _check_recording(one)
-        model = _own.get(job.model_digest) or _model(job.model, job.model_digest)
-        rounding = 0.0
-
-        def weights() -> Mapping[str, Tensor]:
-            nonlocal rounding
-            before = time.perf_counter()
-            found = _weights(model, job.profile, job.profile_digest, job.options)
-            rounding = time.perf_counter() - before
-            return found
-
-        found = measure_shard(model, weights, job.weights_key, job.utterances)
-        del started
-        return job, dataclasses.replace(found, seconds=found.seconds + rounding)
+        model = _model(job.model, job.model_digest)
+        profile = _profile(job.profile, job.profile_digest)
+        key = rounding_key(profile, job.chosen)
+        found = measure_shard(
+            model, lambda: _weights(model, profile, job.chosen, key), key, job.utterances
+        )
+        return job, found
 
 
 def _check_recording(recording: Utterance) -> None:
@@ -203,7 +190,7 @@ def _model(name: str, digest: str) -> SpeechModel:
 def _profile(folder: str, digest: str) -> Profile:
     profile = load_profile(Path(folder))
     if profile.digest != digest:
-        raise ModelError(
+        raise ProfileError(
             f"{folder} is another profile on a worker.", "Give all machines the same profile."
         )
     return profile
@@ -213,14 +200,12 @@ _rounded: dict[str, Mapping[str, Tensor]] = {}  # of the map at hand
 
 
 def _weights(
-    model: SpeechModel, folder: str, digest: str, options: tuple[Option, ...]
+    model: SpeechModel, profile: Profile, chosen: BitMap, key: str
 ) -> Mapping[str, Tensor]:
     """A map's weights, rounded once for all the shards that one process gets of it."""
-    profile = _profile(folder, digest)
-    key = profile_key(profile, options)
     if key not in _rounded:
-        _rounded.clear()
-        _rounded[key] = quantized_weights(model, profile, options)
+        _rounded.clear()  # before the next are made: large models have room for one
+        _rounded[key] = quantized_weights(model, profile, chosen.options)
     return _rounded[key]
 
 

@@ -1,13 +1,15 @@
-"""Where many calls run: in this process, in several on this machine, or on a Dask cluster.
+"""Where many calls run: in several processes on this machine, or on a Dask cluster.
 
-joblib hands out the calls and Dask runs them elsewhere; what is here says where to, and turns what
-can go wrong into a sentence. Calls must be such that running one twice does no harm.
+joblib hands out the calls here and Dask elsewhere; what is here turns what can go wrong into a
+sentence. (joblib can hand out to Dask too, but waits forever for a call whose workers died.) Calls
+must be such that running one twice does no harm.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,32 +44,69 @@ class Workers:
         """Whether this process does the work itself."""
         return self.jobs == 1 and not self.scheduler
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+    def run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
         """Results of a function, as they come and in any order.
 
         Args:
             function: of a module that the workers can import too.
-            calls: its arguments, which can be pickled; only sent between processes, never kept.
+            calls: its arguments, which can be pickled (they are sent, never kept); taken when a
+                worker is about to be free.
 
         Raises:
             ClusterError: a worker died for good, or the cluster cannot be reached.
         """
-        if self.here or not calls:
-            for call in calls:
-                yield function(*call)
-            return
-        import joblib
+        if self.here:
+            return itertools.starmap(function, calls)
+        if self.scheduler:
+            return _cluster(self.scheduler, function, calls)
+        return _local(self.jobs, function, calls)
 
-        settings = {"n_jobs": self.jobs, "backend": "loky"}
-        with contextlib.ExitStack() as stack:
-            if self.scheduler:
-                client = stack.enter_context(_client(self.scheduler))
-                settings = {"n_jobs": -1, "backend": "dask", "client": client}
-            stack.enter_context(_named_faults())
-            with joblib.parallel_config(**settings):
-                # One call a time: each takes seconds, and what dies with a worker is one call.
-                parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
-                yield from parallel(joblib.delayed(function)(*call) for call in calls)
+
+def _local(jobs: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+    import joblib
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    # One call a time: each takes seconds, and what dies with a worker is one call.
+    pool = joblib.Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    try:
+        yield from pool(joblib.delayed(function)(*call) for call in calls)
+    except BrokenProcessPool as error:
+        raise ClusterError("A process at work was killed.", _AGAIN) from error
+
+
+def _cluster(
+    address: str, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]
+) -> Iterator[T]:
+    with _client(address) as client:
+        from concurrent.futures import CancelledError
+
+        from distributed import KilledWorker, as_completed
+        from distributed.comm.core import CommClosedError
+
+        left = iter(calls)
+        running = as_completed()
+        try:
+            while True:
+                # Two for each thread, so that none waits for its next; counted anew, for workers
+                # come and go.
+                room = 2 * max(1, sum(client.ncores().values())) - running.count()
+                for call in itertools.islice(left, max(0, room)):
+                    running.add(client.submit(function, *call, pure=False))
+                if running.is_empty():
+                    return
+                yield next(running).result()
+        except KilledWorker as error:
+            raise ClusterError(
+                "Workers were killed, one after another, at one call.", _AGAIN
+            ) from error
+        except (CommClosedError, CancelledError) as error:
+            raise ClusterError(f"The Dask scheduler at {address} was lost.", _AGAIN) from error
+        except ModuleNotFoundError as error:
+            raise ClusterError(
+                f"A worker lacks the package {error.name}.",
+                "Start the workers in the repository with PYTHONPATH=., and install its "
+                "requirements there.",
+            ) from error
 
 
 @contextlib.contextmanager
@@ -92,26 +131,3 @@ def _client(address: str) -> Iterator[Any]:
                 f"Start some, in the repository, with: PYTHONPATH=. dask worker {address}.",
             )
         yield client
-
-
-@contextlib.contextmanager
-def _named_faults() -> Iterator[None]:
-    """Turn what joblib and Dask raise when workers die into an error of ours."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    lost: tuple[type[BaseException], ...] = (BrokenProcessPool,)
-    with contextlib.suppress(ImportError):
-        from concurrent.futures import CancelledError
-
-        from distributed import CommClosedError, KilledWorker
-
-        lost = (*lost, KilledWorker, CommClosedError, CancelledError)
-    try:
-        yield
-    except lost as error:
-        raise ClusterError("A process that measured was killed.", _AGAIN) from error
-    except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"A worker lacks the package {error.name}.",
-            "Start the workers in the repository with PYTHONPATH=., the same packages installed.",
-        ) from error
