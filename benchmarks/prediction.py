@@ -24,7 +24,9 @@ from genptq_core import (
     quadratic_loss,
     with_predictions,
 )
-from genptq_core.front import wer_curve
+from genptq_core.front import LEAST_POINTS, fit_wer_curve, wer_curve
+
+SPLITS = 200
 
 
 def markdown(profile: Profile, records: list[Measured]) -> None:
@@ -82,6 +84,33 @@ def report(profile: Profile, records: list[Measured]) -> None:
             f"WER increase = {curve.scale:.3f} * loss^{curve.power:.3f}; held-out mean error "
             f"{100 * curve.held_out:.2f} points over {curve.points} maps"
         )
+    print(halves(records))
+
+
+def halves(records: list[Measured]) -> str:
+    """The WER curve fitted on one half of the maps, judged on the other, over random halves."""
+    changed = [m for m in records if m.predicted_loss > 0]
+    if len(changed) < 2 * LEAST_POINTS:
+        return f"WER curve on halves: {len(changed)} maps are too few, {2 * LEAST_POINTS} needed"
+    loss = np.array([m.predicted_loss for m in changed])
+    true = np.array([m.wer_increase for m in changed])
+    random = np.random.default_rng(0)
+    errors: list[float] = []
+    held: list[bool] = []
+    for _ in range(SPLITS):
+        order = random.permutation(len(changed))
+        fitted, judged = np.array_split(order, 2)
+        curve = fit_wer_curve(loss[fitted], true[fitted])
+        if curve is None:
+            continue
+        for i in judged[true[judged] < 0.05]:
+            low, high = curve.interval(loss[i])
+            errors.append(abs(float(curve.increase(loss[i])) - true[i]))
+            held.append(bool(low <= true[i] <= high))
+    return (
+        f"WER curve on halves of {len(changed)} maps, {SPLITS} random ones, below +5 points: "
+        f"mean error {100 * np.mean(errors):.2f} points, {100 * np.mean(held):.0f} % in the band"
+    )
 
 
 def main() -> None:

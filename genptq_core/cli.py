@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_profile(sub)
     sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
     sub.add_argument(
-        "--target", default=NATIVE, help=f"{_TARGETS}; or, untested, {', '.join(recipes.RECIPES)}"
+        "--target", default=NATIVE, help=f"{_TARGETS}; or a recipe, {', '.join(recipes.RECIPES)}"
     )
     sub.add_argument("--out", required=True, type=Path, help="folder for the model")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")

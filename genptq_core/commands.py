@@ -251,14 +251,15 @@ def measured_command(options: argparse.Namespace) -> Answer:
 
 def _recipe(options: argparse.Namespace, profile: Profile, chosen: bitmap.BitMap) -> Answer:
     files = recipes.export_recipe(profile, chosen, options.target, options.out)
+    status = recipes.RECIPES[options.target].status
     result = {
         "out": str(options.out),
         "target": options.target,
         "files": list(files),
-        "status": recipes.UNTESTED,
+        "status": status,
         "digest": chosen.digest,
     }
-    return result, f"{options.out}: a recipe for {options.target}, {recipes.UNTESTED}; no weights."
+    return result, f"{options.out}: a recipe for {options.target}, {status}; no weights."
 
 
 def export_command(options: argparse.Namespace) -> Answer:

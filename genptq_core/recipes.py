@@ -1,7 +1,8 @@
 """Recipes: a bit map as the configuration of a quantizer that rounds the original itself.
 
-None of these runtimes was tried here, so every recipe says that it is untested. What a runtime
-cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
+A recipe that `benchmarks/recipes.py` had its runtime follow says with which version; the others say
+that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it lacks)
+stays at 16 bit, and is named.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ class Recipe:
         widths: bits that it has.
         use: what to do with the configuration.
         configuration: from options by module name (16 bit where it stays) to what it reads.
+        tried: package and version that followed it; "" for none.
     """
 
     title: str
     widths: tuple[int, ...]
     use: str
     configuration: Callable[[Mapping[str, Option]], dict[str, Any]]
+    tried: str = ""
+
+    @property
+    def status(self) -> str:
+        """Whether it was run, in a word or a few."""
+        return f"tried with {self.tried}" if self.tried else UNTESTED
 
 
 def _autoround(options: Mapping[str, Option]) -> dict[str, Any]:
@@ -109,7 +117,7 @@ RECIPES = {
     "hqq": Recipe(
         "HQQ", (1, 2, 3, 4, 8),
         "Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
-        _hqq,
+        _hqq, "hqq 0.2.8.post1",
     ),
     "mlx": Recipe(
         "MLX", (2, 3, 4, 5, 6, 8),
@@ -121,7 +129,7 @@ RECIPES = {
         "torchao", (1, 2, 3, 4, 5, 6, 7, 8),
         "quantize_(model, FqnToConfig(...)), one IntxWeightOnlyConfig a name; it stores int8, so "
         "no size is won below 8 bits",
-        _torchao,
+        _torchao, "torchao 0.18.0",
     ),
 }  # fmt: skip
 
@@ -211,7 +219,7 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
         )
     return {
         "runtime": recipe.title,
-        "status": UNTESTED,
+        "status": recipe.status,
         "model": profile.source.model,
         "map_digest": chosen.digest,
         "use": recipe.use,

@@ -175,7 +175,7 @@ def baseline(
     Returns:
         One transcript and one tensor (tokens, features) an utterance.
     """
-    key = sha256_json([1, model.digest, [u.digest for u in utterances]])
+    key = sha256_json([2, model.digest, [u.digest for u in utterances]])
     path = cache_folder() / "baselines" / f"{key[:32]}.safetensors"
     total = len(utterances)
     done = read_entry(path)

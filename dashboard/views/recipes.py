@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from genptq_core.errors import ConstraintError
-from genptq_core.recipes import NAME, RECIPES, UNTESTED, Share, share, to_json
+from genptq_core.recipes import NAME, RECIPES, Share, share, to_json
 from genptq_core.targets import usable
 
 from ..scene import Pick, Scene
@@ -18,10 +18,10 @@ _INTEGER = "integer"
 
 def draw(scene: Scene, pick: Pick) -> None:
     """Every recipe: what its runtime would hold of the pick, or why there is nothing to hold."""
-    st.markdown(f"**As a recipe for another quantizer, {UNTESTED}**")
+    st.markdown("**As a recipe for another quantizer**")
     st.caption(
         "A configuration and no weights: the tool rounds the original itself, so its errors are "
-        f"not those shown here. None of these was run, hence {UNTESTED}."
+        "not those shown here. Untested are those that were never run."
     )
     offered = usable(scene.profile.menu, scene.profile.source.family)
     for name, recipe in RECIPES.items():
@@ -30,7 +30,7 @@ def draw(scene: Scene, pick: Pick) -> None:
         ):
             part = share(scene.profile, pick.map, name)
             st.markdown(
-                f"**{markdown(recipe.title)}**, {UNTESTED}\n\n:gray[{_holds(part)}]",
+                f"**{markdown(recipe.title)}**, {recipe.status}\n\n:gray[{_holds(part)}]",
                 width="stretch",
             )
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ from transformers import (
     WhisperProcessor,
     WhisperTokenizer,
 )
-from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from ..errors import ModelError
@@ -29,6 +27,7 @@ from ..speech import RATE
 from ..units import Unit
 from ..wer import WHISPER_ENGLISH
 from .base import Transcript, weights_digest
+from .greedy import greedy
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
@@ -77,41 +76,33 @@ class Whisper:
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
         batch = self._features(list(audio), sampling_rate=RATE, return_tensors="pt")
-        return Encoded(self._whisper.model.encoder(batch.input_features).last_hidden_state)
+        # One at a time, to the bit the same: what 30 s of sound become stays in the cache.
+        encoder = self._whisper.model.encoder
+        return Encoded(
+            torch.cat([encoder(one).last_hidden_state for one in batch.input_features.split(1)])
+        )
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context, as OpenAI's is."""
-        settings = copy.deepcopy(self._whisper.generation_config)
-        settings.max_length = None
-        settings.max_new_tokens = self._whisper.config.max_target_positions // 2
-        settings.num_beams = 1
-        settings.do_sample = False
-        settings.return_timestamps = False
-        if settings.is_multilingual:
-            settings.language, settings.task = "en", "transcribe"
-        # A broken model may write times, and `generate` would go on into a further window.
+        settings = self._whisper.generation_config
+        # A broken model may write times, which nobody asked for.
         times = range(
             int(settings.no_timestamps_token_id) + 1, int(self._whisper.config.vocab_size)
         )
-        settings.suppress_tokens = [*(settings.suppress_tokens or ()), *times]
-        states = encoded.states
         with torch.no_grad():
-            sequences = self._whisper.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=torch.ones(states.shape[:2], dtype=torch.long),
-                generation_config=settings,
+            rows = greedy(
+                self._whisper,
+                encoded.states,
+                self.prompt,
+                int(settings.eos_token_id),
+                self._whisper.config.max_target_positions // 2,
+                never=[*(settings.suppress_tokens or ()), *times],
+                not_first=settings.begin_suppress_tokens or (),
             )
-        prompt = set(self.prompt)
-        end = int(settings.eos_token_id)
-        transcripts = []
-        for row in sequences.tolist():
-            while row and row[0] in prompt:
-                row = row[1:]
-            if end in row:
-                row = row[: row.index(end) + 1]
-            text = self._tokenizer.decode(row, skip_special_tokens=True).strip()
-            transcripts.append(Transcript(text, tuple(row)))
-        return transcripts
+        return [
+            Transcript(self._tokenizer.decode(row, skip_special_tokens=True).strip(), tuple(row))
+            for row in rows
+        ]
 
     @property
     def prompt(self) -> list[int]:

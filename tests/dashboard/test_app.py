@@ -315,7 +315,7 @@ def test_a_second_speech_set_is_shown_beside_the_first(
     assert again.selectbox(key="beside").value == "9" * 10
 
 
-def test_recipes_are_untested_and_say_what_they_hold(formats: Profile) -> None:
+def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:
     page = _page(tab="Export", target="native", widths="2.25")
     assert _errors(page) == []
 
@@ -329,7 +329,8 @@ def test_recipes_are_untested_and_say_what_they_hold(formats: Profile) -> None:
         found = [b.proto for b in page.get("download_button")]
         return [b.disabled for b in found if "recipe-get-" in b.id]
 
-    assert all(f"**{RECIPES[n].title}**, untested" in text for n, text in rows().items())
+    assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RECIPES.items())
+    assert {r.status == "untested" for r in RECIPES.values()} == {True, False}
     assert all(
         "it can hold nothing" in text and "entropy-coded" in text for text in rows().values()
     )

@@ -17,12 +17,17 @@ import numpy as np
 import pytest
 import torch
 
-from genptq_core import bitmap, store
+from genptq_core import bitmap, load_manifest, store
 from genptq_core.cli import main
+from genptq_core.compilation import Recipe, compile_map
+from genptq_core.export import export
 from genptq_core.files import STALE, sha256_file, stale
+from genptq_core.models import load_model
 from genptq_core.profile import Profile, load_profile, save
 from tests.core import synthetic
 from tests.drill import ledger
+
+COMPILING = Recipe(sequential=3, passes=3, rate=2e-2, batch=2, held_out=2, checks=1)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -64,8 +69,6 @@ def content(folder: Path) -> dict[str, object]:
 
 @pytest.fixture
 def profile(random_whisper: Path, tmp_path: Path) -> Profile:
-    from genptq_core.models import load_model
-
     made = synthetic.profile_of(load_model(str(random_whisper)), bits=(2, 3), group_size=(8,))
     made = save(made, tmp_path / "given")
     bitmap.write(tmp_path / "map.json", made, bitmap.bit_map(made, ["3/8"] * len(made.units)))
@@ -73,7 +76,7 @@ def profile(random_whisper: Path, tmp_path: Path) -> Profile:
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["profile", "measure", "export"])
+@pytest.mark.parametrize("kind", ["profile", "measure", "compile", "export"])
 def test_a_killed_run_continues(
     kind: str,
     count: int,
@@ -97,9 +100,17 @@ def test_a_killed_run_continues(
         where = ["--profile", given, "--bitmap", chosen, "--model", model]
         return ["export", *where, "--out", str(out)]
 
+    def compiled(out: Path) -> None:
+        original, map_read = load_model(model), bitmap.read(tmp_path / "map.json", profile)
+        made = compile_map(original, profile, map_read, load_manifest(tones), COMPILING)
+        export(profile, map_read, "native", out, original, compiled=made)
+
     def run(name: str, kill_after: float | None = None) -> float:
         monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / name / "cache"))
-        arguments = command(tmp_path / name / "out")
+        out = tmp_path / name / "out"
+        if kind == "compile":
+            return fork(lambda: compiled(out), kill_after)
+        arguments = command(out)
         return fork(lambda: main(arguments), kill_after)
 
     seconds = run("undisturbed")

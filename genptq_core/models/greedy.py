@@ -1,0 +1,70 @@
+"""Greedy decoding of a batch by a decoder with a cache, rows leaving the batch as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+
+_WORTH_MOVING = 0.75  # of the rows still running: below, copying the cache pays
+
+
+def greedy(
+    module: Any,
+    states: Tensor,
+    prompt: Sequence[int],
+    end: int,
+    most: int,
+    never: Sequence[int] = (),
+    not_first: Sequence[int] = (),
+) -> list[list[int]]:
+    """The likeliest token at each step, as `generate` finds it with one beam.
+
+    A batch takes as long as its longest row there; here a row that has ended costs nothing more,
+    which counts where a model that was rounded too far runs away on a few utterances.
+
+    Args:
+        module: an encoder-decoder of transformers with `model.decoder` and `proj_out`.
+        states: encoder states, shape (batch, frames, features).
+        prompt: tokens before the first that is decided.
+        end: the token that ends a row.
+        most: most tokens of a row, the end among them.
+        never: tokens never to be written.
+        not_first: tokens not to be written first.
+
+    Returns:
+        The decided tokens of each row, with the end where it came.
+    """
+    config = module.config
+    cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+    barred = states.new_zeros(config.vocab_size)
+    barred[list(never)] = -torch.inf
+    barred_first = barred.clone()
+    barred_first[list(not_first)] = -torch.inf
+    rows: list[list[int]] = [[] for _ in states]
+    places = list(range(len(states)))  # of the batch's rows among all
+    running = set(places)
+    tokens = torch.tensor([list(prompt)] * len(states), device=states.device)
+    for step in range(most):
+        hidden = module.model.decoder(
+            input_ids=tokens, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]
+        scores = module.proj_out(hidden) + (barred if step else barred_first)
+        tokens = scores.argmax(dim=-1, keepdim=True)
+        for place, token in zip(places, tokens[:, 0].tolist(), strict=True):
+            if place in running:
+                rows[place].append(token)
+                if token == end:
+                    running.discard(place)
+        if not running:
+            break
+        if len(running) <= _WORTH_MOVING * len(places):
+            kept = torch.tensor([i for i, p in enumerate(places) if p in running])
+            kept = kept.to(states.device)
+            cache.batch_select_indices(kept)
+            states, tokens = states[kept], tokens[kept]
+            places = [p for p in places if p in running]
+    return rows
