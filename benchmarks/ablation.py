@@ -22,11 +22,12 @@ from torch import Tensor
 
 from genptq_core import Profile, SpeechModel, load_manifest, load_model, load_profile
 from genptq_core.instruments import divergence, head_states
-from genptq_core.measurement import baseline, unit_statistics
+from genptq_core.measurement import unit_statistics
 from genptq_core.models import replaced
 from genptq_core.options import Option
 from genptq_core.quantizers import quantize, quantize_coded, restored
 from genptq_core.sensitivity import unit_weight
+from genptq_core.shards import baseline
 from genptq_core.speech import load_audio, speech_set
 from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit
@@ -91,7 +92,7 @@ def main() -> None:
     every = load_manifest(options.unseen).utterances
     step = max(1, len(every) // options.utterances)
     speech = speech_set("unseen", list(every[::step][: options.utterances]))
-    transcripts, states = baseline(model, speech)
+    transcripts, states = baseline(model, speech.utterances)
     audio = [load_audio(u) for u in speech.utterances]
     reference = [model.log_probs(s).detach() for s in states]
     print("| variant | bits a weight, everything counted | KL, nats a token |\n| --- | --- | --- |")

@@ -45,10 +45,11 @@ from genptq_core import (
 from genptq_core.compilation import Recipe, compile_map
 from genptq_core.files import write_text
 from genptq_core.instruments import CHUNK, SecondMoments, divergence, head_states
-from genptq_core.measurement import baseline, quantized_weights, score, unit_statistics
+from genptq_core.measurement import quantized_weights, score, unit_statistics
 from genptq_core.options import Option
 from genptq_core.quantizers import quantize, restored
 from genptq_core.sensitivity import unit_weight
+from genptq_core.shards import baseline
 from genptq_core.speech import load_audio, speech_set
 from genptq_core.targets.native import unit_bytes
 
@@ -59,7 +60,7 @@ SEARCHED = 12  # utterances for ModelOpt's search; 8 s each
 
 def hessians(model: SpeechModel, speech: SpeechSet) -> dict[str, Tensor]:
     """Second moments of every unit's inputs on the model's own transcripts."""
-    transcripts, _ = baseline(model, speech)
+    transcripts, _ = baseline(model, speech.utterances)
     sums: dict[str, Tensor] = {}
     with torch.no_grad():
         for start in range(0, len(speech), CHUNK):
@@ -154,7 +155,7 @@ class Bench:
             audio = [load_audio(u) for u in self.calibration.utterances[:SEARCHED]]
             self._search = search_widths(self.model, audio)
         few = speech_set("judge", list(self.calibration.utterances[:CHUNK]))
-        transcripts, states = baseline(self.model, few)
+        transcripts, states = baseline(self.model, few.utterances)
         audio = [load_audio(u) for u in few.utterances]
         reference = [self.model.log_probs(s).detach() for s in states]
 

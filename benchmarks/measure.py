@@ -31,9 +31,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
 from genptq_core.instruments import divergence
-from genptq_core.measurement import BATCH, baseline, quantized_weights
+from genptq_core.measurement import quantized_weights
 from genptq_core.models import SpeechModel, bundled, replaced
-from genptq_core.speech import RATE, SpeechSet, duration, load_audio
+from genptq_core.shards import baseline, blocks
+from genptq_core.speech import RATE, SpeechSet, load_audio
 from genptq_core.wer import count_errors
 
 Texts = list[str]
@@ -41,8 +42,7 @@ Texts = list[str]
 
 def batches(speech: SpeechSet) -> list[list[int]]:
     """Utterances alike in length together, as a measurement takes them."""
-    order = sorted(range(len(speech)), key=lambda i: duration(speech.utterances[i]))
-    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    return [list(shard) for block in blocks(speech) for shard in block]
 
 
 def in_batches(speech: SpeechSet, decode: Callable[[list[int]], Texts]) -> Texts:
@@ -126,7 +126,7 @@ def main() -> None:
     started = time.perf_counter()
     weights = quantized_weights(model, profile, chosen.options)
     rounding = time.perf_counter() - started
-    full, states = baseline(model, speech)
+    full, states = baseline(model, speech.utterances)
 
     def quantized(decode: Callable[..., Texts]) -> Texts:
         with replaced(model, weights):

@@ -51,15 +51,16 @@ def _indices(task: Problem, size: int) -> np.ndarray:
 def measure(profile: Profile, options: argparse.Namespace) -> None:
     """Measure what is missing."""
     from genptq_core.instruments import divergence, head_states
-    from genptq_core.measurement import baseline, quantized_weights
+    from genptq_core.measurement import quantized_weights
     from genptq_core.models import replaced
+    from genptq_core.shards import baseline
     from genptq_core.speech import load_audio, speech_set
 
     model = load_model(profile.source.model)
     every = load_manifest(options.speech).utterances
     part = every[:: max(1, len(every) // options.utterances)][: options.utterances]
     speech = speech_set("unseen", list(part))
-    transcripts, states = baseline(model, speech)
+    transcripts, states = baseline(model, speech.utterances)
     audio = [load_audio(u) for u in speech.utterances]
     task = problem(profile, target=options.target)
     rows = read(options.out)

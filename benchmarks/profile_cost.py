@@ -36,13 +36,13 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
 
     from genptq_core import load_manifest, load_model
     from genptq_core.instruments import GradientsOf
-    from genptq_core.measurement import baseline
+    from genptq_core.shards import baseline
     from genptq_core.speech import load_audio
 
     model = load_model(options.model)
     speech = load_manifest(options.speech, options.utterances)
     started = time.process_time()
-    transcripts, _ = baseline(model, speech)
+    transcripts, _ = baseline(model, speech.utterances)
     transcribing = time.process_time() - started
     wanted = {unit.parameter for unit in model.units}
     parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}

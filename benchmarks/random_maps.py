@@ -55,10 +55,11 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
 
     from genptq_core import load_model
     from genptq_core.instruments import divergence, head_states
-    from genptq_core.measurement import baseline, unit_statistics
+    from genptq_core.measurement import unit_statistics
     from genptq_core.models import replaced
     from genptq_core.quantizers import quantize, restored
     from genptq_core.sensitivity import unit_weight
+    from genptq_core.shards import baseline
     from genptq_core.speech import load_audio, speech_set
 
     model = load_model(profile.source.model)
@@ -67,7 +68,7 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
         every = load_manifest(path).utterances
         chosen = every[:: max(1, len(every) // options.utterances)][: options.utterances]
         part = speech_set(name, list(chosen))
-        transcripts, states = baseline(model, part)
+        transcripts, states = baseline(model, part.utterances)
         reference = [model.log_probs(s).detach() for s in states]
         held[name] = ([load_audio(u) for u in part.utterances], transcripts, reference)
     records = read(options.out)

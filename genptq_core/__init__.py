@@ -23,6 +23,7 @@ _HOMES = {
     "corpora": ("load_speech",),
     "errors": (
         "BitMapError",
+        "ClusterError",
         "ConstraintError",
         "ExportError",
         "GenPTQError",
@@ -52,10 +53,12 @@ _HOMES = {
     "sets": ("MeasuredSet", "across_sets", "measured_sets"),
     "speech": ("SpeechSet", "Utterance", "load_manifest"),
     "store": ("Measured", "load_measured", "save_measured"),
+    "sweep": ("measure_maps",),
     "targets": ("TARGETS",),
     "teaching": ("Lesson", "most_teaching"),
     "units": ("Unit",),
     "wer": ("align", "normalize"),
+    "workers": ("Workers",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -113,14 +113,36 @@ def _parser() -> argparse.ArgumentParser:
         "Decode speech with the quantized model; report its WER.",
     )
     _add_profile(sub)
-    sub.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
+    sub.add_argument(
+        "--bitmap",
+        required=True,
+        type=Path,
+        action="append",
+        help="a bit map written by solve, or a folder of them; may be given again",
+    )
     sub.add_argument("--speech", required=True, help=f"speech with reference texts: {SOURCES}")
     sub.add_argument(
         "--normalizer", default="", help="whisper-english or basic; else what fits the model"
     )
     sub.add_argument("--limit", type=int, help="use only the first N utterances")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
-    sub.add_argument("--label", default="", help="a name for tables")
+    sub.add_argument(
+        "--label", default="", help="a name for tables; of several maps, before the file's"
+    )
+    sub.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    sub.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="the Dask scheduler whose workers share it, like tcp://10.0.0.5:8786",
+    )
+    sub.add_argument(
+        "--stop-when-decided",
+        type=float,
+        metavar="POINTS",
+        help="stop at a random part of the speech by which the WER increase is surely below or "
+        "surely above this, in percentage points",
+    )
     _add_compile(sub)
 
     sub = command("measured", commands.measured_command, "List the measured configurations.")

@@ -22,6 +22,7 @@ from .prediction import with_predictions
 from .profile import Profile, Settings, load_profile
 from .speech import speech_set, utterance
 from .store import Measured, load_measured, save_measured
+from .workers import Workers
 
 Answer = tuple[dict[str, Any], str]
 
@@ -178,33 +179,70 @@ def front_command(options: argparse.Namespace) -> Answer:
 
 def measure_command(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    chosen = foreign.read(options.bitmap, profile).map
+    maps = _maps(options, profile)
     speech = load_speech(options.speech, options.limit)
+    stop = options.stop_when_decided
+    stop = None if stop is None else stop / 100
+    workers = Workers(options.jobs, options.scheduler)
+    if options.compile and not workers.here:
+        raise errors.ClusterError(
+            "Compiling goes layer by layer, in one process.",
+            "Leave out --jobs and --scheduler, or --compile.",
+        )
 
     from .measurement import measure
     from .models import load_model
+    from .sweep import measure_maps
 
     model = load_model(options.model or profile.source.model)
-    how = (chosen, speech, options.label, options.report, options.normalizer)
+    records = []
     if options.compile:
         from .compilation import ROUNDING, compile_map
 
         # Not stored: the front and its fit are of maps as the profile rounds them.
-        made = compile_map(
-            model, profile, chosen, load_speech(options.compile), report=options.report
-        )
-        record = measure(model, profile, *how, made.weights, ROUNDING)
+        by = load_speech(options.compile)
+        for label, chosen in maps:
+            made = compile_map(model, profile, chosen, by, report=options.report)
+            how = (label, options.report, options.normalizer, made.weights, ROUNDING, stop)
+            records.append(measure(model, profile, chosen, speech, *how))
     else:
-        record = measure(model, profile, *how)
-        save_measured(options.profile, profile.digest, record)
+        sweep = (maps, speech, workers, options.report, options.normalizer, stop)
+        for record in measure_maps(model, options.profile, *sweep):
+            save_measured(options.profile, profile.digest, record)
+            records.append(record)
+    text = "\n".join(map(_in_words, records))
+    if _is_one(options):
+        return _public(profile, records[0]), text
+    return {"measured": [_public(profile, record) for record in records]}, text
+
+
+def _is_one(options: argparse.Namespace) -> bool:
+    return len(options.bitmap) == 1 and not options.bitmap[0].is_dir()
+
+
+def _maps(options: argparse.Namespace, profile: Profile) -> list[tuple[str, bitmap.BitMap]]:
+    """Labels and maps that `--bitmap` names, each map once."""
+    if _is_one(options):
+        return [(options.label, foreign.read(options.bitmap[0], profile).map)]
+    found: dict[str, tuple[str, bitmap.BitMap]] = {}
+    for path in options.bitmap:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise errors.BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
+        for file in files:
+            chosen = foreign.read(file, profile).map
+            found.setdefault(chosen.digest, (f"{options.label} {file.stem}".strip(), chosen))
+    return list(found.values())
+
+
+def _in_words(record: Measured) -> str:
     low, high = record.ci95
-    text = (
+    return (
         f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
         f"precision: {100 * record.wer_increase:+.2f} points, 95 % interval "
         f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
-        f"{record.bytes / 1e6:.2f} MB."
+        f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
     )
-    return _public(profile, record), text
 
 
 def _public(profile: Profile, record: Measured) -> dict[str, Any]:

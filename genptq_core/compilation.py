@@ -26,13 +26,7 @@ from .entries import read_entry, write_entry
 from .errors import ModelError, SpeechError
 from .files import cache_folder, sha256_json
 from .instruments import CHUNK, SecondMoments, divergence
-from .measurement import (
-    baseline,
-    check_model,
-    restored_weights,
-    stored_units,
-    unit_statistics,
-)
+from .measurement import check_model, restored_weights, stored_units, unit_statistics
 from .models import SpeechModel, Transcript, replaced
 from .options import Option
 from .profile import Profile
@@ -40,6 +34,7 @@ from .progress import Progress, Report, silent
 from .quantizers import Stored, quantize
 from .quantizers.tensors import as_tensors, from_tensors
 from .sensitivity import unit_weight
+from .shards import baseline
 from .speech import SpeechSet, load_audio
 from .units import Unit
 
@@ -145,7 +140,7 @@ def compile_map(
     keys = [_VERSION, profile.digest, chosen.digest, speech.digest, dataclasses.asdict(recipe)]
     digest = sha256_json(keys)
     folder = cache_folder() / "compiled" / digest[:32]
-    transcripts, states = baseline(model, speech, report)
+    transcripts, states = baseline(model, speech.utterances, report)
     every = _Part([load_audio(u) for u in speech.utterances], transcripts, states)
     learn, judge = every[: -recipe.held_out], every[-recipe.held_out :]
     stored = tuple(stored_units(model, profile, chosen.options, report))

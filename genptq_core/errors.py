@@ -56,5 +56,9 @@ class StoreError(GenPTQError):
     """The store of measured configurations cannot be read or written."""
 
 
+class ClusterError(GenPTQError):
+    """Processes or machines that should share the work cannot be reached, or died."""
+
+
 class ExportError(GenPTQError):
     """An exported model cannot be written, or what was written cannot be read."""

@@ -33,8 +33,12 @@ def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
         reference: log-probabilities an utterance, each (decisions, outputs).
         changed: the same of the quantized model.
     """
-    total = sum(float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True))
-    return total / sum(len(p) for p in reference)
+    return sum(divergences(reference, changed)) / sum(len(p) for p in reference)
+
+
+def divergences(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> list[float]:
+    """The same an utterance, summed over its decisions, nats."""
+    return [float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)]
 
 
 class SecondMoments:

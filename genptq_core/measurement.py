@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .bitmap import BitMap
-from .entries import read_entry, write_entry
-from .errors import ModelError, SpeechError
-from .files import cache_folder, sha256_json
-from .instruments import CHUNK, divergence
-from .models import SpeechModel, Transcript, replaced
+from .errors import ModelError
+from .files import sha256_json
+from .instruments import CHUNK
+from .models import SpeechModel
 from .options import Option
 from .prediction import figures_of
 from .profile import Profile
@@ -25,11 +23,8 @@ from .quantizers import Sketch, Stored, quantize, restored
 from .sensitivity import unit_weight
 from .speech import SpeechSet, load_audio
 from .store import Measured
+from .trial import Score, Trial
 from .units import Unit
-from .wer import count_errors, count_loops, normalize, paired_interval
-
-BATCH = 24
-"""Utterances decoded together."""
 
 ROUNDING = "inputs of full precision"
 
@@ -119,60 +114,6 @@ def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor
     return hessian, importance
 
 
-def baseline(
-    model: SpeechModel, speech: SpeechSet, report: Report = silent
-) -> tuple[list[Transcript], list[Tensor]]:
-    """Full precision transcripts and head inputs, cached by content of weights and audio.
-
-    Returns:
-        One transcript and one tensor (tokens, features) an utterance.
-    """
-    key = sha256_json([2, model.digest, [u.digest for u in speech.utterances]])
-    path = cache_folder() / "baselines" / f"{key[:32]}.safetensors"
-    total = len(speech)
-    done = read_entry(path)
-    if done is not None:
-        tensors, written = done
-        found = [Transcript(text, tuple(tokens)) for text, tokens in written]
-        return found, [tensors[str(i)] for i in range(total)]
-    transcripts: list[Transcript] = []
-    states: list[Tensor] = []
-    for start in range(0, total, CHUNK):
-        report(Progress("full precision", start, total))
-        audio = [load_audio(u) for u in speech.utterances[start : start + CHUNK]]
-        with torch.no_grad():
-            encoded = model.encode(audio)
-            fresh = model.transcribe(encoded)
-            states += [s.clone() for s in model.head_inputs(encoded, fresh)]
-        transcripts += fresh
-    note = [[t.text, t.tokens] for t in transcripts]
-    write_entry(path, {str(i): s for i, s in enumerate(states)}, note)
-    return transcripts, states
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a model with other weights does on a speech set, beside full precision.
-
-    Attributes:
-        wer, wer_full_precision, wer_increase: word error rates and their difference, fractions.
-        ci95: paired bootstrap interval of the increase.
-        loss: Kullback-Leibler divergence to full precision, nats a token.
-        words: words in the normalized references.
-        looped: utterances on which it ran away; see `wer.count_loops`.
-        transcripts: (audio digest, full precision text, quantized text) an utterance.
-    """
-
-    wer: float
-    wer_full_precision: float
-    wer_increase: float
-    ci95: tuple[float, float]
-    loss: float
-    words: int
-    looped: int
-    transcripts: tuple[tuple[str, str, str], ...]
-
-
 def score(
     model: SpeechModel,
     weights: Mapping[str, Tensor],
@@ -192,49 +133,9 @@ def score(
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
     """
-    normalizer = normalizer or model.normalizer
-    references = [u.text for u in speech.utterances]
-    if not any(normalize(text, normalizer) for text in references):
-        raise SpeechError(
-            f"{speech.name} has no reference texts to score against.",
-            'Add "text" to its lines.',
-        )
-    full, reference_states = baseline(model, speech, report)
-    heard: dict[int, Transcript] = {}
-    total_loss, tokens = 0.0, 0
-    # Alike in length, so that few rows of a batch wait for its longest.
-    order = sorted(range(len(speech)), key=lambda i: len(full[i].tokens))
-    for start in range(0, len(speech), BATCH):
-        report(Progress("measuring", start, len(speech)))
-        part = order[start : start + BATCH]
-        audio = [load_audio(speech.utterances[i]) for i in part]
-        with torch.no_grad():
-            with replaced(model, weights):
-                encoded = model.encode(audio)
-                heard.update(zip(part, model.transcribe(encoded), strict=True))
-                states = model.head_inputs(encoded, [full[i] for i in part])
-                changed = [model.log_probs(s) for s in states]
-            reference = [model.log_probs(reference_states[i]) for i in part]
-        count = sum(len(r) for r in reference)
-        total_loss += divergence(reference, changed) * count
-        tokens += count
-    report(Progress("measuring", len(speech), len(speech)))
-    full_errors = count_errors(references, [t.text for t in full], normalizer)
-    texts = [heard[i].text for i in range(len(speech))]
-    errors = count_errors(references, texts, normalizer)
-    return Score(
-        wer=errors.wer,
-        wer_full_precision=full_errors.wer,
-        wer_increase=errors.wer - full_errors.wer,
-        ci95=paired_interval(full_errors, errors),
-        loss=total_loss / tokens,
-        words=int(errors.words.sum()),
-        looped=count_loops([t.text for t in full], texts),
-        transcripts=tuple(
-            (u.digest, a.text, text)
-            for u, a, text in zip(speech.utterances, full, texts, strict=True)
-        ),
-    )
+    trial = Trial(speech, normalizer or model.normalizer)
+    trial.run(model, lambda: weights, "", report)
+    return trial.score()
 
 
 def measure(
@@ -247,8 +148,11 @@ def measure(
     normalizer: str = "",
     weights: Mapping[str, Tensor] | None = None,
     rounding: str = ROUNDING,
+    stop: float | None = None,
 ) -> Measured:
     """WER of a bit map on a speech set, with a paired interval against full precision.
+
+    What is in the cache is not computed again, so a measurement that was cut off goes on.
 
     Args:
         model: the profile's model.
@@ -258,19 +162,44 @@ def measure(
         label: a name for tables.
         report: called with the progress.
         normalizer: text normalizer of both sides; the model's own if empty.
-        weights: the map's weights where they are not as the profile rounds them.
+        weights: the map's weights where they are not as the profile rounds them; nothing of them
+            is cached.
         rounding: how these were rounded.
+        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Trial`.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
         ModelError: the model is not the profile's.
+        ConstraintError: `stop` is no increase of WER.
     """
-    started = time.perf_counter()
-    size, average, loss = figures_of(profile, chosen)
-    if weights is None:
-        weights = quantized_weights(model, profile, chosen.options, report)
+    check_model(model, profile)
     normalizer = normalizer or model.normalizer
-    found = score(model, weights, speech, report, normalizer)
+    trial = Trial(speech, normalizer, stop)
+    if weights is None:
+        rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report))
+        trial.run(model, rounded, rounding_key(profile, chosen), report)
+    else:
+        trial.run(model, lambda: weights, "", report)
+    return record_of(trial, model, profile, chosen, label, normalizer, rounding)
+
+
+def rounding_key(profile: Profile, chosen: BitMap) -> str:
+    """Stands for a map's weights as the profile rounds them."""
+    return sha256_json([profile.digest, [option.key for option in chosen.options]])
+
+
+def record_of(
+    trial: Trial,
+    model: SpeechModel,
+    profile: Profile,
+    chosen: BitMap,
+    label: str,
+    normalizer: str,
+    rounding: str = ROUNDING,
+) -> Measured:
+    """What is kept of a finished trial of a map."""
+    size, average, loss = figures_of(profile, chosen)
+    found, speech = trial.score(), trial.speech
     return Measured(
         label=label,
         map_digest=chosen.digest,
@@ -291,7 +220,7 @@ def measure(
         normalizer=normalizer,
         method=f"{rounding}; {model.decoding}",
         profile_digest=profile.digest,
-        seconds=round(time.perf_counter() - started, 1),
+        seconds=round(trial.seconds, 1),
         when=datetime.date.today().isoformat(),
         looped=found.looped,
         transcripts=found.transcripts,

@@ -11,10 +11,11 @@ import torch
 
 from genptq_core.bitmap import bit_map
 from genptq_core.errors import ModelError, SpeechError
-from genptq_core.measurement import baseline, measure, quantized_weights, transcribe_files
+from genptq_core.measurement import measure, quantized_weights, transcribe_files
 from genptq_core.models import SpeechModel, load_model
 from genptq_core.prediction import quadratic_loss
 from genptq_core.profile import Profile, bundled_folder, load_profile
+from genptq_core.shards import baseline
 from genptq_core.speech import load_manifest
 from tests.conftest import DEMO
 
@@ -98,14 +99,14 @@ def test_baseline_is_cached_and_made_again_when_damaged(
 ) -> None:
     model, speech = load_model(str(random_whisper)), load_manifest(tones)
     stages: list[str] = []
-    first, states = baseline(model, speech, lambda p: stages.append(p.stage))
+    first, states = baseline(model, speech.utterances, lambda p: stages.append(p.stage))
     assert stages
     stages.clear()
-    again, _ = baseline(model, speech, lambda p: stages.append(p.stage))
+    again, _ = baseline(model, speech.utterances, lambda p: stages.append(p.stage))
     assert not stages and again == first
     (path,) = (cache / "baselines").iterdir()
     path.write_bytes(path.read_bytes()[:50])
-    remade, restates = baseline(model, speech, lambda p: stages.append(p.stage))
+    remade, restates = baseline(model, speech.utterances, lambda p: stages.append(p.stage))
     assert stages and remade == first
     assert all(torch.equal(a, b) for a, b in zip(states, restates, strict=True))
 

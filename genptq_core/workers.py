@@ -1,0 +1,133 @@
+"""Where many calls run: in several processes on this machine, or on a Dask cluster.
+
+joblib hands out the calls here and Dask elsewhere; what is here turns what can go wrong into a
+sentence. (joblib can hand out to Dask too, but waits forever for a call whose workers died.) Calls
+must be such that running one twice does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .errors import ClusterError
+
+CLUSTER_PACKAGE = "distributed==2026.8.0"
+
+_AGAIN = "Run it again: what was done is kept. For want of memory, take fewer processes."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work.
+
+    Attributes:
+        jobs: processes on this machine; 1 for this process itself.
+        scheduler: address of a Dask scheduler, such as tcp://10.0.0.5:8786, whose workers are
+            taken instead of `jobs`; "" for none.
+    """
+
+    jobs: int = 1
+    scheduler: str = ""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ClusterError(f"{self.jobs} processes cannot do anything.", "Give 1 or more.")
+
+    @property
+    def here(self) -> bool:
+        """Whether this process does the work itself."""
+        return self.jobs == 1 and not self.scheduler
+
+    def run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+        """Results of a function, as they come and in any order.
+
+        Args:
+            function: of a module that the workers can import too.
+            calls: its arguments, which can be pickled (they are sent, never kept); taken when a
+                worker is about to be free.
+
+        Raises:
+            ClusterError: a worker died for good, or the cluster cannot be reached.
+        """
+        if self.here:
+            return itertools.starmap(function, calls)
+        if self.scheduler:
+            return _cluster(self.scheduler, function, calls)
+        return _local(self.jobs, function, calls)
+
+
+def _local(jobs: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+    import joblib
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    # One call a time: each takes seconds, and what dies with a worker is one call.
+    pool = joblib.Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    try:
+        yield from pool(joblib.delayed(function)(*call) for call in calls)
+    except BrokenProcessPool as error:
+        raise ClusterError("A process at work was killed.", _AGAIN) from error
+
+
+def _cluster(
+    address: str, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]
+) -> Iterator[T]:
+    with _client(address) as client:
+        from concurrent.futures import CancelledError
+
+        from distributed import KilledWorker, as_completed
+        from distributed.comm.core import CommClosedError
+
+        left = iter(calls)
+        running = as_completed()
+        try:
+            while True:
+                # Two for each thread, so that none waits for its next; counted anew, for workers
+                # come and go.
+                room = 2 * max(1, sum(client.ncores().values())) - running.count()
+                for call in itertools.islice(left, max(0, room)):
+                    running.add(client.submit(function, *call, pure=False))
+                if running.is_empty():
+                    return
+                yield next(running).result()
+        except KilledWorker as error:
+            raise ClusterError(
+                "Workers were killed, one after another, at one call.", _AGAIN
+            ) from error
+        except (CommClosedError, CancelledError) as error:
+            raise ClusterError(f"The Dask scheduler at {address} was lost.", _AGAIN) from error
+        except ModuleNotFoundError as error:
+            raise ClusterError(
+                f"A worker lacks the package {error.name}.",
+                "Start the workers in the repository with PYTHONPATH=., and install its "
+                "requirements there.",
+            ) from error
+
+
+@contextlib.contextmanager
+def _client(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ClusterError(
+            "A scheduler needs Dask, which is not installed.", f"pip install {CLUSTER_PACKAGE}"
+        ) from None
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:  # a time-out is an OSError
+        raise ClusterError(
+            f"No Dask scheduler answers at {address} ({str(error) or type(error).__name__}).",
+            "Start one with: dask scheduler; its address looks like tcp://10.0.0.5:8786.",
+        ) from error
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise ClusterError(
+                f"The Dask scheduler at {address} has no workers.",
+                f"Start some, in the repository, with: PYTHONPATH=. dask worker {address}.",
+            )
+        yield client
