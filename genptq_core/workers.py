@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +24,11 @@ PATIENCE = 10.0
 _AGAIN = "Run it again: what was done is kept. For want of memory, take fewer processes."
 
 T = TypeVar("T")
+
+
+def named_scheduler() -> str:
+    """The Dask scheduler that `$GENPTQ_SCHEDULER` names for the page's measurements, or ""."""
+    return os.environ.get("GENPTQ_SCHEDULER", "").strip()
 
 
 @dataclass(frozen=True)
