@@ -73,10 +73,11 @@ return [a.left + a.width / 2, a.top + a.height / 2, b.left + 10, b.right - 10];
 
 @dataclass(frozen=True)
 class Page:
-    """A server of the page: where it is, and its process."""
+    """A server of the page: where it is, its process, and its cache."""
 
     address: str
     process: int
+    cache: Path
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def server(profiles: Path | None = None) -> Iterator[Page]:
                         break
                 except OSError:
                     time.sleep(0.1)
-            yield Page(address, process.pid)
+            yield Page(address, process.pid, Path(cache))
         finally:
             process.terminate()
             process.wait(timeout=20)

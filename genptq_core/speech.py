@@ -13,6 +13,7 @@ import soxr
 
 from .errors import SpeechError
 from .files import read_text, sha256_file, sha256_json
+from .recordings import check_kind
 
 RATE = 16_000
 """Sampling rate of everything this module returns, Hz."""
@@ -155,6 +156,7 @@ def load_audio(recording: Utterance) -> np.ndarray:
             samples, or lasts more than 30 s.
     """
     name = recording.audio
+    check_kind(name)
     try:
         with soundfile.SoundFile(name) as source:
             seconds = source.frames / source.samplerate
@@ -198,6 +200,7 @@ def duration(recording: Utterance) -> float:
     Raises:
         SpeechError: the file is not audio.
     """
+    check_kind(recording.audio)
     try:
         return float(soundfile.info(recording.audio).duration)
     except (OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:

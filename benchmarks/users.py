@@ -1,0 +1,213 @@
+"""Many users at once: real browsers that move, measure and export, and clients that only ask.
+
+    python benchmarks/users.py --browsers 10 --minutes 10
+    python benchmarks/users.py --clients 100 --minutes 2
+
+Each browser is a Chromium of its own. It moves the size slider again and again, and now and then
+has its pick measured on two utterances, or exported. After each move and before the next it must
+show the map that it chose itself, which no other browser shows unless by chance of size; any error
+on the page ends the run with exit code 1. Clients are connections that fetch the page and its
+health over and over; each must be answered, and how long it took is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sqlite3
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.dashboard import (
+    PATIENCE,
+    WATCH,
+    Page,
+    _resident,
+    browser,
+    drag,
+    server,
+    shown,
+    wait_for_charts,
+)
+
+MEASURES, EXPORTS = 0.03, 0.03
+"""Share of a user's actions."""
+DRAIN = 1200.0
+"""Seconds that the queue may take to end what was asked for."""
+
+
+class Fault(Exception):
+    """A page showed what it must not."""
+
+
+def _click(driver: webdriver.Chrome, selector: str) -> None:
+    def click(page: webdriver.Chrome) -> bool:
+        found = page.find_element(By.CSS_SELECTOR, selector)
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+        return True
+
+    wait = WebDriverWait(driver, PATIENCE, 0.2, ignored_exceptions=(WebDriverException,))
+    wait.until(click)
+
+
+def _open(driver: webdriver.Chrome, page: Page, tab: str, **params: str) -> None:
+    rest = "".join(f"&{name}={value}" for name, value in params.items())
+    driver.get(f"{page.address}/?tab={tab}{rest}")
+    wait_for_charts(driver)
+    driver.execute_script(WATCH)
+
+
+def _own(driver: webdriver.Chrome) -> tuple[str, str]:
+    """The pick's digest as shown, and the size in the address."""
+    return shown(driver)[0], parse_qs(urlparse(driver.current_url).query).get("mb", [""])[0]
+
+
+def _check(driver: webdriver.Chrome) -> None:
+    if driver.find_elements(By.CSS_SELECTOR, "[data-testid='stException']"):
+        raise Fault(driver.find_element(By.CSS_SELECTOR, "[data-testid='stException']").text)
+
+
+def _move(driver: webdriver.Chrome, place: float) -> None:
+    before = shown(driver)[0]
+    drag(driver, place)
+    end = time.monotonic() + 20
+    while shown(driver)[0] == before and time.monotonic() < end:
+        time.sleep(0.1)
+    # Both charts follow the digest; what is shown then must stay.
+    time.sleep(1.0)
+
+
+def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int, str]) -> None:
+    """One browser's doings until a time."""
+    rng = np.random.default_rng(seed)
+    with browser(1280, 1200) as driver:
+        _open(driver, page, "Table")
+        while time.monotonic() < until:
+            kind = rng.random()
+            mine = _own(driver)
+            if kind < MEASURES:
+                _open(driver, page, "Measure", mb=mine[1])
+                field = driver.find_element(By.CSS_SELECTOR, ".st-key-measure_limit input")
+                field.send_keys(Keys.CONTROL + "a")
+                field.send_keys("2" + Keys.ENTER)
+                _click(driver, ".st-key-measure_this button")
+                did["measurements asked for"] += 1
+            elif kind < MEASURES + EXPORTS:
+                _open(driver, page, "Export", mb=mine[1])
+                _click(driver, ".st-key-export-native button:not([disabled])")
+                did["exports asked for"] += 1
+            else:
+                _move(driver, float(rng.uniform(0.02, 0.98)))
+                did["moves"] += 1
+                mine = _own(driver)
+            time.sleep(float(rng.uniform(0.5, 3.0)))
+            if _own(driver) != mine:
+                raise Fault(f"browser {seed} shows {_own(driver)}, not its own {mine}")
+            _check(driver)
+            picks[seed] = mine[0]
+
+
+def _states(cache: Path) -> Counter[str]:
+    """States of the jobs in a server's queue."""
+    with contextlib.closing(sqlite3.connect(cache / "jobs.sqlite")) as file:
+        return Counter(
+            {s: n for s, n in file.execute("SELECT state, count(*) FROM jobs GROUP BY 1")}
+        )
+
+
+def _live(cache: Path) -> int:
+    """Jobs that wait or run."""
+    states = _states(cache)
+    return states["queued"] + states["running"]
+
+
+def browsers(page: Page, count: int, minutes: float) -> None:
+    """Many users; prints what they did, and the server's memory each minute."""
+    until = time.monotonic() + 60 * minutes
+    did: Counter[str] = Counter()
+    picks: dict[int, str] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(60):
+            print(f"server {_resident(page.process):.0f} MB, {dict(did)}", flush=True)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            doings = [pool.submit(user, page, seed, until, did, picks) for seed in range(count)]
+            faults = [str(d.exception()) for d in doings if d.exception() is not None]
+        while (live := _live(page.cache)) and time.monotonic() < until + DRAIN:
+            print(f"{live} jobs still in the queue", flush=True)
+            time.sleep(20)
+    finally:
+        over.set()
+        watcher.join()
+    print(f"{count} browsers, {minutes:g} minutes: {dict(did)}; jobs {dict(_states(page.cache))}")
+    print(f"{len(set(picks.values()))} different picks at the end; faults: {faults or 'none'}")
+    if faults:
+        sys.exit(1)
+
+
+def clients(page: Page, count: int, minutes: float) -> None:
+    """Many connections that ask for the page and its health; prints how long answers took."""
+    until = time.monotonic() + 60 * minutes
+    times: list[float] = []
+    failed: Counter[str] = Counter()
+
+    def ask(seed: int) -> None:
+        while time.monotonic() < until:
+            for path in ("/", "/_stcore/health"):
+                started = time.perf_counter()
+                try:
+                    with urllib.request.urlopen(page.address + path, timeout=10) as answer:
+                        answer.read()
+                    times.append(time.perf_counter() - started)
+                except OSError as error:
+                    failed[str(error)] += 1
+            time.sleep(0.1)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(ask, range(count)))
+    found = np.array(times)
+    print(
+        f"{count} clients, {minutes:g} minutes: {len(found)} answers, median "
+        f"{1000 * np.median(found):.0f} ms, slowest {1000 * found.max():.0f} ms; failed: "
+        f"{dict(failed) or 'none'}; server {_resident(page.process):.0f} MB"
+    )
+    if failed:
+        sys.exit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--browsers", type=int, default=0)
+    parser.add_argument("--clients", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=2)
+    options = parser.parse_args()
+    with server() as page:
+        if options.browsers:
+            browsers(page, options.browsers, options.minutes)
+        if options.clients:
+            clients(page, options.clients, options.minutes)
+
+
+if __name__ == "__main__":
+    main()
