@@ -31,6 +31,7 @@ from dashboard.views import (  # noqa: E402
     listen,
     measure,
     profiles,
+    shelf,
     table,
     work,
 )
@@ -89,7 +90,7 @@ def _draw() -> None:
         return
     with right:
         headline.draw(scene)
-        compare.bar(scene)
+        shelf.bar(scene)
         front.draw(scene)
     layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
