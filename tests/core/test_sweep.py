@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import torch
 
-from genptq_core import shards, sweep
+from genptq_core import remote, shards
 from genptq_core.bitmap import BitMap, bit_map
 from genptq_core.errors import ClusterError, ConstraintError, ModelError, ProfileError, SpeechError
 from genptq_core.measurement import measure
@@ -256,8 +256,8 @@ def test_a_measurement_that_was_cut_off_goes_on(
 
 @pytest.fixture
 def job(model: SpeechModel, folder: Path, profile: Profile, maps: Maps, speech: SpeechSet) -> Job:
-    sweep._model.cache_clear()
-    sweep._profile.cache_clear()
+    remote.local_model.cache_clear()
+    remote.local_profile.cache_clear()
     where = (model.name, model.digest, str(folder), profile.digest)
     return Job(*where, 0, maps[0][1], 0, speech.utterances[:2])
 
