@@ -33,13 +33,16 @@ def profile_command(options: argparse.Namespace) -> Answer:
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
     speech = load_speech(options.speech, options.limit)
+    workers = Workers(options.jobs, options.scheduler)
 
     from .models import load_model
     from .sensitivity import compute
+    from .sharing import sharing
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model)
-    outcome = compute(model, speech, options.out, settings, options.report, listening)
+    share = None if workers.here else sharing(workers)
+    outcome = compute(model, speech, options.out, settings, options.report, listening, share)
     found = outcome.profile
     result = {
         "profile": str(options.out),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
     return sum(divergences(reference, changed)) / sum(len(p) for p in reference)
 
 
-def divergences(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> list[float]:
+def divergences(reference: Iterable[Tensor], changed: Iterable[Tensor]) -> list[float]:
     """The same an utterance, summed over its decisions, nats."""
     return [float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,9 @@ LISTENED_ROWS = 16
 
 _TOGETHER = 4  # utterances whose gradients meet the rounding errors in one go
 
+Share = Callable[[Work, Sequence[Transcript], Sequence[Path]], None]
+"""Called with the files of rounding errors before the gradients: others may take some."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,6 +75,7 @@ def compute(
     settings: Settings | None = None,
     report: Report = silent,
     listening: SpeechSet | None = None,
+    share: Share | None = None,
 ) -> Outcome:
     """Compute a profile, or take from the cache what is already there, and write it to `out`.
 
@@ -83,6 +87,7 @@ def compute(
         report: called with the progress of each stage.
         listening: more speech, transcribed only for the statistics of inputs: forward passes are
             cheap, and rounding overfits the inputs that it was made for.
+        share: has the gradients taken by others; see `sharing`.
 
     Raises:
         ModelError: a weight or a gradient is not finite.
@@ -103,16 +108,18 @@ def compute(
     folder = cache_folder() / "work" / key[:32]
     # A second process on the same profile waits, and then finds everything done.
     with locked(folder):
-        return _compute(Work(folder, model, speech, listening, settings, report), out)
+        return _compute(Work(folder, model, speech, listening, settings, report), out, share)
 
 
-def _compute(work: Work, out: Path) -> Outcome:
+def _compute(work: Work, out: Path, share: Share | None) -> Outcome:
     started = time.perf_counter()
     model, speech, listening, settings = work.model, work.speech, work.listening, work.settings
     observed = observe(work)
     importance = _importance(work, observed)
     errors = _Errors(work, observed, importance)
-    projections = _project(work, observed.transcripts, errors)
+    if share and groups_left(work):
+        share(work, observed.transcripts, errors.paths)
+    projections = project(work, observed.transcripts, lambda: errors.paths, _groups(work))
     anchors = measure_anchors(work, observed.transcripts, errors.weights)
     lengths = np.array([len(t.tokens) for t in observed.transcripts], dtype=np.int64)
     seconds = work.spent(time.perf_counter() - started)
@@ -265,23 +272,48 @@ def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
     return parameter.detach()[unit.start : unit.stop].flatten(1).float()
 
 
-def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> np.ndarray:
-    """Gradients along the rounding errors, one file a few utterances; resumes.
+def _groups(work: Work) -> list[Sequence[int]]:
+    """Utterances whose gradients are taken in one go, by their places in the set."""
+    total = len(work.speech)
+    return [range(i, min(i + _TOGETHER, total)) for i in range(0, total, _TOGETHER)]
+
+
+def _group_path(work: Work, members: Sequence[int]) -> Path:
+    return work.folder / "projections" / f"{members[0]}.safetensors"
+
+
+def groups_left(work: Work) -> list[Sequence[int]]:
+    """Groups of utterances whose gradients are to be taken yet."""
+    return [members for members in _groups(work) if read_entry(_group_path(work, members)) is None]
+
+
+def project(
+    work: Work,
+    transcripts: Sequence[Transcript],
+    errors: Callable[[], Sequence[Path]],
+    groups: Sequence[Sequence[int]],
+) -> np.ndarray:
+    """Gradients along the rounding errors, one file a group of utterances; resumes.
+
+    Args:
+        work: the profile in the making.
+        transcripts: what the model wrote, one an utterance of the set.
+        errors: gives the files of rounding errors; called only where there is work to do.
+        groups: places in the set of the utterances to do.
 
     Returns:
         Shape (utterances, draws, units, options), float32.
     """
     rows: list[np.ndarray] = []
     total = len(work.speech)
-    for start in range(0, total, _TOGETHER):
-        path = work.folder / "projections" / f"{start}.safetensors"
+    for members in groups:
+        path = _group_path(work, members)
         done = read_entry(path)
         if done is not None:
             rows.append(done[0]["projections"].numpy())
             work.hits += len(rows[-1])
             continue
-        paths = errors.paths
-        members = range(start, min(start + _TOGETHER, total))
+        paths = errors()
         slopes: dict[str, list[Tensor]] = {}
         for index in members:
             work.report(Progress("gradients", index, total))

@@ -115,11 +115,15 @@ def _cluster(
                 raise lost from error
             except KilledWorker as error:
                 raise ClusterError("Several workers were killed at one call.", _AGAIN) from error
-            except ModuleNotFoundError as error:
+            except (ModuleNotFoundError, RuntimeError) as error:
+                # From a worker as it is; from a scheduler as the cause of another.
+                missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+                if not isinstance(missing, ModuleNotFoundError):
+                    raise
                 raise ClusterError(
-                    f"A worker lacks the package {error.name}.",
-                    "Start the workers in the repository with PYTHONPATH=., and install its "
-                    "requirements there.",
+                    f"The cluster lacks the package {missing.name}.",
+                    "Start scheduler and workers in the repository with PYTHONPATH=., and install "
+                    "its requirements there.",
                 ) from error
             yield found
 
@@ -137,7 +141,8 @@ def _client(address: str) -> Iterator[Any]:
     except (OSError, ValueError, TypeError) as error:  # a time-out is an OSError
         raise ClusterError(
             f"No Dask scheduler answers at {address} ({str(error) or type(error).__name__}).",
-            "Start one with: dask scheduler; its address looks like tcp://10.0.0.5:8786.",
+            "Start one, in the repository, with: PYTHONPATH=. dask scheduler; its address looks "
+            "like tcp://10.0.0.5:8786.",
         ) from error
     with client:
         if not client.scheduler_info()["workers"]:

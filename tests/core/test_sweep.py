@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -17,9 +18,9 @@ import pytest
 import soundfile
 import torch
 
-from genptq_core import shards, sweep
+from genptq_core import remote, shards
 from genptq_core.bitmap import BitMap, bit_map
-from genptq_core.errors import ConstraintError, ModelError, ProfileError, SpeechError
+from genptq_core.errors import ClusterError, ConstraintError, ModelError, ProfileError, SpeechError
 from genptq_core.measurement import measure
 from genptq_core.models import SpeechModel, load_model
 from genptq_core.profile import Profile, load_profile, save
@@ -255,8 +256,8 @@ def test_a_measurement_that_was_cut_off_goes_on(
 
 @pytest.fixture
 def job(model: SpeechModel, folder: Path, profile: Profile, maps: Maps, speech: SpeechSet) -> Job:
-    sweep._model.cache_clear()
-    sweep._profile.cache_clear()
+    remote.local_model.cache_clear()
+    remote.local_profile.cache_clear()
     where = (model.name, model.digest, str(folder), profile.digest)
     return Job(*where, 0, maps[0][1], 0, speech.utterances[:2])
 
@@ -290,32 +291,31 @@ class Cluster:
     caches: list[Path]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@contextlib.contextmanager
+def started(folder: Path, **environment: str) -> Iterator[Cluster]:
+    """A cluster whose processes have these variables set."""
     pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
-    note = tmp_path / "scheduler.json"
-    caches = [tmp_path / "worker-0", tmp_path / "worker-1"]
-    started: list[subprocess.Popen[bytes]] = []
+    from distributed import Client
+
+    note = folder / "scheduler.json"
+    caches = [folder / "worker-0", folder / "worker-1"]
+    running: list[subprocess.Popen[bytes]] = []
 
     def start(cache: Path, *arguments: Any) -> None:
-        environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "GENPTQ_CACHE": str(cache),
-            "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        with (tmp_path / f"log-{len(started)}").open("wb") as log:
-            command = [sys.executable, "-m", "dask", *map(str, arguments)]
-            started.append(
-                subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+        variables = {**os.environ, "GENPTQ_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        with (folder / f"log-{len(running)}").open("wb") as log:
+            command = [sys.executable, "-P", "-m", "dask", *map(str, arguments)]
+            running.append(
+                subprocess.Popen(
+                    command, env=variables | environment, cwd=folder, stdout=log, stderr=log
+                )
             )
 
     try:
-        start(tmp_path, "scheduler", "--host", "tcp://127.0.0.1", "--port", "0",
-              "--no-dashboard", "--scheduler-file", note)  # fmt: skip
+        here = ("--host", "tcp://127.0.0.1", "--no-dashboard", "--scheduler-file", note)
+        start(folder, "scheduler", "--port", "0", *here)
         for cache in caches:
-            start(cache, "worker", "--scheduler-file", note, "--nthreads", "1",
-                  "--no-nanny", "--no-dashboard", "--host", "tcp://127.0.0.1")  # fmt: skip
-        from distributed import Client
-
+            start(cache, "worker", "--nthreads", "1", "--no-nanny", *here)
         deadline = time.monotonic() + 60
         while not note.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -323,11 +323,26 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             client.wait_for_workers(2, timeout=60)
             address = client.scheduler.address
         assert address.startswith("tcp://")
-        yield Cluster(address, started[1:], caches)
+        yield Cluster(address, running[1:], caches)
     finally:
-        for process in started[::-1]:
+        for process in running[::-1]:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with started(tmp_path, PYTHONPATH=str(ROOT)) as found:
+        yield found
+
+
+def test_a_cluster_without_the_program_is_named(
+    model: SpeechModel, folder: Path, maps: Maps, speech: SpeechSet, tmp_path: Path
+) -> None:
+    with started(tmp_path, PYTHONPATH="") as bare:
+        workers = Workers(scheduler=bare.address)
+        with pytest.raises(ClusterError, match="cluster lacks the package genptq_core"):
+            list(measure_maps(model, folder, maps, speech, workers))
 
 
 @pytest.mark.slow  # 25 s, most of it two workers importing torch

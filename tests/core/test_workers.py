@@ -124,7 +124,7 @@ def test_a_cluster_runs_calls_and_names_what_fails(cluster: Any) -> None:
     assert set(found) == set(range(9)) and os.getpid() not in found.values()
     with pytest.raises(SpeechError, match=r"Recording 1 is silent\. Record it again\."):
         list(workers.run(complain, [(1,)]))
-    with pytest.raises(ClusterError, match="lacks the package soxr"):
+    with pytest.raises(ClusterError, match="cluster lacks the package soxr"):
         list(workers.run(lack, [(1,)]))
     with pytest.raises(ClusterError, match=r"killed at one call\. Run it again"):
         list(workers.run(die, [(2,)]))
