@@ -142,7 +142,7 @@ def test_fit_without_noise_is_close() -> None:
     curve = fit_wer_curve(loss, 0.4 * loss**1.2)
     assert curve is not None
     assert (curve.scale, curve.power) == pytest.approx((0.4, 1.2), rel=0.1)
-    assert curve.held_out == pytest.approx(0, abs=1e-5)
+    assert curve.held_out < 0.005
 
 
 @settings(max_examples=30, deadline=None)
