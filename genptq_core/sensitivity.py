@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from .errors import ModelError
 from .files import cache_folder, locked, sha256_json
 from .instruments import GradientsOf
 from .models import SpeechModel, Transcript, parameter_count
+from .models.made import held_or_made
 from .observation import Observed, observe
 from .options import UNQUANTIZED, Option
 from .profile import Profile, Settings, Source
@@ -245,19 +247,25 @@ class _Errors:
         work.report(Progress("rounding", len(paths), len(paths)))
         return paths
 
-    def weights(self, options: tuple[Option, ...]) -> dict[str, Tensor]:
+    def weights(self, options: tuple[Option, ...]) -> Mapping[str, Tensor]:
         """Parameters of a configuration, by name; those left as they are stay out."""
-        found: dict[str, Tensor] = {}
+        parts: dict[str, list[tuple[Unit, Option, Path]]] = {}
         for unit, option, path in zip(self._work.model.units, options, self.paths, strict=True):
-            if option == UNQUANTIZED:
-                continue
-            if unit.parameter not in found:
-                found[unit.parameter] = self._work.parameters[unit.parameter].detach().clone()
-            with safe_open(path, framework="pt") as handle:
-                error = handle.get_tensor(option.key).float()
-            part = found[unit.parameter][unit.start : unit.stop]
-            part += error.view_as(part)
-        return found
+            if option != UNQUANTIZED:
+                parts.setdefault(unit.parameter, []).append((unit, option, path))
+        parameters = self._work.parameters
+        makers = {name: partial(_shifted, parameters[name], found) for name, found in parts.items()}
+        return held_or_made(self._work.model.module, makers)
+
+
+def _shifted(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> Tensor:
+    weight = parameter.detach().clone()
+    for unit, option, path in parts:
+        with safe_open(path, framework="pt") as handle:
+            error = handle.get_tensor(option.key).to(weight.device, weight.dtype)
+        part = weight[unit.start : unit.stop]
+        part += error.view_as(part)
+    return weight
 
 
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
