@@ -298,8 +298,8 @@ def _tune(
                 if f"mean/{name}" in resumed:
                     optimizer.state[parameter] = {
                         "step": torch.tensor(float(first)),
-                        "exp_avg": resumed[f"mean/{name}"],
-                        "exp_avg_sq": resumed[f"square/{name}"],
+                        "exp_avg": resumed[f"mean/{name}"].to(parameter.device),
+                        "exp_avg_sq": resumed[f"square/{name}"].to(parameter.device),
                     }
     for step in range(first, steps):
         report(Progress("tuning", step, steps))

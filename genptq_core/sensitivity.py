@@ -169,7 +169,7 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     for index in range(total):
         work.report(Progress("rows", index, total))
         for name, slopes in _gradients(work, observed.transcripts[index], index, 1).items():
-            rows = slopes[0].flatten(1).square().sum(dim=1)
+            rows = slopes[0].flatten(1).square().sum(dim=1).cpu()
             energy[name] = energy[name] + rows if name in energy else rows
     if len(observed.outputs) == len(energy.get(work.model.head, ())):
         energy[work.model.head] = observed.outputs
@@ -191,8 +191,8 @@ def _gradients(work: Work, transcript: Transcript, index: int, draws: int) -> di
     with GradientsOf(model.module, work.parameters):
         log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
         labels = torch.multinomial(
-            log_probs.detach().exp(), draws, replacement=True, generator=generator
-        )
+            log_probs.detach().exp().cpu(), draws, replacement=True, generator=generator
+        ).to(log_probs.device)
         for draw in range(draws):
             loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
             slopes = torch.autograd.grad(
@@ -270,7 +270,7 @@ def _shifted(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> T
 
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
     """A unit's weights: shape (rows, columns), float32."""
-    return parameter.detach()[unit.start : unit.stop].flatten(1).float()
+    return parameter.detach()[unit.start : unit.stop].flatten(1).float().cpu()
 
 
 def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> np.ndarray:
@@ -314,8 +314,8 @@ def _inner_products(work: Work, slopes: dict[str, Tensor], paths: Sequence[Path]
         part = slopes[unit.parameter][:, unit.start : unit.stop].reshape(count, -1)
         with safe_open(path, framework="pt") as handle:
             for column, option in enumerate(options):
-                error = handle.get_tensor(option.key).view(-1).float()
-                out[:, row, column] = (part @ error).numpy()
+                error = handle.get_tensor(option.key).view(-1).to(part.device).float()
+                out[:, row, column] = (part @ error).cpu().numpy()
     return out
 
 
