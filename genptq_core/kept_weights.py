@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .bitmap import bit_map
@@ -11,6 +11,7 @@ from .entries import read_entry, write_entry
 from .errors import GenPTQError
 from .files import cache_folder, sha256_json
 from .measurement import ROUNDING, check_model, quantized_weights
+from .models.made import Made
 from .options import Option
 from .progress import Report, silent
 
@@ -26,7 +27,7 @@ LARGEST = 2_000_000_000
 
 def kept_weights(
     model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """The weights of `measurement.quantized_weights`, read where they are those kept.
 
     One map's are kept at a time, in the cache folder: another map's take their place.
@@ -41,6 +42,8 @@ def kept_weights(
     if found is not None and found[1] == key:
         return found[0]
     weights = quantized_weights(model, profile, options, report)
+    if isinstance(weights, Made):  # of a large model: made layer by layer, never all there
+        return weights
     if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST:
         with contextlib.suppress(GenPTQError):  # a full disk costs the next recording its time
             write_entry(path, {n: t.contiguous() for n, t in weights.items()}, key)
