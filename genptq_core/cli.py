@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
+    )
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
 
     sub = command("solve", commands.solve_command, "Find the best bit map within one budget.")

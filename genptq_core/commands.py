@@ -38,7 +38,8 @@ def profile_command(options: argparse.Namespace) -> Answer:
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model)
-    outcome = compute(model, speech, options.out, settings, options.report, listening)
+    limit = None if options.max_memory is None else int(options.max_memory * 1e9)
+    outcome = compute(model, speech, options.out, settings, options.report, listening, limit)
     found = outcome.profile
     result = {
         "profile": str(options.out),

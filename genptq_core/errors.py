@@ -56,5 +56,9 @@ class StoreError(GenPTQError):
     """The store of measured configurations cannot be read or written."""
 
 
+class FootprintError(GenPTQError):
+    """Work would take more memory or disk than it may; said before it starts."""
+
+
 class ExportError(GenPTQError):
     """An exported model cannot be written, or what was written cannot be read."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,21 +32,22 @@ from .anchors import measure_anchors
 from .entries import read_entry, write_entry
 from .errors import ModelError
 from .files import cache_folder, locked, sha256_json
-from .instruments import GradientsOf
-from .models import SpeechModel, Transcript, parameter_count
+from .footprint import planned
+from .gradients import backward, project
+from .models import SpeechModel, parameter_count
 from .observation import Observed, observe
 from .options import UNQUANTIZED, Option
 from .profile import Profile, Settings, Source
 from .progress import Progress, Report, silent
 from .quantizers import quantize, restored
-from .speech import SpeechSet, load_audio
+from .speech import SpeechSet
 from .units import Unit
 from .work import VERSION, Work
 
 LISTENED_ROWS = 16
 """Calibration utterances that tell what each row of a weight matters."""
 
-_TOGETHER = 4  # utterances whose gradients meet the rounding errors in one go
+_LISTENED_SHARE = 4  # of a smaller set, one utterance in so many: each costs a backward pass
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def compute(
     settings: Settings | None = None,
     report: Report = silent,
     listening: SpeechSet | None = None,
+    max_memory: int | None = None,
 ) -> Outcome:
     """Compute a profile, or take from the cache what is already there, and write it to `out`.
 
@@ -83,8 +84,10 @@ def compute(
         report: called with the progress of each stage.
         listening: more speech, transcribed only for the statistics of inputs: forward passes are
             cheap, and rounding overfits the inputs that it was made for.
+        max_memory: most bytes of memory that may be used; fewer gradients are held at once then.
 
     Raises:
+        FootprintError: the work would take more memory than that, or more disk than there is.
         ModelError: a weight or a gradient is not finite.
         SpeechError: a recording cannot be used.
         GenPTQError: the work folder or `out` cannot be written.
@@ -101,18 +104,19 @@ def compute(
         + [[unit.name, unit.inputs] for unit in model.units]
     )
     folder = cache_folder() / "work" / key[:32]
+    together, _ = planned(model, speech, settings, folder, max_memory)
     # A second process on the same profile waits, and then finds everything done.
     with locked(folder):
-        return _compute(Work(folder, model, speech, listening, settings, report), out)
+        return _compute(Work(folder, model, speech, listening, settings, report), out, together)
 
 
-def _compute(work: Work, out: Path) -> Outcome:
+def _compute(work: Work, out: Path, together: int) -> Outcome:
     started = time.perf_counter()
     model, speech, listening, settings = work.model, work.speech, work.listening, work.settings
     observed = observe(work)
     importance = _importance(work, observed)
     errors = _Errors(work, observed, importance)
-    projections = _project(work, observed.transcripts, errors)
+    projections = project(work, observed.transcripts, lambda: errors.paths, together)
     anchors = measure_anchors(work, observed.transcripts, errors.weights)
     lengths = np.array([len(t.tokens) for t in observed.transcripts], dtype=np.int64)
     seconds = work.spent(time.perf_counter() - started)
@@ -151,6 +155,11 @@ def _compute(work: Work, out: Path) -> Outcome:
     return Outcome(profiles.save(result, out), work.hits, work.backward_passes)
 
 
+def listened_rows(utterances: int) -> int:
+    """Utterances, of so many, that tell what rows matter."""
+    return max(1, min(LISTENED_ROWS, utterances // _LISTENED_SHARE))
+
+
 def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     """What the loss minds each row of each weight: float16, mean 1, by parameter name.
 
@@ -162,13 +171,16 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     if done is not None:
         work.hits += 1
         return done[0]
-    total = min(LISTENED_ROWS, len(work.speech))
+    total = listened_rows(len(work.speech))
     energy: dict[str, Tensor] = {}
+
+    def add(name: str, slope: Tensor) -> None:
+        rows = slope.flatten(1).square().sum(dim=1)
+        energy[name] = energy[name] + rows if name in energy else rows
+
     for index in range(total):
         work.report(Progress("rows", index, total))
-        for name, slopes in _gradients(work, observed.transcripts[index], index, 1).items():
-            rows = slopes[0].flatten(1).square().sum(dim=1)
-            energy[name] = energy[name] + rows if name in energy else rows
+        backward(work, observed.transcripts[index], index, 1, add)
     if len(observed.outputs) == len(energy.get(work.model.head, ())):
         energy[work.model.head] = observed.outputs
     found = {}
@@ -178,28 +190,6 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
         found[name] = scaled.clamp(max=6e4).half().contiguous()
     write_entry(path, found)
     return found
-
-
-def _gradients(work: Work, transcript: Transcript, index: int, draws: int) -> dict[str, Tensor]:
-    """Gradients of one utterance's loss on drawn labels: (draws, *shape) by parameter name."""
-    generator = torch.Generator().manual_seed(work.settings.seed * 1_000_003 + index)
-    found: dict[str, list[Tensor]] = {name: [] for name in work.parameters}
-    model = work.model
-    audio = load_audio(work.speech.utterances[index])
-    with GradientsOf(model.module, work.parameters):
-        log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
-        labels = torch.multinomial(
-            log_probs.detach().exp(), draws, replacement=True, generator=generator
-        )
-        for draw in range(draws):
-            loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
-            slopes = torch.autograd.grad(
-                loss, list(work.parameters.values()), retain_graph=draw + 1 < draws
-            )
-            work.backward_passes += 1
-            for name, slope in zip(work.parameters, slopes, strict=True):
-                found[name].append(slope)
-    return {name: torch.stack(slopes) for name, slopes in found.items()}
 
 
 class _Errors:
@@ -263,62 +253,3 @@ class _Errors:
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
     """A unit's weights: shape (rows, columns), float32."""
     return parameter.detach()[unit.start : unit.stop].flatten(1).float()
-
-
-def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> np.ndarray:
-    """Gradients along the rounding errors, one file a few utterances; resumes.
-
-    Returns:
-        Shape (utterances, draws, units, options), float32.
-    """
-    rows: list[np.ndarray] = []
-    total = len(work.speech)
-    for start in range(0, total, _TOGETHER):
-        path = work.folder / "projections" / f"{start}.safetensors"
-        done = read_entry(path)
-        if done is not None:
-            rows.append(done[0]["projections"].numpy())
-            work.hits += len(rows[-1])
-            continue
-        paths = errors.paths
-        members = range(start, min(start + _TOGETHER, total))
-        slopes: dict[str, list[Tensor]] = {}
-        for index in members:
-            work.report(Progress("gradients", index, total))
-            fresh = _gradients(work, transcripts[index], index, work.settings.draws)
-            for name, slope in fresh.items():
-                slopes.setdefault(name, []).append(slope)
-        found = _inner_products(work, {n: torch.cat(s) for n, s in slopes.items()}, paths)
-        found = found.reshape(len(members), work.settings.draws, *found.shape[1:])
-        _check(work, found, members)
-        write_entry(path, {"projections": torch.from_numpy(found)})
-        rows.append(found)
-    work.report(Progress("gradients", total, total))
-    return np.concatenate(rows)
-
-
-def _inner_products(work: Work, slopes: dict[str, Tensor], paths: Sequence[Path]) -> np.ndarray:
-    """<gradient, rounding error>: shape (gradients, units, options)."""
-    options = work.settings.options
-    count = len(next(iter(slopes.values())))
-    out = np.empty((count, len(paths), len(options)), dtype=np.float32)
-    for row, (unit, path) in enumerate(zip(work.model.units, paths, strict=True)):
-        part = slopes[unit.parameter][:, unit.start : unit.stop].reshape(count, -1)
-        with safe_open(path, framework="pt") as handle:
-            for column, option in enumerate(options):
-                error = handle.get_tensor(option.key).view(-1).float()
-                out[:, row, column] = (part @ error).numpy()
-    return out
-
-
-def _check(work: Work, found: np.ndarray, members: Sequence[int]) -> None:
-    wrong = ~np.isfinite(found).all(axis=(1, 3))  # (utterances, units)
-    # An option that cannot be had is NaN everywhere; a bad gradient spoils every option.
-    wrong &= ~np.isfinite(found).any(axis=(1, 3))
-    if wrong.any():
-        utterance, unit = np.argwhere(wrong)[0]
-        recording = work.speech.utterances[members[int(utterance)]].audio
-        raise ModelError(
-            f"The gradients of {work.model.units[unit].name} are not finite on {recording}.",
-            "Check the weights and the recording for NaN.",
-        )
