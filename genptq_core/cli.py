@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
     sub.add_argument("--seed", type=int, default=0)
     _add_device(sub)
+    sub.add_argument(
+        "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
+    )
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
     _add_workers(sub)
 

@@ -41,8 +41,10 @@ def profile_command(options: argparse.Namespace) -> Answer:
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
+    limit = None if options.max_memory is None else int(options.max_memory * 1e9)
     share = None if workers.here else sharing(workers)
-    outcome = compute(model, speech, options.out, settings, options.report, listening, share)
+    how = (options.report, listening, limit, share)
+    outcome = compute(model, speech, options.out, settings, *how)
     found = outcome.profile
     result = {
         "profile": str(options.out),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ClusterError
+from .gradients import groups_left, project
 from .models import Transcript
 from .profile import Settings
 from .progress import Progress, silent
 from .remote import ONE_AT_A_TIME, check_recordings, for_workers, local_model, name_for_workers
-from .sensitivity import Share, groups_left, project
+from .sensitivity import Share
 from .speech import Utterance, speech_set
 from .work import Work
 from .workers import Workers
@@ -31,6 +32,7 @@ class Job:
         transcripts: what the model wrote for each.
         errors: files of the units' rounding errors.
         members: the group's places in the set.
+        held: whether its gradients are held at once.
     """
 
     model: str
@@ -40,14 +42,21 @@ class Job:
     utterances: tuple[Utterance, ...]
     transcripts: tuple[Transcript, ...]
     errors: tuple[Path, ...]
-    members: tuple[int, ...]
+    members: range
+    held: bool
 
 
 def sharing(workers: Workers) -> Share:
     """How `sensitivity.compute` has its gradients taken by these workers."""
 
-    def share(work: Work, transcripts: Sequence[Transcript], errors: Sequence[Path]) -> None:
-        left = groups_left(work)
+    def share(
+        work: Work,
+        transcripts: Sequence[Transcript],
+        errors: Sequence[Path],
+        groups: Sequence[range],
+        held: bool,
+    ) -> None:
+        left = groups_left(work, groups)
         done, total = 0, sum(map(len, left))
 
         common = Job(
@@ -58,9 +67,10 @@ def sharing(workers: Workers) -> Share:
             utterances=for_workers(work.speech.utterances),
             transcripts=tuple(transcripts),
             errors=tuple(path.resolve() for path in errors),
-            members=(),
+            members=range(0),
+            held=held,
         )
-        jobs = ((dataclasses.replace(common, members=tuple(members)),) for members in left)
+        jobs = ((dataclasses.replace(common, members=members),) for members in left)
         work.report(Progress("gradients", 0, total))
         for utterances, passes in workers.run(gradients, jobs):
             work.backward_passes += passes
@@ -92,5 +102,5 @@ def gradients(job: Job) -> tuple[int, int]:
         model = local_model(job.model, job.model_digest)
         speech = speech_set("", list(job.utterances))
         work = Work(job.folder, model, speech, None, job.settings, silent)
-        project(work, job.transcripts, lambda: job.errors, [job.members])
+        project(work, job.transcripts, lambda: job.errors, [job.members], job.held)
         return len(job.members), work.backward_passes
