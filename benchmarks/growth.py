@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--bits", type=lambda t: tuple(map(int, numbers(t))), default=(8,))
     parser.add_argument("--max-memory", type=float, default=16.0, help="GB")
     parser.add_argument("--work", type=Path, default=ROOT / ".growth", help="models, profiles")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", choices=list(STAGES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["GENPTQ_CACHE"] = str(options.work.resolve() / "cache")
@@ -293,12 +294,12 @@ def main() -> None:
             command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
             command += ["--shapes", name, "--only", stage]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            results = json.loads(options.results.read_text()) if options.results.exists() else {}
             found = json.loads(done.stdout.strip().splitlines()[-1])
             results.setdefault(name, {})[stage] = found
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            options.results.write_text(json.dumps(results, indent=1) + "\n")
             print(name, stage, json.dumps(found), flush=True)
-    print(table(json.loads(RESULTS.read_text())))
+    print(table(json.loads(options.results.read_text())))
 
 
 if __name__ == "__main__":
