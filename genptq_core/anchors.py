@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ the narrowest and this one."""
 UNIFORM = 4
 """Widths up to this one are checked everywhere at once."""
 
-Weights = Callable[[tuple[Option, ...]], dict[str, Tensor]]
+Weights = Callable[[tuple[Option, ...]], Mapping[str, Tensor]]
 
 
 def measure_anchors(

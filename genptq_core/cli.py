@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
     sub.add_argument("--seed", type=int, default=0)
+    _add_device(sub)
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
     _add_workers(sub)
 
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "surely above this, in percentage points",
     )
     _add_compile(sub)
+    _add_device(sub)
 
     sub = command("measured", commands.measured_command, "List the measured configurations.")
     _add_profile(sub)
@@ -154,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, type=Path, help="folder for the model")
     sub.add_argument("--model", help="the profile's model, where it is not at its recorded name")
     _add_compile(sub)
+    _add_device(sub)
 
     sub = command("transcribe", commands.transcribe_command, "Transcribe audio files.")
     sub.add_argument(
@@ -193,6 +196,15 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         metavar="MANIFEST",
         help="first round the layers in order and tune norms and biases on this speech, "
         "which needs no texts; minutes, and resumed where it was cut off",
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the model runs; auto is the GPU where there is one",
     )
 
 

@@ -40,7 +40,7 @@ def profile_command(options: argparse.Namespace) -> Answer:
     from .sharing import sharing
 
     listening = load_speech(options.listen) if options.listen else None
-    model = load_model(options.model)
+    model = load_model(options.model, options.device)
     share = None if workers.here else sharing(workers)
     outcome = compute(model, speech, options.out, settings, options.report, listening, share)
     found = outcome.profile
@@ -197,7 +197,7 @@ def measure_command(options: argparse.Namespace) -> Answer:
     from .models import load_model
     from .sweep import measure_maps
 
-    model = load_model(options.model or profile.source.model)
+    model = load_model(options.model or profile.source.model, options.device)
     records = []
     if options.compile:
         from .compilation import ROUNDING, compile_map
@@ -312,7 +312,7 @@ def export_command(options: argparse.Namespace) -> Answer:
     from .export import export
     from .models import load_model
 
-    model = load_model(options.model or profile.source.model)
+    model = load_model(options.model or profile.source.model, options.device)
     compiled, figures = None, {}
     if options.compile:
         from .compilation import compile_map

@@ -28,6 +28,7 @@ from .files import cache_folder, sha256_json
 from .instruments import CHUNK, SecondMoments, divergence
 from .measurement import check_model, restored_weights, stored_units, unit_statistics
 from .models import SpeechModel, Transcript, replaced
+from .models.made import overlaid
 from .options import Option
 from .profile import Profile
 from .progress import Progress, Report, silent
@@ -80,7 +81,7 @@ class Compiled:
     """
 
     stored: tuple[tuple[Unit, Option, Stored], ...]
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     before: float
     rounded: float
     after: float
@@ -90,7 +91,7 @@ class Compiled:
     def tuned(self) -> dict[str, Tensor]:
         """Of the weights, those beside the units."""
         units = {unit.parameter for unit, _, _ in self.stored}
-        return {name: weight for name, weight in self.weights.items() if name not in units}
+        return {name: self.weights[name] for name in self.weights if name not in units}
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,11 @@ def compile_map(
     after = rounded
     if recipe.passes:
         tuned, after = _tune(model, weights, learn, judge, rounded, recipe, folder, report)
-        weights = {**weights, **tuned}
+        weights = overlaid(weights, tuned)
     return Compiled(stored, weights, before, rounded, after, digest)
 
 
-def loss_of(model: SpeechModel, weights: dict[str, Tensor], part: _Part) -> float:
+def loss_of(model: SpeechModel, weights: Mapping[str, Tensor], part: _Part) -> float:
     """Mean divergence from the original on some utterances, nats a token."""
     total, tokens = 0.0, 0
     with torch.no_grad():
@@ -193,7 +194,7 @@ def _round_in_order(
         blocks.setdefault((unit.part, 0 if unit.part == "embedding" else block), []).append(unit)
     parameters = dict(model.module.named_parameters())
     done: dict[Unit, Stored] = {}
-    weights: dict[str, Tensor] = dict(model.derived)
+    weights: Mapping[str, Tensor] = dict(model.derived)
     for index, (key, units) in enumerate(blocks.items()):
         report(Progress("compiling", index, len(blocks)))
         path = folder / f"{key[0]}{key[1]}.safetensors"
@@ -215,7 +216,8 @@ def _round_in_order(
                 found[unit] = one
             _save_block(path, found, option_of)
         done |= found
-        weights |= restored_weights(model, ((u, option_of[u], s) for u, s in found.items()))
+        fresh = restored_weights(model, ((u, option_of[u], s) for u, s in found.items()))
+        weights = overlaid(weights, fresh)
     report(Progress("compiling", len(blocks), len(blocks)))
     return tuple((unit, option_of[unit], done[unit]) for unit in profile.units)
 
@@ -262,7 +264,7 @@ def _listen(
 
 def _tune(
     model: SpeechModel,
-    weights: dict[str, Tensor],
+    weights: Mapping[str, Tensor],
     learn: _Part,
     judge: _Part,
     loss: float,
@@ -296,8 +298,8 @@ def _tune(
                 if f"mean/{name}" in resumed:
                     optimizer.state[parameter] = {
                         "step": torch.tensor(float(first)),
-                        "exp_avg": resumed[f"mean/{name}"],
-                        "exp_avg_sq": resumed[f"square/{name}"],
+                        "exp_avg": resumed[f"mean/{name}"].to(parameter.device),
+                        "exp_avg_sq": resumed[f"square/{name}"].to(parameter.device),
                     }
     for step in range(first, steps):
         report(Progress("tuning", step, steps))
@@ -317,7 +319,7 @@ def _tune(
         optimizer.step()
         if (step + 1) % recipe.checks == 0 or step + 1 == steps:
             now = {n: p.detach().half().float() for n, p in free.items()}
-            found = loss_of(model, {**weights, **now}, judge)
+            found = loss_of(model, overlaid(weights, now), judge)
             if found < best_loss:
                 best, best_loss = now, found
             _save_tuning(path, free, optimizer, best, best_loss, step + 1)

@@ -23,10 +23,11 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], note: Any = None) -> 
     Raises:
         GenPTQError: the folder cannot be written.
     """
+    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     text = json.dumps({"note": note, "sha256": _digest(tensors, note)})
     with atomic(path) as temporary:
         # One entry only: the library writes several in random order.
-        save_file(dict(tensors), temporary, metadata={_NOTE: text})
+        save_file(tensors, temporary, metadata={_NOTE: text})
 
 
 def read_entry(path: Path) -> tuple[dict[str, Tensor], Any] | None:

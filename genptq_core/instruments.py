@@ -67,7 +67,7 @@ class SecondMoments:
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             flat = _patches(module, inputs[0].detach())
-            product = flat.T @ flat
+            product = (flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
 
         return add

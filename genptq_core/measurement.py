@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from .errors import ModelError
 from .files import sha256_json
 from .instruments import CHUNK
 from .models import SpeechModel
+from .models.made import held_or_made
 from .options import Option
 from .prediction import figures_of
 from .profile import Profile
@@ -31,7 +32,7 @@ ROUNDING = "inputs of full precision"
 
 def quantized_weights(
     model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Round a model's weights as a bit map says, with the profile's Hessian sketches.
 
     Returns:
@@ -46,18 +47,26 @@ def quantized_weights(
 
 def restored_weights(
     model: SpeechModel, units: Iterable[tuple[Unit, Option, Stored]]
-) -> dict[str, Tensor]:
-    """Parameters as what is stored for their units reads, by name; see `quantized_weights`."""
+) -> Mapping[str, Tensor]:
+    """Parameters as what is stored for their units reads, by name; see `quantized_weights`.
+
+    Of a large model they are made from their codes as layers run.
+    """
     parameters = dict(model.module.named_parameters())
-    weights = dict(model.derived)
+    parts: dict[str, list[tuple[Unit, Stored]]] = {}
     for unit, option, stored in units:
-        if option.form == "half":
-            continue
-        if unit.parameter not in weights:
-            weights[unit.parameter] = parameters[unit.parameter].detach().clone()
-        part = weights[unit.parameter][unit.start : unit.stop]
+        if option.form != "half":
+            parts.setdefault(unit.parameter, []).append((unit, stored))
+    makers = {name: partial(_restored, parameters[name], found) for name, found in parts.items()}
+    return held_or_made(model.module, makers, model.derived)
+
+
+def _restored(parameter: Tensor, units: Iterable[tuple[Unit, Stored]]) -> Tensor:
+    weight = parameter.detach().clone()
+    for unit, stored in units:
+        part = weight[unit.start : unit.stop]
         part.copy_(restored(stored).view_as(part))
-    return weights
+    return weight
 
 
 def stored_units(

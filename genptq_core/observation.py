@@ -58,7 +58,7 @@ def observe(work: Work) -> Observed:
                 for index, transcript in enumerate(fresh):
                     states = work.model.head_inputs(encoded[index : index + 1], [transcript])
                     chances = work.model.log_probs(states[0]).exp()
-                    spread = (chances * (1 - chances)).sum(dim=0)
+                    spread = (chances * (1 - chances)).sum(dim=0).cpu()
                     tensors["outputs"] = tensors.get("outputs", torch.zeros(1)) + spread
         transcripts += fresh
         _save(path, tensors, transcripts)

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from .errors import ModelError
 from .files import cache_folder, locked, sha256_json
 from .instruments import GradientsOf
 from .models import SpeechModel, Transcript, parameter_count
+from .models.made import held_or_made
 from .observation import Observed, observe
 from .options import UNQUANTIZED, Option
 from .profile import Profile, Settings, Source
@@ -174,7 +176,7 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     for index in range(total):
         work.report(Progress("rows", index, total))
         for name, slopes in _gradients(work, observed.transcripts[index], index, 1).items():
-            rows = slopes[0].flatten(1).square().sum(dim=1)
+            rows = slopes[0].flatten(1).square().sum(dim=1).cpu()
             energy[name] = energy[name] + rows if name in energy else rows
     if len(observed.outputs) == len(energy.get(work.model.head, ())):
         energy[work.model.head] = observed.outputs
@@ -196,8 +198,8 @@ def _gradients(work: Work, transcript: Transcript, index: int, draws: int) -> di
     with GradientsOf(model.module, work.parameters):
         log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
         labels = torch.multinomial(
-            log_probs.detach().exp(), draws, replacement=True, generator=generator
-        )
+            log_probs.detach().exp().cpu(), draws, replacement=True, generator=generator
+        ).to(log_probs.device)
         for draw in range(draws):
             loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
             slopes = torch.autograd.grad(
@@ -252,24 +254,30 @@ class _Errors:
         work.report(Progress("rounding", len(paths), len(paths)))
         return paths
 
-    def weights(self, options: tuple[Option, ...]) -> dict[str, Tensor]:
+    def weights(self, options: tuple[Option, ...]) -> Mapping[str, Tensor]:
         """Parameters of a configuration, by name; those left as they are stay out."""
-        found: dict[str, Tensor] = {}
+        parts: dict[str, list[tuple[Unit, Option, Path]]] = {}
         for unit, option, path in zip(self._work.model.units, options, self.paths, strict=True):
-            if option == UNQUANTIZED:
-                continue
-            if unit.parameter not in found:
-                found[unit.parameter] = self._work.parameters[unit.parameter].detach().clone()
-            with safe_open(path, framework="pt") as handle:
-                error = handle.get_tensor(option.key).float()
-            part = found[unit.parameter][unit.start : unit.stop]
-            part += error.view_as(part)
-        return found
+            if option != UNQUANTIZED:
+                parts.setdefault(unit.parameter, []).append((unit, option, path))
+        parameters = self._work.parameters
+        makers = {name: partial(_shifted, parameters[name], found) for name, found in parts.items()}
+        return held_or_made(self._work.model.module, makers)
+
+
+def _shifted(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> Tensor:
+    weight = parameter.detach().clone()
+    for unit, option, path in parts:
+        with safe_open(path, framework="pt") as handle:
+            error = handle.get_tensor(option.key).to(weight.device, weight.dtype)
+        part = weight[unit.start : unit.stop]
+        part += error.view_as(part)
+    return weight
 
 
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
     """A unit's weights: shape (rows, columns), float32."""
-    return parameter.detach()[unit.start : unit.stop].flatten(1).float()
+    return parameter.detach()[unit.start : unit.stop].flatten(1).float().cpu()
 
 
 def _groups(work: Work) -> list[Sequence[int]]:
@@ -338,8 +346,8 @@ def _inner_products(work: Work, slopes: dict[str, Tensor], paths: Sequence[Path]
         part = slopes[unit.parameter][:, unit.start : unit.stop].reshape(count, -1)
         with safe_open(path, framework="pt") as handle:
             for column, option in enumerate(options):
-                error = handle.get_tensor(option.key).view(-1).float()
-                out[:, row, column] = (part @ error).numpy()
+                error = handle.get_tensor(option.key).view(-1).to(part.device).float()
+                out[:, row, column] = (part @ error).cpu().numpy()
     return out
 
 

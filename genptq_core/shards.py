@@ -191,7 +191,7 @@ def baseline(
         with torch.no_grad():
             encoded = model.encode(audio)
             fresh = model.transcribe(encoded)
-            states += [s.clone() for s in model.head_inputs(encoded, fresh)]
+            states += [s.clone().cpu() for s in model.head_inputs(encoded, fresh)]
         transcripts += fresh
     note = [[t.text, t.tokens] for t in transcripts]
     write_entry(path, {str(i): s for i, s in enumerate(states)}, note)

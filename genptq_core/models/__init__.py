@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .base import SpeechModel, Transcript, parameter_count, replaced
+from .device import DEVICES, device_of
 from .hub import assembled
 
 __all__ = [
     "BUNDLED",
+    "DEVICES",
     "SpeechModel",
     "Transcript",
     "assembled",
@@ -24,12 +26,23 @@ BUNDLED = ("whisper-tiny.en", "conformer-an4")
 """Names of the models that need no fetching."""
 
 
-def load_model(name: str) -> SpeechModel:
+def load_model(name: str, device: str = "cpu") -> SpeechModel:
     """Load a model: a bundled one by its name, a `save_pretrained` folder, an export, a hub name.
 
+    Args:
+        name: of the model.
+        device: where it shall run, one of `DEVICES`.
+
     Raises:
-        ModelError: nothing of that name can be loaded, with the reason.
+        ModelError: nothing of that name can be loaded, with the reason, or the device is not there.
     """
+    where = device_of(device)
+    found = _loaded(name)
+    found.module.to(where)
+    return found
+
+
+def _loaded(name: str) -> SpeechModel:
     from transformers.utils import logging
 
     from .. import export, manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..files import sha256, sha256_array
 from ..units import Unit
+from .made import Made, worn
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,19 @@ def replaced(model: SpeechModel, weights: Mapping[str, Tensor]) -> Iterator[None
 
     Args:
         model: the model to change in place.
-        weights: new content by parameter name, each of the parameter's shape.
+        weights: new content by parameter name, each of the parameter's shape; where they are
+            `Made`, layer by layer.
     """
     parameters = dict(model.module.named_parameters())
-    originals = {name: parameters[name].data for name in weights}
+    held = weights.ready if isinstance(weights, Made) else weights
+    layers = worn(model.module, weights.makers) if isinstance(weights, Made) else nullcontext()
+    originals = {name: parameters[name].data for name in held}
     try:
-        for name, weight in weights.items():
+        for name, weight in held.items():
             original = originals[name]
             parameters[name].data = weight.to(original.dtype).to(original.device)
-        yield
+        with layers:
+            yield
     finally:
         for name, original in originals.items():
             parameters[name].data = original

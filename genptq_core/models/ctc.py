@@ -70,6 +70,7 @@ class Ctc:
         encoder, head = _PARTS[self.family]
         self.head = f"{head}.weight"
         self.module: nn.Module = module
+        self._ctc = module
         self._config = module.config
         self.derived: dict[str, Tensor] = {}
         self._encoder = getattr(module, encoder)
@@ -116,7 +117,8 @@ class Ctc:
 
     def log_probs(self, head_inputs: Tensor) -> Tensor:
         """Log-probabilities over labels and blank: (frames, labels)."""
-        return torch.log_softmax(self._head(head_inputs[None])[0], dim=-1)
+        states = head_inputs.to(self._ctc.device)
+        return torch.log_softmax(self._head(states[None])[0], dim=-1)
 
     def _states(self, samples: np.ndarray) -> Tensor:
         missing = int(SHORTEST * RATE) - len(samples)
@@ -126,7 +128,7 @@ class Ctc:
         heard, mask = batch[self._features.model_input_names[0]], batch.get("attention_mask")
         if mask is not None:  # extractors may add a frame at the end that is not to be heard
             heard = heard[:, : int(mask[0].sum())]
-        return self._encoder(heard).last_hidden_state[0]
+        return self._encoder(heard.to(self._ctc.device)).last_hidden_state[0]
 
     def _units(self, head: str) -> tuple[Unit, ...]:
         """Every matrix, in the order in which the network uses them; see `_is_matrix`."""

@@ -76,11 +76,10 @@ class Whisper:
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
         batch = self._features(list(audio), sampling_rate=RATE, return_tensors="pt")
+        heard = batch.input_features.to(self._whisper.device)
         # One at a time, to the bit the same: what 30 s of sound become stays in the cache.
         encoder = self._whisper.model.encoder
-        return Encoded(
-            torch.cat([encoder(one).last_hidden_state for one in batch.input_features.split(1)])
-        )
+        return Encoded(torch.cat([encoder(one).last_hidden_state for one in heard.split(1)]))
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context, as OpenAI's is."""
@@ -123,14 +122,17 @@ class Whisper:
             sequence = [*prompt, *transcript.tokens]
             row[: len(sequence)] = torch.tensor(sequence)
         states = self._whisper.model.decoder(
-            input_ids=rows[:, :-1], encoder_hidden_states=encoded.states, use_cache=False
+            input_ids=rows[:, :-1].to(self._whisper.device),
+            encoder_hidden_states=encoded.states,
+            use_cache=False,
         ).last_hidden_state
         first = len(prompt) - 1
         return [state[first : first + n] for state, n in zip(states, lengths, strict=True)]
 
     def log_probs(self, head_inputs: Tensor) -> Tensor:
         """Log-probabilities over the whole vocabulary, nothing suppressed."""
-        return torch.log_softmax(self._whisper.proj_out(head_inputs), dim=-1)
+        states = head_inputs.to(self._whisper.device)
+        return torch.log_softmax(self._whisper.proj_out(states), dim=-1)
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:

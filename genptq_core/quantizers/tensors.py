@@ -86,7 +86,7 @@ def half(tensor: Tensor, name: str) -> Tensor:
     Raises:
         ExportError: it holds what float16 does not.
     """
-    found = tensor.detach().half().contiguous()
+    found = tensor.detach().cpu().half().contiguous()
     if not bool(found.isfinite().all()):
         raise ExportError(f"{name} holds values that 16 bit cannot.", "Scale the model down.")
     return found
