@@ -56,6 +56,8 @@ class Workers:
     def run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
         """Results of a function, as they come and in any order.
 
+        A cluster that has lost all its workers is waited for: others may join.
+
         Args:
             function: of a module that the workers can import too.
             calls: its arguments, which can be pickled (they are sent, never kept); taken when a
