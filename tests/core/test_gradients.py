@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from genptq_core.gradients import backward, project
+from genptq_core.gradients import backward, groups_of, project
 from genptq_core.models import SpeechModel, Transcript, load_model
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
@@ -79,7 +79,8 @@ def test_projections_are_the_plain_formulas(
 ) -> None:
     work, transcripts = prepared(model, tones, tmp_path / "work")
     paths = errors(work)
-    found = project(work, transcripts, lambda: paths, together)
+    groups = groups_of(len(transcripts), together)
+    found = project(work, transcripts, lambda: paths, groups, held=together > 0)
     wanted = plainly(work, transcripts, paths)
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
