@@ -106,7 +106,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     profile = loaders.profile(folder)
     target = knobs.target(profile)
     sizes = state.size_range(profile, target)
-    records, version = loaders.measured(folder, profile)
+    records, version = loaders.measured(folder, profile, target)
     sets = speech_sets(records)
     # Without constraints: the recommendation must not move while a user tries a pin.
     free_task = loaders.task(profile, Constraints(), target)

@@ -119,8 +119,10 @@ def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
     return one_width_of(_profile)
 
 
-def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
+def measured(folder: Path, of: Profile, target: str) -> tuple[tuple[Measured, ...], Stamp]:
     """What was measured for a profile, and the stamp of the files that hold it.
+
+    Sizes are those in the target, where it can hold a map.
 
     Raises:
         StoreError: a store is damaged.
@@ -134,12 +136,14 @@ def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
         cached,
         cached.with_name(f"{cached.name}-wal"),
     )
-    return _measured(of, str(folder), digest, version), version
+    return _measured(of, str(folder), digest, version, target), version
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _measured(_profile: Profile, folder: str, digest: str, version: Stamp) -> tuple[Measured, ...]:
-    return tuple(with_predictions(_profile, load_measured(Path(folder), digest)))
+def _measured(
+    _profile: Profile, folder: str, digest: str, version: Stamp, target: str
+) -> tuple[Measured, ...]:
+    return tuple(with_predictions(_profile, load_measured(Path(folder), digest), target))
 
 
 def curve(

@@ -16,6 +16,7 @@ from .options import Option
 from .prediction import figures_of, quadratic_loss
 from .profile import Profile
 from .store import Measured
+from .targets import stored_as, unit_bytes
 from .wer import count_errors, paired_interval
 
 
@@ -67,8 +68,14 @@ class Comparison:
     changes: tuple[Change, ...]
 
 
-def compare(profile: Profile, left: BitMap, right: BitMap) -> Comparison:
-    """Compare two maps of a profile."""
+def compare(profile: Profile, left: BitMap, right: BitMap, target: str | None = None) -> Comparison:
+    """Compare two maps of a profile.
+
+    Args:
+        profile: the profile.
+        left, right: the maps.
+        target: whose bytes are meant, for maps that it can hold; the native one's if absent.
+    """
     widths = tuple(sorted({*left.bits, *right.bits}))
     place = {width: index for index, width in enumerate(widths)}
     rows, columns = ([place[width] for width in side.bits] for side in (left, right))
@@ -77,17 +84,17 @@ def compare(profile: Profile, left: BitMap, right: BitMap) -> Comparison:
     np.add.at(units, (rows, columns), 1)
     np.add.at(weights, (rows, columns), [unit.weights for unit in profile.units])
     return Comparison(
-        Side(*figures_of(profile, left)),
-        Side(*figures_of(profile, right)),
+        Side(*figures_of(profile, left, target)),
+        Side(*figures_of(profile, right, target)),
         widths,
         units,
         weights,
-        _changes(profile, left.options, right.options),
+        _changes(profile, left.options, right.options, target),
     )
 
 
 def _changes(
-    profile: Profile, left: Sequence[Option], right: Sequence[Option]
+    profile: Profile, left: Sequence[Option], right: Sequence[Option], target: str | None
 ) -> tuple[Change, ...]:
     index = {option: column for column, option in enumerate(profile.menu)}
     before = np.array([index[option] for option in left])
@@ -99,12 +106,9 @@ def _changes(
     tried = np.repeat(before[None], len(differing) + 1, axis=0)
     tried[np.arange(1, len(tried)), differing] = after[differing]
     loss = quadratic_loss(profile)(tried)
-    cost = profile.option_bytes()
+    sizes = [unit_bytes(stored_as(target, profile, side), profile, side) for side in (left, right)]
     steps = zip(differing.tolist(), (loss[1:] - loss[0]).tolist(), strict=True)
-    found = [
-        Change(u, left[u], right[u], int(cost[u, after[u]] - cost[u, before[u]]), step)
-        for u, step in steps
-    ]
+    found = [Change(u, left[u], right[u], sizes[1][u] - sizes[0][u], step) for u, step in steps]
     return tuple(sorted(found, key=lambda change: -abs(change.loss)))
 
 

@@ -175,7 +175,8 @@ def draw(scene: Scene) -> None:
     if left.map.digest == right.map.digest:
         st.info("A and B are the same map. Move a knob, or choose another one for either.")
         return
-    found = _compared(scene.profile, left.map, right.map, left.map.digest, right.map.digest)
+    digests = left.map.digest, right.map.digest
+    found = _compared(scene.profile, left.map, right.map, *digests, scene.target)
     differences = _differences(scene, left.map.digest, right.map.digest)
     st.markdown(_verdict(scene, found, differences))
     st.table(_figures(scene, left, right, found))
@@ -238,9 +239,9 @@ def _sides(scene: Scene) -> dict[str, Side]:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _compared(
-    _profile: Profile, _left: BitMap, _right: BitMap, left: str, right: str
+    _profile: Profile, _left: BitMap, _right: BitMap, left: str, right: str, target: str
 ) -> Comparison:
-    return compare(_profile, _left, _right)
+    return compare(_profile, _left, _right, target)
 
 
 def _differences(scene: Scene, left: str, right: str) -> list[WerDifference]:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pandas import DataFrame
 from streamlit.testing.v1 import AppTest
 
 from dashboard import jobs
 from dashboard.state import size_range
-from dashboard.wording import markdown
+from dashboard.wording import markdown, megabytes
+from genptq_core.bitmap import BitMap, bit_map, to_csv
+from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.recipes import RECIPES
 from genptq_core.store import Measured, ship
-from genptq_core.targets import TARGETS, usable
+from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
 
 from .conftest import APP, ROOT
 
@@ -188,6 +191,36 @@ def test_formats_have_maps_of_their_own(formats: Profile) -> None:
     assert _errors(page) == []
     assert "target" not in page.query_params
     assert integer not in (native, _map(page))
+
+
+def test_rows_add_up_to_the_headline_in_every_format(formats: Profile) -> None:
+    names = usable(formats.menu, formats.source.family)
+    assert set(names) == {"native", "integer", "compressed-tensors", "onnx"}
+    page = _page(tab="Table")
+    for name in names:
+        page.selectbox(key="target").set_value(name).run()
+        assert _errors(page) == []
+        kept = kept_bytes(TARGETS[name], formats)
+        rows = page.dataframe[-1].value
+        assert megabytes(int(rows["bytes"].sum()) + kept) == _metrics(page)["Size"]
+        csv = to_csv(formats, _options(formats, rows), name)
+        listed = [int(line.rpartition(",")[2]) for line in csv.splitlines()[1:]]
+        assert listed == rows["bytes"].tolist()
+
+
+def _options(profile: Profile, rows: DataFrame) -> BitMap:
+    """The map that the table of layers shows."""
+    pairs = zip(rows["bits"], rows["group size"], strict=True)
+    return bit_map(profile, [Option(float(bits), int(size)) for bits, size in pairs])
+
+
+def test_a_measured_map_has_the_size_of_the_format_that_holds_it(formats: Profile) -> None:
+    whole = bit_map(formats, ["16"] * len(formats.units))
+    for name in ("native", "compressed-tensors"):
+        page = _page(target=name, pick=whole.digest[:10])
+        assert _errors(page) == []
+        size = predicted_bytes(TARGETS[name], formats, whole.options)
+        assert _metrics(page)["Size"] == megabytes(size)
 
 
 def test_a_link_restores_the_format(formats: Profile) -> None:
