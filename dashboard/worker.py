@@ -136,13 +136,14 @@ def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
     profile = _current(wanted)
     speech = speech_set(wanted.name, [utterance(Path(wanted.audio))])
     report(Progress("loading the model", 0, 0))
-    from genptq_core.measurement import quantized_weights, transcribe_files
+    from genptq_core.kept_weights import kept_weights
+    from genptq_core.measurement import transcribe_files
     from genptq_core.models import load_model, replaced
 
     model = load_model(profile.source.model)
     report(Progress("full precision", 0, 0))
     full = transcribe_files(model, speech)[0]
-    weights = quantized_weights(model, profile, wanted.options, report)
+    weights = kept_weights(model, profile, wanted.options, report)
     report(Progress("the pick", 0, 0))
     with replaced(model, weights):
         picked = transcribe_files(model, speech)[0]
