@@ -193,6 +193,24 @@ def test_formats_have_maps_of_their_own(formats: Profile) -> None:
     assert integer not in (native, _map(page))
 
 
+def test_buttons_walk_the_measured_maps_in_order_of_size(records: list[Measured]) -> None:
+    ordered = sorted({r.map_digest[:10]: r.bytes for r in records}.items(), key=lambda m: m[1])
+    page = _page(pick=ordered[2][0])
+    for short, size in reversed(ordered[:2]):
+        page.button(key="measured_smaller").click().run()
+        assert _errors(page) == []
+        assert page.session_state["pick"] == short == _map(page)
+        assert _metrics(page)["Size"] == megabytes(size)
+    assert page.button(key="measured_smaller").disabled
+    page.button(key="measured_larger").click().run()
+    assert _map(page) == ordered[1][0]
+    # From a map that is not measured: the neighbours by size.
+    page.select_slider(key="mb").set_value(float(page.select_slider(key="mb").options[-1])).run()
+    assert page.button(key="measured_larger").disabled
+    page.button(key="measured_smaller").click().run()
+    assert _map(page) == ordered[-1][0]
+
+
 def test_rows_add_up_to_the_headline_in_every_format(formats: Profile) -> None:
     names = usable(formats.menu, formats.source.family)
     assert set(names) == {"native", "integer", "compressed-tensors", "onnx"}
