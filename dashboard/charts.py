@@ -125,7 +125,7 @@ def _levels(full_wer: float, second: Beside | None) -> dict[str, Any]:
         levels.append((second.full_wer, text, ORANGE))
     return {
         "shapes": [_level(100 * wer, colour) for wer, _, colour in levels],
-        "annotations": [_words(100 * wer, text, colour) for wer, text, colour in levels],
+        "annotations": [_words(100 * wer, text) for wer, text, _ in levels],
     }
 
 
@@ -142,8 +142,8 @@ def _level(height: float, colour: str) -> dict[str, Any]:
     }
 
 
-def _words(height: float, text: str, colour: str) -> dict[str, Any]:
-    """What a dashed line is, at its left end."""
+def _words(height: float, text: str) -> dict[str, Any]:
+    """What a dashed line is, at its left end; in the page's own colour, which is read best."""
     return {
         "text": text,
         "xref": "paper",
@@ -152,7 +152,7 @@ def _words(height: float, text: str, colour: str) -> dict[str, Any]:
         "y": height,
         "yanchor": "top",
         "showarrow": False,
-        "font": {"size": 11, "color": colour},
+        "font": {"size": 11},
     }
 
 
@@ -216,6 +216,7 @@ def _layout(
         low, high = min(low, pick.bytes), max(high, pick.bytes)
     ends = math.log10(low / 1e6), math.log10(high / 1e6)
     room = 0.03 * (ends[1] - ends[0])
+    names = 3 * room if uniform else room  # what stands right of the largest mark
     ticks = [t * 10**power for power in range(-4, 5) for t in _TICKS]
     ticks = [t for t in ticks if low / 1.1e6 < t < high * 1.1 / 1e6]
     return {
@@ -223,7 +224,7 @@ def _layout(
         "xaxis": {
             "title": {"text": "Size, MB (logarithmic)"},
             "type": "log",
-            "range": [ends[0] - room, ends[1] + room],
+            "range": [ends[0] - room, ends[1] + names],
             "tickvals": ticks,
             "ticktext": [f"{t:g}" for t in ticks],
         },

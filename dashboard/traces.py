@@ -200,7 +200,7 @@ def uniform(
                 "mode": "markers+text",
                 "text": [hover(u.option) for u in mine],
                 "textposition": _around(mine, ("bottom", "top")[place % 2]),
-                "textfont": {"color": PURPLE, "size": 10},
+                "textfont": {"size": 10},
                 "marker": {
                     "symbol": symbols[place % len(symbols)],
                     "size": 11,
@@ -259,7 +259,7 @@ def measured(
                 "mode": "markers+text",
                 "text": [f"{m.options[0].bits}" for m in group],
                 "textposition": "top right",
-                "textfont": {"color": GREY, "size": 11},
+                "textfont": {"size": 11},
             }
         traces.append(trace | {"name": name})
     if outside:

@@ -15,7 +15,7 @@ from .errors import BitMapError, ConstraintError
 from .files import read_json, sealed, sha256_json, write_text
 from .options import Option, resolve
 from .profile import Profile
-from .targets import TARGETS, fault, predicted_bytes, spent, target_of
+from .targets import TARGETS, fault, predicted_bytes, stored_as, unit_bytes
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,14 @@ def to_json(profile: Profile, chosen: BitMap, **figures: Any) -> str:
 
 
 def to_csv(profile: Profile, chosen: BitMap, target: str | None = None) -> str:
-    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes in a target.
+    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes.
 
-    Raises:
-        ConstraintError: there is no such target.
+    Args:
+        profile: the profile.
+        chosen: the map.
+        target: whose bytes they are, if it can hold the map; the native one's if absent.
     """
-    sizes = spent(target_of(target), profile, chosen.options)
+    sizes = unit_bytes(stored_as(target, profile, chosen.options), profile, chosen.options)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(

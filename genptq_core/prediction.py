@@ -14,6 +14,7 @@ from .errors import StoreError
 from .options import UNQUANTIZED, Option
 from .profile import Profile
 from .store import Measured
+from .targets import predicted_bytes, stored_as
 
 SHRINKAGE = 0.85
 """Share of the cross-unit terms given up.
@@ -201,11 +202,20 @@ def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
     return factors
 
 
-def figures_of(profile: Profile, chosen: BitMap) -> tuple[int, float, float]:
-    """What is known of a map without measuring: bytes, mean code width, predicted loss."""
+def figures_of(
+    profile: Profile, chosen: BitMap, target: str | None = None
+) -> tuple[int, float, float]:
+    """What is known of a map without measuring: bytes, mean code width, predicted loss.
+
+    Args:
+        profile: the profile.
+        chosen: the map.
+        target: whose bytes they are, if it can hold the map; the native one's if absent.
+    """
     index = {option: i for i, option in enumerate(profile.menu)}
     choice = np.array([index[option] for option in chosen.options])
-    size = profile.kept_bytes + int(profile.option_bytes()[np.arange(len(choice)), choice].sum())
+    form = stored_as(target, profile, chosen.options)
+    size = predicted_bytes(form, profile, chosen.options)
     weights = np.array([unit.weights for unit in profile.units])
     average = float((weights * np.array(chosen.bits)).sum() / weights.sum())
     return size, average, float(quadratic_loss(profile)(choice))
@@ -216,8 +226,15 @@ def _alike(options: Sequence[Option], option: Option) -> list[int]:
     return [i for i, o in enumerate(options) if (o.bits, o.form) == (option.bits, option.form)]
 
 
-def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Measured]:
+def with_predictions(
+    profile: Profile, records: Sequence[Measured], target: str | None = None
+) -> list[Measured]:
     """Measurements with today's predicted loss, whatever predictor was there when they were made.
+
+    Args:
+        profile: the profile.
+        records: measurements of its maps.
+        target: gives the maps that it can hold their sizes in it; the others keep theirs.
 
     Raises:
         StoreError: a record holds a map that is not one of the profile's.
@@ -236,6 +253,15 @@ def with_predictions(profile: Profile, records: Sequence[Measured]) -> list[Meas
             "Move its store away and measure again.",
         ) from error
     return [
-        dataclasses.replace(m, predicted_loss=float(loss))
+        _sized(profile, dataclasses.replace(m, predicted_loss=float(loss)), target)
         for m, loss in zip(records, losses, strict=True)
     ]
+
+
+def _sized(profile: Profile, record: Measured, target: str | None) -> Measured:
+    """A measurement whose bytes are those of its map in a target, if that can hold it."""
+    if target is None:
+        return record
+    size = predicted_bytes(stored_as(target, profile, record.options), profile, record.options)
+    reduction = 1 - size / (4 * profile.source.parameters)
+    return dataclasses.replace(record, bytes=size, reduction_vs_fp32=reduction)

@@ -19,7 +19,6 @@ from safetensors.numpy import load, save_file
 from .errors import ProfileError
 from .files import atomic, read_json, sha256_file, sha256_json, write_json
 from .options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
-from .targets.native import kept_bytes, unit_bytes
 from .units import Unit
 
 SCHEMA = "genptq-profile"
@@ -131,18 +130,6 @@ class Profile:
     def menu(self) -> tuple[Option, ...]:
         """Every option a unit may have: those computed, and 16 bit for leaving it as it is."""
         return (*self.settings.options, UNQUANTIZED)
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of what is never quantized."""
-        return kept_bytes(self.source.parameters - self.source.derived, self.units)
-
-    def option_bytes(self) -> np.ndarray:
-        """Bytes of every unit at every option of the menu: shape (units, options), int64."""
-        return np.array(
-            [[unit_bytes(unit, option) for option in self.menu] for unit in self.units],
-            dtype=np.int64,
-        )
 
 
 def save(profile: Profile, folder: Path) -> Profile:

@@ -1,4 +1,4 @@
-"""Compare: two maps side by side, of the pick, those kept and those measured."""
+"""Compare: two maps side by side, of the pick, what is kept and what was measured."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def draw(scene: Scene) -> None:
     if left.map.digest == right.map.digest:
         st.info("A and B are the same map. Move a knob, or choose another one for either.")
         return
-    key = (left.map.digest, right.map.digest, scene.target)
-    found = _compared(scene.profile, left.map, right.map, *key)
+    digests = left.map.digest, right.map.digest
+    found = _compared(scene.profile, left.map, right.map, *digests, scene.target)
     differences = _differences(scene, left.map.digest, right.map.digest)
     st.markdown(_verdict(scene, found, differences))
     st.table(_figures(scene, left, right, found))

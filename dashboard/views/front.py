@@ -11,9 +11,9 @@ from genptq_core.store import Measured
 from ..charts import USABLE
 from ..figures import front_of
 from ..plot import plot
-from ..scene import LEAST_FOR_CURVE, Scene
+from ..scene import LEAST_FOR_CURVE, Scene, outcome
 from ..state import BY_SIZE, SHORT, SizeRange
-from ..wording import markdown, measured_name
+from ..wording import markdown, measured_name, percent
 from .knobs import remember, unpick
 
 _CHART = "front_chart"
@@ -42,6 +42,39 @@ def picker(records: Sequence[Measured]) -> None:
     )
 
 
+def steps(scene: Scene) -> None:
+    """Buttons to the next smaller and the next larger measured map: the chart without a mouse."""
+    ordered = sorted({m.map_digest: m for m in scene.shown}.values(), key=lambda m: m.bytes)
+    if scene.pick is None or not ordered:
+        return
+    at, size = scene.pick.map.digest, scene.pick.allocation.bytes
+    place = next((i for i, m in enumerate(ordered) if m.map_digest == at), None)
+    if place is None:
+        after = next((i for i, m in enumerate(ordered) if m.bytes > size), len(ordered))
+        near = (after - 1, after)
+    else:
+        near = (place - 1, place + 1)
+    for label, key, icon, index in (
+        ("Smaller measured map", "measured_smaller", "chevron_left", near[0]),
+        ("Larger measured map", "measured_larger", "chevron_right", near[1]),
+    ):
+        there = ordered[index] if 0 <= index < len(ordered) else None
+        st.button(
+            label,
+            key=key,
+            icon=f":material/{icon}:",
+            type="tertiary",
+            disabled=there is None,
+            on_click=_clicked,
+            args=(f"map:{there.map_digest}" if there is not None else "", scene.sizes),
+            help=(
+                f"{markdown(measured_name(there))}, {there.bytes / 1e6:.2f} MB"
+                if there is not None
+                else None
+            ),
+        )
+
+
 def draw(scene: Scene) -> None:
     """The chart, with what it leaves out said beside it."""
     st.subheader("Front: what each megabyte buys", anchor=False)
@@ -49,9 +82,11 @@ def draw(scene: Scene) -> None:
     plot(
         drawn.figure,
         _CHART,
-        "Word error rate against model size: predicted front, measured maps and the pick.",
+        _words(scene),
         on_click=lambda value: _clicked(value, scene.sizes),
     )
+    with st.container(horizontal=True, gap="small", key="front_steps"):
+        steps(scene)
     notes = []
     if drawn.above:
         maps = "1 measured map lies" if drawn.above == 1 else f"{drawn.above} measured maps lie"
@@ -83,8 +118,27 @@ def draw(scene: Scene) -> None:
             "could do if rounded as well as here."
         )
     lines = "Lines but the dotted ones" if scene.beside is not None else "Lines"
-    notes.append(f"{lines} are predicted, filled marks are measured; click any point to pick it.")
+    notes.append(
+        f"{lines} are predicted, filled marks are measured; click any point to pick it. Without a "
+        "mouse: the arrow keys move the size slider, and the buttons above go from one measured "
+        "map to the next."
+    )
     st.caption(" ".join(notes))
+
+
+def _words(scene: Scene) -> str:
+    """What the chart says, for those who do not see it."""
+    text = "Word error rate against model size: predicted front, measured maps and the pick."
+    if scene.pick is None:
+        return text
+    now = outcome(scene)
+    at = f" The pick has {now.bytes / 1e6:.2f} MB"
+    if now.wer is not None:
+        at += f" and a {'measured' if now.measured else 'predicted'} WER of {percent(now.wer)}"
+    maps = sorted((m.bytes / 1e6, m.wer) for m in scene.shown)
+    ends = "; ".join(f"{size:.1f} MB {percent(wer)}" for size, wer in maps[:1] + maps[1:][-1:])
+    measured = f" Of {len(maps)} measured maps, smallest and largest: {ends}." if maps else ""
+    return f"{text}{at}.{measured}"
 
 
 def _clicked(value: str, sizes: SizeRange) -> None:

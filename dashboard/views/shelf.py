@@ -1,4 +1,4 @@
-"""The shelf: picks kept under a name, undo of the knobs and of the shelf itself."""
+"""The shelf: picks kept under a name, and the way back through what the knobs were set to."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _undo_shelf() -> None:
 
 
 def mine(scene: Scene) -> Shelf:
-    """What was kept of the profile shown."""
+    """What is kept of the scene's profile."""
     shelves, digest = _shelves(), scene.profile.digest
     checked = st.session_state.setdefault("shelf_checked", set())
     if digest not in checked:  # what came with the address may be anything
@@ -135,14 +135,14 @@ def mine(scene: Scene) -> Shelf:
 
 
 def draw(scene: Scene) -> None:
-    """The kept picks, each to be shown again or let go."""
-    own = mine(scene)
+    """What is kept, with ways to show it again or let it go."""
+    kept_here = mine(scene)
     shelves = _shelves()
-    if not own and not shelves.past:
+    if not kept_here and not shelves.past:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="shelf"):
         st.markdown("**Kept**")
-        for kept in own:
+        for kept in kept_here:
             short = kept.map.digest[:SHORT]
             with st.popover(markdown(kept.name), icon=":material/bookmark:"):
                 st.caption(f"Bit map `{short}`")

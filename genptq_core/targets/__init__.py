@@ -178,21 +178,24 @@ def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
         raise ConstraintError(problem, f"Solve with --target {target.name}.")
 
 
+def stored_as(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
+    """The target of a name if it can hold a map; else the native one, whose sizes are for any.
+
+    Raises:
+        ConstraintError: there is no such target.
+    """
+    target = target_of(name)
+    return target if fault(target, profile, options) is None else TARGETS[NATIVE]
+
+
+def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> list[int]:
+    """Bytes of every unit of a map in a target, in the profile's order."""
+    return [target.unit_bytes(*pair) for pair in zip(profile.units, options, strict=True)]
+
+
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
     """Bytes of all stored parameters of a map in a target."""
-    return kept_bytes(target, profile) + sum(spent(target, profile, options))
-
-
-def spent(target: Target, profile: Profile, options: Sequence[Option]) -> tuple[int, ...]:
-    """Bytes of every unit of a map in a target, in the profile's order."""
-    units = zip(profile.units, options, strict=True)
-    return tuple(target.unit_bytes(*u) for u in units)
-
-
-def fitting(name: str, profile: Profile, *maps: Sequence[Option]) -> Target:
-    """The target of a name if it can hold every one of these maps, else the native one."""
-    target = target_of(name)
-    return target if not any(fault(target, profile, m) for m in maps) else TARGETS[NATIVE]
+    return kept_bytes(target, profile) + sum(unit_bytes(target, profile, options))
 
 
 def held_bytes(target: Target, profile: Profile) -> list[dict[Option, int]]:

@@ -2,6 +2,8 @@
 
     profile(seed, units=8, bits=(2, 3, 4, 6, 8))   a `Profile` with Whisper's kinds of units
     profile(seed, group_size=(8, 4), rates=(2.5,)) the same with more ways to store each of them
+    native_bytes(profile)                          bytes of its units at every option
+    native_kept(profile)                           bytes of what no unit covers
     profile_of(model)                              one of a model that is loaded
     problem(seed, ...)                             its `Problem`; constraints, target and so on too
     measured(profile, widths, ...)                 a `Measured` record of a map
@@ -36,9 +38,21 @@ from genptq_core.options import (
 from genptq_core.prediction import SHRINKAGE, QuadraticLoss, figures_of, quadratic_loss
 from genptq_core.profile import Anchor, Profile, Settings, Source
 from genptq_core.store import Measured
+from genptq_core.targets import TARGETS, kept_bytes
+from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit
 
 BITS = (2, 3, 4, 6, 8)
+
+
+def native_bytes(of: Profile) -> np.ndarray:
+    """Native bytes of every unit at every option of the menu, shape (units, options)."""
+    return np.array([[unit_bytes(unit, option) for option in of.menu] for unit in of.units])
+
+
+def native_kept(of: Profile) -> int:
+    """Native bytes of what no unit covers."""
+    return kept_bytes(TARGETS["native"], of)
 
 
 def units(count: int, width: int = 16) -> tuple[Unit, ...]:

@@ -193,9 +193,11 @@ def test_infeasible_names_the_true_smallest_size(
     task = problem(made, Constraints(pins, min_bits=least, max_bits=most))
     # A pin wins over the bounds; everything else takes its smallest allowed width.
     widths = [6 if u.name == pins[0][0] else (least or 2) for u in made.units]
-    sizes = made.option_bytes()
+    sizes = synthetic.native_bytes(made)
     columns = [made.menu.index(resolve(made.menu, b)) for b in widths]
-    true = made.kept_bytes + sum(int(sizes[i, column]) for i, column in enumerate(columns))
+    true = synthetic.native_kept(made) + sum(
+        int(sizes[i, column]) for i, column in enumerate(columns)
+    )
     with pytest.raises(InfeasibleError) as caught:
         solve(task, true - 1)
     assert caught.value.smallest == task.smallest == true

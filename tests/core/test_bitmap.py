@@ -21,6 +21,7 @@ from genptq_core.errors import BitMapError, GenPTQError
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.prediction import figures_of
 from genptq_core.profile import bundled_profile
+from genptq_core.targets import TARGETS, fault, kept_bytes, predicted_bytes
 from tests.conftest import ROOT
 from tests.core import synthetic
 
@@ -30,6 +31,7 @@ NAMES = [unit.name for unit in PROFILE.units]
 NAME = NAMES[4]
 TABLES = (bitmap.bits_by_name, bitmap.groups_by_name)
 MIXED = synthetic.profile(0, units=8, group_size=(64, 8), rates=(2.25, 3))
+HELD = ("16", "4/64") * 4
 KEYS = ("2.25", "3", "3/64", "3/8", "8/8", "16", "2/64", "2/8")
 
 
@@ -278,7 +280,7 @@ def test_figures_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("widths", [(2,) * 8, (16,) * 8, BITS, KEYS])
+@pytest.mark.parametrize("widths", [(2,) * 8, (16,) * 8, BITS, KEYS, HELD])
 def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None:
     chosen = bitmap.bit_map(MIXED, widths)
     rows = list(csv.DictReader(io.StringIO(bitmap.to_csv(MIXED, chosen))))
@@ -286,7 +288,13 @@ def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None
     found = [Option(float(row["bits"]), int(row["group_size"])) for row in rows]
     assert found == list(chosen.options)
     size, average, _ = figures_of(MIXED, chosen)
-    assert sum(int(row["bytes"]) for row in rows) + MIXED.kept_bytes == size
+    assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == size
+    for target in TARGETS.values():  # each with its own bytes, if it can hold the map
+        form = target if fault(target, MIXED, chosen.options) is None else TARGETS["native"]
+        rows = list(csv.DictReader(io.StringIO(bitmap.to_csv(MIXED, chosen, target.name))))
+        whole = sum(int(row["bytes"]) for row in rows) + kept_bytes(form, MIXED)
+        assert whole == predicted_bytes(form, MIXED, chosen.options)
+        assert whole == figures_of(MIXED, chosen, target.name)[0]
     task = problem(MIXED)
     assert average == pytest.approx(
         float((np.array(chosen.bits) * task.weights).sum() / task.weights.sum())

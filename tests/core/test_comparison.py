@@ -7,8 +7,10 @@ import pytest
 
 from genptq_core.bitmap import bit_map
 from genptq_core.comparison import compare, wer_difference
+from genptq_core.options import Option
 from genptq_core.prediction import figures_of
 from genptq_core.store import Measured
+from genptq_core.targets import TARGETS, predicted_bytes
 
 from . import synthetic
 
@@ -53,6 +55,17 @@ def test_a_map_does_not_differ_from_itself() -> None:
     profile = synthetic.profile(2)
     same = bit_map(profile, [4] * 8)
     assert compare(profile, same, same).changes == ()
+
+
+def test_bytes_are_those_of_the_target_that_holds_the_map() -> None:
+    profile = synthetic.profile(2, width=64, group_size=(64,), rates=(2.25,))
+    form = TARGETS["compressed-tensors"]
+    held = ["4/64" if form.holds(unit, Option(4, 64)) else "16" for unit in profile.units]
+    left, right = bit_map(profile, held), bit_map(profile, ["2.25", *held[1:]])
+    found, native = (compare(profile, left, right, name) for name in (form.name, None))
+    assert found.left.bytes == predicted_bytes(form, profile, left.options) != native.left.bytes
+    assert found.right == native.right  # that format cannot hold its code
+    assert found.left.predicted_loss == native.left.predicted_loss
 
 
 def test_errors_are_compared_in_pairs() -> None:

@@ -22,6 +22,7 @@ from genptq_core.prediction import (
     with_predictions,
 )
 from genptq_core.profile import Anchor
+from genptq_core.targets import TARGETS, predicted_bytes
 from tests.core import synthetic
 
 
@@ -200,6 +201,16 @@ def test_measurements_carry_the_prediction_of_today() -> None:
     assert with_predictions(made, []) == []
 
 
+def test_measurements_have_the_size_that_a_target_gives_them() -> None:
+    made = synthetic.profile(7, units=8, width=64, group_size=(64,), rates=(2.25,))
+    held, not_held = (synthetic.measured(made, (key,) * 8) for key in ("16", "2.25"))
+    form = TARGETS["compressed-tensors"]
+    sized, same = with_predictions(made, [held, not_held], form.name)
+    assert sized.bytes == predicted_bytes(form, made, held.options) > held.bytes
+    assert sized.reduction_vs_fp32 == 1 - sized.bytes / (4 * made.source.parameters)
+    assert same == with_predictions(made, [not_held])[0]
+
+
 @pytest.mark.parametrize(
     "options", [(Option(7, 8),) * 5, (Option(2, 64),) * 5, (Option(2),) * 5, (Option(2, 8),) * 4]
 )
@@ -216,7 +227,9 @@ def test_figures_of_a_map_of_any_format() -> None:
     size, average, loss = figures_of(made, chosen)
     choice = np.array([made.menu.index(option) for option in chosen.options])
     assert loss == pytest.approx(float(quadratic_loss(made)(choice)))
-    assert size == made.kept_bytes + int(made.option_bytes()[np.arange(6), choice].sum())
+    assert size == synthetic.native_kept(made) + int(
+        synthetic.native_bytes(made)[np.arange(6), choice].sum()
+    )
     weights = np.array([unit.weights for unit in made.units])
     assert average == pytest.approx(float((weights * [2, 2, 2.25, 3, 8, 16]).sum() / weights.sum()))
     whole, bits, nothing = figures_of(made, bit_map(made, (16,) * 6))

@@ -39,7 +39,7 @@ def test_only_what_the_target_holds_is_on_the_menu(target: str | None) -> None:
         assert costs.tolist() == [form.unit_bytes(unit, option) for option in task.menu]
         assert allowed.tolist() == [form.holds(unit, option) for option in task.menu]
     if form.format == "native":
-        np.testing.assert_array_equal(task.cost, made.option_bytes()[:, columns])
+        np.testing.assert_array_equal(task.cost, synthetic.native_bytes(made)[:, columns])
     whole = quadratic_loss(made).projections
     open_ = np.where(task.allowed, whole[:, :, columns], 0)
     np.testing.assert_array_equal(task.loss.projections, open_)

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import jobs
 from dashboard.state import size_range
-from dashboard.wording import markdown
+from dashboard.wording import markdown, megabytes
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.recipes import RECIPES
@@ -315,6 +315,24 @@ def test_a_second_speech_set_is_shown_beside_the_first(
     assert page.session_state["beside"] == ""
     again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
     assert again.selectbox(key="beside").value == "9" * 10
+
+
+def test_buttons_walk_the_measured_maps_in_order_of_size(records: list[Measured]) -> None:
+    ordered = sorted({r.map_digest[:10]: r.bytes for r in records}.items(), key=lambda m: m[1])
+    page = _page(pick=ordered[2][0])
+    for short, size in reversed(ordered[:2]):
+        page.button(key="measured_smaller").click().run()
+        assert _errors(page) == []
+        assert page.session_state["pick"] == short == _map(page)
+        assert _metrics(page)["Size"] == megabytes(size)
+    assert page.button(key="measured_smaller").disabled
+    page.button(key="measured_larger").click().run()
+    assert _map(page) == ordered[1][0]
+    # From a map that is not measured: the neighbours by size.
+    page.select_slider(key="mb").set_value(float(page.select_slider(key="mb").options[-1])).run()
+    assert page.button(key="measured_larger").disabled
+    page.button(key="measured_smaller").click().run()
+    assert _map(page) == ordered[-1][0]
 
 
 @pytest.mark.parametrize("name", ["integer", "onnx", "compressed-tensors"])

@@ -70,9 +70,9 @@ def test_the_size_slider_holds_every_map() -> None:
     for width in (4, 16, 256):
         made = synthetic.profile(0, units=12, width=width)
         sizes = state.size_range(made)
-        costs = made.option_bytes()
-        smallest = (made.kept_bytes + costs.min(axis=1).sum()) / 1e6
-        largest = (made.kept_bytes + costs.max(axis=1).sum()) / 1e6
+        costs = synthetic.native_bytes(made)
+        smallest = (synthetic.native_kept(made) + costs.min(axis=1).sum()) / 1e6
+        largest = (synthetic.native_kept(made) + costs.max(axis=1).sum()) / 1e6
         assert sizes.values[0] >= smallest
         assert sizes.values[-1] >= largest
         assert list(sizes.values) == sorted(set(sizes.values))
