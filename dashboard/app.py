@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
@@ -48,9 +47,6 @@ _TABS = {
     "Table": table.draw,
 }
 
-
-# Seconds between the charts of a new pick and what is below them: the browser draws them first.
-_REST = 0.15
 
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 3rem; }
@@ -98,22 +94,11 @@ def _draw() -> None:
         shelf.bar(scene)
         front.draw(scene)
     layers.draw(scene)
-    _let_the_charts_be_drawn(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
     for tab, draw in zip(tabs, _TABS.values(), strict=True):
         if tab.open:
             with tab:
                 draw(scene)
-
-
-def _let_the_charts_be_drawn(scene: Scene) -> None:
-    """Hold the tabs back for a moment after a move: half of what is to be drawn is theirs."""
-    digest = scene.pick.map.digest if scene.pick is not None else ""
-    end = time.monotonic() + _REST
-    # Each look at the session ends this run if the user has moved on meanwhile.
-    while st.session_state.get("drawn", digest) != digest and time.monotonic() < end:
-        time.sleep(0.01)
-    st.session_state["drawn"] = digest
 
 
 def _knobs(found: dict[str, Path]) -> Scene | None:
