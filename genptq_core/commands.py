@@ -33,7 +33,7 @@ def profile_command(options: argparse.Namespace) -> Answer:
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
     speech = load_speech(options.speech, options.limit)
-    workers = Workers(options.jobs, options.scheduler)
+    workers = Workers(options.jobs, options.scheduler, options.device)
 
     from .models import load_model
     from .sensitivity import compute
@@ -188,7 +188,7 @@ def measure_command(options: argparse.Namespace) -> Answer:
     speech = load_speech(options.speech, options.limit)
     stop = options.stop_when_decided
     stop = None if stop is None else stop / 100
-    workers = Workers(options.jobs, options.scheduler)
+    workers = Workers(options.jobs, options.scheduler, options.device)
     if options.compile and not workers.here:
         raise errors.ClusterError(
             "Compiling goes layer by layer, in one process.",

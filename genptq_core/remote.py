@@ -48,13 +48,13 @@ def check_recordings(recordings: Sequence[Utterance]) -> None:
 
 
 @lru_cache(maxsize=1)
-def local_model(name: str, digest: str) -> SpeechModel:
+def local_model(name: str, digest: str, device: str) -> SpeechModel:
     """A model, loaded once.
 
     Raises:
-        ModelError: it cannot be loaded, or has other weights.
+        ModelError: it cannot be loaded, or has other weights, or the device is not there.
     """
-    model = load_model(name)
+    model = load_model(name, device)
     if model.digest != digest:
         raise ModelError(
             f"{name} has other weights on a worker.", "Give all machines the same model."

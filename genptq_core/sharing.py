@@ -26,6 +26,7 @@ class Job:
     Attributes:
         model: name or absolute folder of the model.
         model_digest: what its weights must be.
+        device: where it shall run.
         folder: the profile's work folder, which all share.
         settings: the profile's.
         utterances: the whole calibration set, whose places seed the draws.
@@ -37,6 +38,7 @@ class Job:
 
     model: str
     model_digest: str
+    device: str
     folder: Path
     settings: Settings
     utterances: tuple[Utterance, ...]
@@ -62,6 +64,7 @@ def sharing(workers: Workers) -> Share:
         common = Job(
             model=name_for_workers(work.model),
             model_digest=work.model.digest,
+            device=workers.device,
             folder=work.folder.resolve(),
             settings=work.settings,
             utterances=for_workers(work.speech.utterances),
@@ -99,7 +102,7 @@ def gradients(job: Job) -> tuple[int, int]:
                 "Let $GENPTQ_CACHE name a folder that all machines share, the same on each.",
             )
         check_recordings([job.utterances[i] for i in job.members])
-        model = local_model(job.model, job.model_digest)
+        model = local_model(job.model, job.model_digest, job.device)
         speech = speech_set("", list(job.utterances))
         work = Work(job.folder, model, speech, None, job.settings, silent)
         project(work, job.transcripts, lambda: job.errors, [job.members], job.held)

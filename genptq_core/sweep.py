@@ -36,6 +36,7 @@ class Job:
     Attributes:
         model: name or absolute folder of the model.
         model_digest: what its weights must be.
+        device: where it shall run.
         profile: absolute folder of the profile.
         profile_digest: what it must be.
         map: place of the map in the sweep.
@@ -46,6 +47,7 @@ class Job:
 
     model: str
     model_digest: str
+    device: str
     profile: str
     profile_digest: str
     map: int
@@ -106,7 +108,7 @@ def measure_maps(
     yield from (record(place) for place, trial in enumerate(trials) if trial.finished)
     done = 0
     report(Progress("measuring", done, total))
-    jobs = _jobs(model, folder, profile, [chosen for _, chosen in maps], trials)
+    jobs = _jobs(model, workers.device, folder, profile, [chosen for _, chosen in maps], trials)
     for job, found in workers.run(work, jobs):
         # A worker's cache may be another one.
         keep_result(shard_key(model, keys[job.map], job.utterances), found)
@@ -118,6 +120,7 @@ def measure_maps(
 
 def _jobs(
     model: SpeechModel,
+    device: str,
     folder: Path,
     profile: Profile,
     maps: Sequence[BitMap],
@@ -125,7 +128,7 @@ def _jobs(
 ) -> Iterator[tuple[Job]]:
     """What is left of all maps, each looked up when its turn comes: it may be decided by then."""
     name, place_of_profile = name_for_workers(model), str(Path(folder).resolve())
-    where = (name, model.digest, place_of_profile, profile.digest)
+    where = (name, model.digest, device, place_of_profile, profile.digest)
     for place, (chosen, trial) in enumerate(zip(maps, trials, strict=True)):
         for shard in trial.left:
             if trial.finished:
@@ -151,7 +154,7 @@ def work(job: Job) -> tuple[Job, Result]:
     """
     with ONE_AT_A_TIME:
         check_recordings(job.utterances)
-        model = local_model(job.model, job.model_digest)
+        model = local_model(job.model, job.model_digest, job.device)
         profile = local_profile(job.profile, job.profile_digest)
         key = rounding_key(profile, job.chosen)
         found = measure_shard(

@@ -39,10 +39,12 @@ class Workers:
         jobs: processes on this machine; 1 for this process itself.
         scheduler: address of a Dask scheduler, such as tcp://10.0.0.5:8786, whose workers are
             taken instead of `jobs`; "" for none.
+        device: where each other process puts its model; see `models.device`.
     """
 
     jobs: int = 1
     scheduler: str = ""
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.jobs < 1:

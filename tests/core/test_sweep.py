@@ -258,7 +258,7 @@ def test_a_measurement_that_was_cut_off_goes_on(
 def job(model: SpeechModel, folder: Path, profile: Profile, maps: Maps, speech: SpeechSet) -> Job:
     remote.local_model.cache_clear()
     remote.local_profile.cache_clear()
-    where = (model.name, model.digest, str(folder), profile.digest)
+    where = (model.name, model.digest, "cpu", str(folder), profile.digest)
     return Job(*where, 0, maps[0][1], 0, speech.utterances[:2])
 
 
@@ -278,6 +278,8 @@ def test_a_worker_with_other_recordings_says_so(job: Job, tmp_path: Path) -> Non
 def test_a_worker_with_another_model_or_profile_says_so(job: Job) -> None:
     with pytest.raises(ModelError, match="has other weights on a worker"):
         work(dataclasses.replace(job, model_digest="0" * 64))
+    with pytest.raises(ModelError, match="There is no device 'tpu'"):
+        work(dataclasses.replace(job, device="tpu"))
     with pytest.raises(ProfileError, match="is another profile on a worker"):
         work(dataclasses.replace(job, profile_digest="0" * 64))
 
