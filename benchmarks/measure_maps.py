@@ -9,7 +9,7 @@
 Each result is stored as it comes, and a map already measured on that speech is not measured
 again; `--again` takes the maps that were measured on other speech. `--ship` then writes everything
 measured to the profile's measured.json, with transcripts kept only for the demo speech, which
-ships too.
+ships too. `--jobs` and `--scheduler` share the work out as those of `measure` do.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from genptq_core import (
     Constraints,
     Measured,
     Profile,
+    Workers,
     bit_map,
     load_measured,
     load_model,
     load_profile,
     load_speech,
-    measure,
+    measure_maps,
     problem,
     save_measured,
     solve,
@@ -94,6 +95,8 @@ def main() -> None:
     parser.add_argument("--target", help="format of the solved maps")
     parser.add_argument("--again", action="store_true", help="maps measured on other speech")
     parser.add_argument("--ship", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    parser.add_argument("--scheduler", default="", help="address of a Dask scheduler")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     speech = load_speech(options.speech, options.limit)
@@ -102,14 +105,13 @@ def main() -> None:
     key = f"{speech.digest}/{normalizer}"
     known = load_measured(options.profile, profile.digest)
     done = {m.map_digest for m in known if m.set_key == key}
-    for label, chosen in wanted(profile, options):
-        if chosen.digest in done:
-            continue
-        record = measure(model, profile, chosen, speech, label, normalizer=normalizer)
+    maps = {chosen.digest: (label, chosen) for label, chosen in wanted(profile, options)[::-1]}
+    left = [found for digest, found in maps.items() if digest not in done][::-1]
+    sweep = (left, speech, Workers(options.jobs, options.scheduler))
+    for record in measure_maps(model, options.profile, *sweep, normalizer=normalizer):
         save_measured(options.profile, profile.digest, record)
-        done.add(chosen.digest)
         print(
-            f"{label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "
+            f"{record.label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "
             f"(predicted {record.predicted_loss:.4f})  WER {100 * record.wer:.2f} % "
             f"({100 * record.wer_increase:+.2f})  {record.seconds:.0f} s",
             flush=True,

@@ -4,23 +4,27 @@
     python benchmarks/users.py --clients 100 --minutes 2
 
 Each browser is a Chromium of its own. It moves the size slider again and again, and now and then
-has its pick measured on two utterances, or exported. After each move and before the next it must
-show the map that it chose itself, which no other browser shows unless by chance of size; any error
-on the page ends the run with exit code 1. Clients are connections that fetch the page and its
-health over and over; each must be answered, and how long it took is printed.
+has its pick measured on two utterances, or exported. After each action, once the page rests, it
+must show the map that the solver gives for the size in its own address, and still so when the next
+begins; a page that shows another, or an error, ends the run with exit code 1. Clients are
+connections that fetch the page and its health over and over; each must be answered, and how long
+it took is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import sqlite3
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
@@ -35,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.dashboard import (
     PATIENCE,
+    TINY,
     WATCH,
     Page,
     _resident,
@@ -44,6 +49,8 @@ from benchmarks.dashboard import (
     shown,
     wait_for_charts,
 )
+from dashboard.state import SHORT
+from genptq_core import Problem, Profile, bit_map, load_profile, problem, solve
 
 MEASURES, EXPORTS = 0.03, 0.03
 """Share of a user's actions."""
@@ -73,9 +80,45 @@ def _open(driver: webdriver.Chrome, page: Page, tab: str, **params: str) -> None
     driver.execute_script(WATCH)
 
 
-def _own(driver: webdriver.Chrome) -> tuple[str, str]:
-    """The pick's digest as shown, and the size in the address."""
-    return shown(driver)[0], parse_qs(urlparse(driver.current_url).query).get("mb", [""])[0]
+def _rest(driver: webdriver.Chrome) -> None:
+    """Wait until the page has drawn all that it was asked for."""
+    resting = """
+    return document.querySelector('[data-test-script-state="notRunning"]') !== null
+      && document.querySelector('.st-key-identity code') !== null;
+    """
+    end, still = time.monotonic() + PATIENCE, 0
+    while still < 5:  # half a second: a change of the address may yet be on its way
+        still = still + 1 if driver.execute_script(resting) else 0
+        if time.monotonic() > end:
+            raise Fault("the page does not come to rest")
+        time.sleep(0.1)
+
+
+@lru_cache(maxsize=1024)
+def _solved(megabytes: str) -> str:
+    """The map that the solver gives for a size, by the page's short digest."""
+    profile, task = _task()
+    size = round(float(megabytes) * 1e6)
+    return bit_map(profile, solve(task, size).options).digest[:SHORT]
+
+
+@lru_cache(maxsize=1)
+def _task() -> tuple[Profile, Problem]:
+    profile = load_profile(TINY)
+    return profile, problem(profile)
+
+
+def _own(driver: webdriver.Chrome) -> str:
+    """The pick's digest, once it is that of the size in the address; a slow page may take long."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        found = shown(driver)[0]
+        size = parse_qs(urlparse(driver.current_url).query).get("mb", [""])[0]
+        if found and (not size or found == _solved(size)):
+            return found
+        if time.monotonic() > end:
+            raise Fault(f"{found} is shown at {size} MB, not {_solved(size)}")
+        time.sleep(0.1)
 
 
 def _check(driver: webdriver.Chrome) -> None:
@@ -84,13 +127,9 @@ def _check(driver: webdriver.Chrome) -> None:
 
 
 def _move(driver: webdriver.Chrome, place: float) -> None:
-    before = shown(driver)[0]
     drag(driver, place)
-    end = time.monotonic() + 20
-    while shown(driver)[0] == before and time.monotonic() < end:
-        time.sleep(0.1)
-    # Both charts follow the digest; what is shown then must stay.
-    time.sleep(1.0)
+    time.sleep(0.2)
+    _rest(driver)
 
 
 def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int, str]) -> None:
@@ -98,29 +137,34 @@ def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int
     rng = np.random.default_rng(seed)
     with browser(1280, 1200) as driver:
         _open(driver, page, "Table")
+        _rest(driver)
         while time.monotonic() < until:
             kind = rng.random()
-            mine = _own(driver)
+            size = parse_qs(urlparse(driver.current_url).query).get("mb", [""])[0]
+            here = {"mb": size} if size else {}
             if kind < MEASURES:
-                _open(driver, page, "Measure", mb=mine[1])
+                _open(driver, page, "Measure", **here)
+                _rest(driver)
                 field = driver.find_element(By.CSS_SELECTOR, ".st-key-measure_limit input")
                 field.send_keys(Keys.CONTROL + "a")
                 field.send_keys("2" + Keys.ENTER)
                 _click(driver, ".st-key-measure_this button")
                 did["measurements asked for"] += 1
             elif kind < MEASURES + EXPORTS:
-                _open(driver, page, "Export", mb=mine[1])
+                _open(driver, page, "Export", **here)
+                _rest(driver)
                 _click(driver, ".st-key-export-native button:not([disabled])")
                 did["exports asked for"] += 1
             else:
                 _move(driver, float(rng.uniform(0.02, 0.98)))
                 did["moves"] += 1
-                mine = _own(driver)
+            _rest(driver)
+            mine = _own(driver)
             time.sleep(float(rng.uniform(0.5, 3.0)))
-            if _own(driver) != mine:
-                raise Fault(f"browser {seed} shows {_own(driver)}, not its own {mine}")
+            if shown(driver)[0] != mine:
+                raise Fault(f"browser {seed} shows {shown(driver)[0]}, not its own {mine}")
             _check(driver)
-            picks[seed] = mine[0]
+            picks[seed] = mine
 
 
 def _states(cache: Path) -> Counter[str]:
@@ -202,7 +246,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=2)
     options = parser.parse_args()
-    with server() as page:
+    with tempfile.TemporaryDirectory() as profiles:
+        # What is measured joins a profile's records: those of a copy here.
+        shutil.copytree(TINY, Path(profiles) / TINY.name)
+        _run(options, Path(profiles))
+
+
+def _run(options: argparse.Namespace, profiles: Path) -> None:
+    with server(profiles) as page:
         if options.browsers:
             browsers(page, options.browsers, options.minutes)
         if options.clients:

@@ -31,6 +31,7 @@ from dashboard.views import (  # noqa: E402
     listen,
     measure,
     profiles,
+    shelf,
     table,
     work,
 )
@@ -89,7 +90,7 @@ def _draw() -> None:
         return
     with right:
         headline.draw(scene)
-        compare.bar(scene)
+        shelf.bar(scene)
         front.draw(scene)
     layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
@@ -106,7 +107,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     profile = loaders.profile(folder)
     target = knobs.target(profile)
     sizes = state.size_range(profile, target)
-    records, version = loaders.measured(folder, profile)
+    records, version = loaders.measured(folder, profile, target)
     sets = speech_sets(records)
     # Without constraints: the recommendation must not move while a user tries a pin.
     free_task = loaders.task(profile, Constraints(), target)

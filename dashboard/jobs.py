@@ -29,7 +29,7 @@ from dashboard import uploads  # noqa: E402
 from dashboard.tasks import Request, Transcribe, from_json, kind_of, to_json  # noqa: E402
 from genptq_core.database import enter_wal  # noqa: E402
 from genptq_core.errors import GenPTQError, StoreError  # noqa: E402
-from genptq_core.files import cache_folder  # noqa: E402
+from genptq_core.files import cache_folder, sealed, unsealed  # noqa: E402
 
 VERSION = 3
 SILENCE = 20.0
@@ -39,6 +39,8 @@ ENDED_EARLY = (
     "The process at work ended before it was done, as when a system runs out of memory. "
     "What it finished is kept."
 )
+
+DAMAGED = "What came of it was damaged in the queue's file. Run it again."
 
 QUEUED, RUNNING, DONE = "queued", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
@@ -253,7 +255,7 @@ def _end(
 ) -> None:
     connection.execute(
         "UPDATE jobs SET state = ?, message = ?, result = ?, finished = ? WHERE id = ?",
-        (state, message, json.dumps(result or {}), time.time(), number),
+        (state, message, json.dumps(sealed(result or {})), time.time(), number),
     )
 
 
@@ -281,17 +283,22 @@ def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
 
 
 def _job(row: sqlite3.Row) -> Job:
+    state, message, result = row["state"], row["message"], {}
+    try:
+        result = unsealed(json.loads(row["result"]))
+    except (ValueError, TypeError):
+        state, message = FAILED, DAMAGED  # what it says cannot be trusted, and it can run again
     return Job(
         row["id"],
         from_json(row["kind"], row["request"]),
-        row["state"],
+        state,
         row["stage"],
         row["done"],
         row["total"],
         row["stage_started"],
         bool(row["cancel"]),
-        row["message"],
-        json.loads(row["result"]),
+        message,
+        result,
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from genptq_core.profile import (
 )
 from genptq_core.speech import SpeechSet
 from genptq_core.store import Measured, load_measured
+from genptq_core.targets import fitting, predicted_bytes
 
 from .scene import one_width as one_width_of
 from .scene import recommended
@@ -119,8 +121,9 @@ def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
     return one_width_of(_profile)
 
 
-def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
-    """What was measured for a profile, and the stamp of the files that hold it.
+def measured(folder: Path, of: Profile, target: str) -> tuple[tuple[Measured, ...], Stamp]:
+    """What was measured for a profile, with the bytes that it takes in a format that holds it, and
+    the stamp of the files that hold it.
 
     Raises:
         StoreError: a store is damaged.
@@ -134,12 +137,24 @@ def measured(folder: Path, of: Profile) -> tuple[tuple[Measured, ...], Stamp]:
         cached,
         cached.with_name(f"{cached.name}-wal"),
     )
-    return _measured(of, str(folder), digest, version), version
+    return _measured(of, str(folder), digest, version, target), version
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _measured(_profile: Profile, folder: str, digest: str, version: Stamp) -> tuple[Measured, ...]:
-    return tuple(with_predictions(_profile, load_measured(Path(folder), digest)))
+def _measured(
+    _profile: Profile, folder: str, digest: str, version: Stamp, target: str
+) -> tuple[Measured, ...]:
+    found = with_predictions(_profile, load_measured(Path(folder), digest))
+    return tuple(_in_format(_profile, record, target) for record in found)
+
+
+def _in_format(profile: Profile, record: Measured, target: str) -> Measured:
+    own = fitting(target, profile, record.options)
+    if own.name != target:
+        return record
+    size = predicted_bytes(own, profile, record.options)
+    reduction = 1 - size / (4 * profile.source.parameters)
+    return dataclasses.replace(record, bytes=size, reduction_vs_fp32=reduction)
 
 
 def curve(

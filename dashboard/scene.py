@@ -17,7 +17,7 @@ from genptq_core.front import Front, WerCurve, solve_wer_increase
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
-from genptq_core.targets import TARGETS
+from genptq_core.targets import TARGETS, fitting, spent
 from genptq_core.uniform_tools import UniformPoint, uniform_points
 
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
@@ -124,9 +124,13 @@ class Scene:
         return holds(self.task.menu, record.options)
 
     def spent(self, options: Sequence[Option]) -> np.ndarray:
-        """Bytes of each unit of a map, shape (units,)."""
-        sizes, menu = self.profile.option_bytes(), self.profile.menu
-        return np.array([sizes[i, menu.index(option)] for i, option in enumerate(options)])
+        """Bytes of each unit of a map in the chosen format if that holds it, shape (units,)."""
+        target = TARGETS[self.format_of(options)]
+        return np.array(spent(target, self.profile, options))
+
+    def format_of(self, options: Sequence[Option]) -> str:
+        """The chosen format if it can hold a map, else the native one."""
+        return fitting(self.target, self.profile, options).name
 
     def measurement(self, digest: str, speech: Speech | None = None) -> Measured | None:
         """A map's measurement on a speech set; on the one shown if absent."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genptq_core.errors import StoreError
+from genptq_core.files import sealed, unsealed
 from genptq_core.options import RATES, Option
 
 
@@ -115,11 +116,11 @@ def kind_of(request: Request) -> str:
 
 
 def to_json(request: Request) -> str:
-    """A request as text."""
+    """A request as text, sealed."""
     fields = dataclasses.asdict(request)
     if "options" in fields:
         fields["options"] = [option.key for option in request.options]  # type: ignore[union-attr]
-    return json.dumps(fields)
+    return json.dumps(sealed(fields))
 
 
 def from_json(kind: str, text: str) -> Request:
@@ -129,7 +130,8 @@ def from_json(kind: str, text: str) -> Request:
         StoreError: it is damaged.
     """
     try:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+        content = unsealed(json.loads(text))
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
         if "options" in fields:
             fields["options"] = tuple(Option.parse(key) for key in fields["options"])
         made: Request = KINDS[kind](**fields)

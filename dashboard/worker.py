@@ -15,6 +15,7 @@ from genptq_core.profile import Profile, Settings, load_profile
 from genptq_core.progress import Progress, Report
 from genptq_core.speech import speech_set, utterance
 from genptq_core.store import save_measured
+from genptq_core.workers import Workers, named_scheduler
 
 from .jobs import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
 from .tasks import ComputeProfile, ExportMap, Measure, Transcribe
@@ -122,12 +123,13 @@ def _measure(wanted: Measure, report: Report) -> dict[str, Any]:
     profile = _current(wanted)
     speech = load_speech(wanted.manifest, wanted.utterances)
     report(Progress("loading the model", 0, 0))
-    from genptq_core.measurement import measure
     from genptq_core.models import load_model
+    from genptq_core.sweep import measure_maps
 
     model = load_model(profile.source.model)
-    chosen = bit_map(profile, wanted.options)
-    record = measure(model, profile, chosen, speech, wanted.label, report)
+    maps = [(wanted.label, bit_map(profile, wanted.options))]
+    workers = Workers(scheduler=named_scheduler())
+    (record,) = measure_maps(model, Path(wanted.profile), maps, speech, workers, report)
     save_measured(Path(wanted.profile), profile.digest, record)
     return {"wer": record.wer, "wer_full_precision": record.wer_full_precision}
 
@@ -136,13 +138,14 @@ def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
     profile = _current(wanted)
     speech = speech_set(wanted.name, [utterance(Path(wanted.audio))])
     report(Progress("loading the model", 0, 0))
-    from genptq_core.measurement import quantized_weights, transcribe_files
+    from genptq_core.kept_weights import kept_weights
+    from genptq_core.measurement import transcribe_files
     from genptq_core.models import load_model, replaced
 
     model = load_model(profile.source.model)
     report(Progress("full precision", 0, 0))
     full = transcribe_files(model, speech)[0]
-    weights = quantized_weights(model, profile, wanted.options, report)
+    weights = kept_weights(model, profile, wanted.options, report)
     report(Progress("the pick", 0, 0))
     with replaced(model, weights):
         picked = transcribe_files(model, speech)[0]

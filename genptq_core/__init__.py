@@ -51,6 +51,7 @@ _HOMES = {
     "progress": ("Progress", "Report"),
     "sensitivity": ("Outcome", "compute"),
     "sets": ("MeasuredSet", "across_sets", "measured_sets"),
+    "sharing": ("sharing",),
     "speech": ("SpeechSet", "Utterance", "load_manifest"),
     "store": ("Measured", "load_measured", "save_measured"),
     "sweep": ("measure_maps",),

@@ -15,7 +15,7 @@ from .errors import BitMapError, ConstraintError
 from .files import read_json, sealed, sha256_json, write_text
 from .options import Option, resolve
 from .profile import Profile
-from .targets import TARGETS, fault, predicted_bytes
+from .targets import TARGETS, fault, predicted_bytes, spent, target_of
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,19 @@ def to_json(profile: Profile, chosen: BitMap, **figures: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def to_csv(profile: Profile, chosen: BitMap) -> str:
-    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes."""
-    sizes = profile.option_bytes()
+def to_csv(profile: Profile, chosen: BitMap, target: str | None = None) -> str:
+    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes in a target.
+
+    Raises:
+        ConstraintError: there is no such target.
+    """
+    sizes = spent(target_of(target), profile, chosen.options)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
         ["name", "part", "kind", "block", "rows", "columns", "bits", "group_size", "bytes"]
     )
-    for index, (unit, option) in enumerate(zip(profile.units, chosen.options, strict=True)):
-        size = int(sizes[index, profile.menu.index(option)])
+    for unit, option, size in zip(profile.units, chosen.options, sizes, strict=True):
         shape = [unit.name, unit.part, unit.kind, unit.block, unit.rows, unit.columns]
         table.writerow([*shape, option.bits, option.group_size, size])
     return text.getvalue()

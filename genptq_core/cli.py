@@ -88,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--draws", type=int, default=4, help="label draws an utterance")
     sub.add_argument("--seed", type=int, default=0)
     _add_device(sub)
+    sub.add_argument(
+        "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
+    )
     sub.add_argument("--out", required=True, type=Path, help="folder for the profile")
+    _add_workers(sub)
 
     sub = command("solve", commands.solve_command, "Find the best bit map within one budget.")
     _add_profile(sub)
@@ -130,13 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--label", default="", help="a name for tables; of several maps, before the file's"
     )
-    sub.add_argument("--jobs", type=int, default=1, help="processes that share the work")
-    sub.add_argument(
-        "--scheduler",
-        default="",
-        metavar="ADDRESS",
-        help="the Dask scheduler whose workers share it, like tcp://10.0.0.5:8786",
-    )
+    _add_workers(sub)
     sub.add_argument(
         "--stop-when-decided",
         type=float,
@@ -182,6 +180,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, type=Path, help="folder of a profile")
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    parser.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="the Dask scheduler whose workers share it, like tcp://10.0.0.5:8786",
+    )
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:

@@ -33,13 +33,18 @@ def profile_command(options: argparse.Namespace) -> Answer:
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
     speech = load_speech(options.speech, options.limit)
+    workers = Workers(options.jobs, options.scheduler)
 
     from .models import load_model
     from .sensitivity import compute
+    from .sharing import sharing
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
-    outcome = compute(model, speech, options.out, settings, options.report, listening)
+    limit = None if options.max_memory is None else int(options.max_memory * 1e9)
+    share = None if workers.here else sharing(workers)
+    how = (options.report, listening, limit, share)
+    outcome = compute(model, speech, options.out, settings, *how)
     found = outcome.profile
     result = {
         "profile": str(options.out),

@@ -16,6 +16,7 @@ from .options import Option
 from .prediction import figures_of, quadratic_loss
 from .profile import Profile
 from .store import Measured
+from .targets import NATIVE, Target, fitting, predicted_bytes, spent
 from .wer import count_errors, paired_interval
 
 
@@ -67,8 +68,13 @@ class Comparison:
     changes: tuple[Change, ...]
 
 
-def compare(profile: Profile, left: BitMap, right: BitMap) -> Comparison:
-    """Compare two maps of a profile."""
+def compare(profile: Profile, left: BitMap, right: BitMap, target: str = NATIVE) -> Comparison:
+    """Compare two maps of a profile, in a target's bytes if it can hold both, else in native ones.
+
+    Raises:
+        ConstraintError: there is no such target.
+    """
+    shared = fitting(target, profile, left.options, right.options)
     widths = tuple(sorted({*left.bits, *right.bits}))
     place = {width: index for index, width in enumerate(widths)}
     rows, columns = ([place[width] for width in side.bits] for side in (left, right))
@@ -77,17 +83,22 @@ def compare(profile: Profile, left: BitMap, right: BitMap) -> Comparison:
     np.add.at(units, (rows, columns), 1)
     np.add.at(weights, (rows, columns), [unit.weights for unit in profile.units])
     return Comparison(
-        Side(*figures_of(profile, left)),
-        Side(*figures_of(profile, right)),
+        _side(shared, profile, left),
+        _side(shared, profile, right),
         widths,
         units,
         weights,
-        _changes(profile, left.options, right.options),
+        _changes(shared, profile, left.options, right.options),
     )
 
 
+def _side(target: Target, profile: Profile, chosen: BitMap) -> Side:
+    _, average, loss = figures_of(profile, chosen)
+    return Side(predicted_bytes(target, profile, chosen.options), average, loss)
+
+
 def _changes(
-    profile: Profile, left: Sequence[Option], right: Sequence[Option]
+    target: Target, profile: Profile, left: Sequence[Option], right: Sequence[Option]
 ) -> tuple[Change, ...]:
     index = {option: column for column, option in enumerate(profile.menu)}
     before = np.array([index[option] for option in left])
@@ -99,11 +110,10 @@ def _changes(
     tried = np.repeat(before[None], len(differing) + 1, axis=0)
     tried[np.arange(1, len(tried)), differing] = after[differing]
     loss = quadratic_loss(profile)(tried)
-    cost = profile.option_bytes()
+    before_bytes, after_bytes = (spent(target, profile, side) for side in (left, right))
     steps = zip(differing.tolist(), (loss[1:] - loss[0]).tolist(), strict=True)
     found = [
-        Change(u, left[u], right[u], int(cost[u, after[u]] - cost[u, before[u]]), step)
-        for u, step in steps
+        Change(u, left[u], right[u], after_bytes[u] - before_bytes[u], step) for u, step in steps
     ]
     return tuple(sorted(found, key=lambda change: -abs(change.loss)))
 

@@ -148,12 +148,15 @@ def compile_map(
     weights = restored_weights(model, stored)
     before = rounded = loss_of(model, weights, judge)
     if recipe.sequential:
+        weights = {}  # never two changed copies of the model
         found = _round_in_order(model, profile, chosen, learn[: recipe.sequential], folder, report)
-        changed = restored_weights(model, found)
-        rounded = loss_of(model, changed, judge)
+        weights = restored_weights(model, found)
+        rounded = loss_of(model, weights, judge)
         if rounded < before:
-            stored, weights = found, changed
-        rounded = min(rounded, before)
+            stored = found
+        else:
+            weights = {}
+            rounded, weights = before, restored_weights(model, stored)
     after = rounded
     if recipe.passes:
         tuned, after = _tune(model, weights, learn, judge, rounded, recipe, folder, report)

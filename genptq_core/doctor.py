@@ -12,7 +12,7 @@ from . import profile as profiles
 from .errors import BitMapError, GenPTQError, ProfileError
 from .files import cache_folder, read_json, remove, stale
 
-_CACHED = ("work", "baselines", "compiled")
+_CACHED = ("work", "baselines", "compiled", "shards", "kept")
 """Folders of the cache with entries that are computed again when they are damaged."""
 
 Check = Callable[[], object]

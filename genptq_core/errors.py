@@ -60,5 +60,9 @@ class ClusterError(GenPTQError):
     """Processes or machines that should share the work cannot be reached, or died."""
 
 
+class FootprintError(GenPTQError):
+    """Work would take more memory or disk than it may; said before it starts."""
+
+
 class ExportError(GenPTQError):
     """An exported model cannot be written, or what was written cannot be read."""

@@ -139,6 +139,10 @@ COVERAGE = 0.9
 _NOISE = 0.002
 """Sampling error of a WER increase near zero, a fraction; keeps tiny losses from ruling the fit."""
 
+_PRIOR = 1.0
+"""Pull towards words in proportion to nats: few noisy maps may ask for any power at all, and their
+curve is wild a little beyond them."""
+
 _BAND_START = 0.005
 """Increase at which the band's fixed and proportional parts are equal, a fraction."""
 
@@ -180,7 +184,8 @@ def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     def error(parameters: np.ndarray) -> np.ndarray:
         guess = np.minimum(np.exp(parameters[0]) * x ** np.exp(parameters[1]), WORST_INCREASE)
         # Differences near zero, ratios far from it: so neither end rules the fit.
-        return np.asarray(np.arcsinh(guess / (5 * _NOISE)) - np.arcsinh(y / (5 * _NOISE)))
+        apart = np.arcsinh(guess / (5 * _NOISE)) - np.arcsinh(y / (5 * _NOISE))
+        return np.append(apart, _PRIOR * parameters[1])
 
     start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
     # Five noisy points may ask for a step or a constant; neither tells anything between them.

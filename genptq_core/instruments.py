@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .models import SpeechModel, Transcript
+from .quantizers import glance, is_wide
 
 CHUNK = 8
 """Utterances run together where no gradient is needed."""
@@ -36,7 +37,7 @@ def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
     return sum(divergences(reference, changed)) / sum(len(p) for p in reference)
 
 
-def divergences(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> list[float]:
+def divergences(reference: Iterable[Tensor], changed: Iterable[Tensor]) -> list[float]:
     """The same an utterance, summed over its decisions, nats."""
     return [float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)]
 
@@ -44,16 +45,22 @@ def divergences(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> list[
 class SecondMoments:
     """While active, add the second moment of units' inputs to `sums`, by input name.
 
-    Of all units, or only of the inputs in `names`.
+    Of all units, or only of the inputs in `names`. With a rank, inputs too wide for a matrix of
+    their own are summed as `quantizers.hessian.glance` does.
     """
 
     def __init__(
-        self, model: SpeechModel, sums: dict[str, Tensor], names: Collection[str] | None = None
+        self,
+        model: SpeechModel,
+        sums: dict[str, Tensor],
+        names: Collection[str] | None = None,
+        rank: int | None = None,
     ) -> None:
         modules = dict(model.module.named_modules())
         wanted = {u.inputs for u in model.units} if names is None else names
         self._targets = [(name, modules[name]) for name in sorted(wanted)]
         self._sums = sums
+        self._rank = rank
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> None:
@@ -67,27 +74,54 @@ class SecondMoments:
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             flat = _patches(module, inputs[0].detach())
-            product = (flat.T @ flat).cpu()
+            wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
+            product = (glance(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
 
         return add
 
 
-class GradientsOf:
-    """While active, only these parameters ask for gradients."""
+Take = Callable[[str, Tensor], None]
+"""Called with a parameter's name and its gradient."""
 
-    def __init__(self, module: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+
+class GradientsOf:
+    """While active, only these parameters ask for gradients.
+
+    With `take`, each gradient goes there as soon as the backward pass has it, and is not kept.
+    """
+
+    def __init__(
+        self, module: nn.Module, parameters: dict[str, nn.Parameter], take: Take | None = None
+    ) -> None:
         self._all = list(module.parameters())
-        self._wanted = {id(p) for p in parameters.values()}
+        self._parameters = parameters
+        self._take = take
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> None:
         self._before = [p.requires_grad for p in self._all]
+        wanted = {id(p) for p in self._parameters.values()}
         for parameter in self._all:
-            parameter.requires_grad_(id(parameter) in self._wanted)
+            parameter.requires_grad_(id(parameter) in wanted)
+        if self._take is not None:
+            for name, parameter in self._parameters.items():
+                hook = self._hook(name, self._take)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
 
     def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
         for parameter, before in zip(self._all, self._before, strict=True):
             parameter.requires_grad_(before)
+
+    def _hook(self, name: str, take: Take) -> Callable[[Tensor], None]:
+        def pass_on(parameter: Tensor) -> None:
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None:
+                take(name, gradient)
+
+        return pass_on
 
 
 def _patches(module: nn.Module, inputs: Tensor) -> Tensor:

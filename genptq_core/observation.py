@@ -13,7 +13,7 @@ from .entries import read_entry, write_entry
 from .instruments import CHUNK, SecondMoments
 from .models import Transcript
 from .progress import Progress
-from .quantizers import Sketch, sketch
+from .quantizers import Sketch, sketch, sketch_glances
 from .speech import load_audio
 from .work import Work
 
@@ -50,10 +50,10 @@ def observe(work: Work) -> Observed:
         with torch.no_grad():
             # The encoder has a thousand positions an utterance: the calibration set is plenty.
             listened = decoder if len(transcripts) >= len(work.speech) else None
-            with SecondMoments(work.model, tensors, listened):
+            with SecondMoments(work.model, tensors, listened, work.settings.rank):
                 encoded = work.model.encode(audio)
             fresh = work.model.transcribe(encoded)
-            with SecondMoments(work.model, tensors, listened):
+            with SecondMoments(work.model, tensors, listened, work.settings.rank):
                 # One by one, so that padding does not count as input.
                 for index, transcript in enumerate(fresh):
                     states = work.model.head_inputs(encoded[index : index + 1], [transcript])
@@ -67,7 +67,9 @@ def observe(work: Work) -> Observed:
         compact = {"outputs": tensors["outputs"]}
         for done, name in enumerate(names):
             work.report(Progress("sketching", done, len(names)))
-            small = sketch(tensors[name], work.settings.rank)
+            summed = tensors.pop(name)  # of a large model they take gigabytes
+            whole = summed.shape[0] == summed.shape[1]
+            small = (sketch if whole else sketch_glances)(summed, work.settings.rank)
             compact[f"factor/{name}"] = small.factor.contiguous()
             compact[f"scale/{name}"] = small.scale
             compact[f"diagonal/{name}"] = small.diagonal

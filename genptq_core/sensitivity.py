@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,8 @@ from .anchors import measure_anchors
 from .entries import read_entry, write_entry
 from .errors import ModelError
 from .files import cache_folder, locked, sha256_json
-from .instruments import GradientsOf
+from .footprint import planned
+from .gradients import backward, groups_left, groups_of, project
 from .models import SpeechModel, Transcript, parameter_count
 from .models.made import held_or_made
 from .observation import Observed, observe
@@ -42,14 +43,17 @@ from .options import UNQUANTIZED, Option
 from .profile import Profile, Settings, Source
 from .progress import Progress, Report, silent
 from .quantizers import quantize, restored
-from .speech import SpeechSet, load_audio
+from .speech import SpeechSet
 from .units import Unit
 from .work import VERSION, Work
 
 LISTENED_ROWS = 16
 """Calibration utterances that tell what each row of a weight matters."""
 
-_TOGETHER = 4  # utterances whose gradients meet the rounding errors in one go
+_LISTENED_SHARE = 4  # of a smaller set, one utterance in so many: each costs a backward pass
+
+Share = Callable[[Work, Sequence[Transcript], Sequence[Path], Sequence[range], bool], None]
+"""Called before the gradients with what `gradients.project` is: others may take some."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def compute(
     settings: Settings | None = None,
     report: Report = silent,
     listening: SpeechSet | None = None,
+    max_memory: int | None = None,
+    share: Share | None = None,
 ) -> Outcome:
     """Compute a profile, or take from the cache what is already there, and write it to `out`.
 
@@ -85,8 +91,11 @@ def compute(
         report: called with the progress of each stage.
         listening: more speech, transcribed only for the statistics of inputs: forward passes are
             cheap, and rounding overfits the inputs that it was made for.
+        max_memory: most bytes of memory that may be used; fewer gradients are held at once then.
+        share: has the gradients taken by others; see `sharing`.
 
     Raises:
+        FootprintError: the work would take more memory than that, or more disk than there is.
         ModelError: a weight or a gradient is not finite.
         SpeechError: a recording cannot be used.
         GenPTQError: the work folder or `out` cannot be written.
@@ -103,18 +112,23 @@ def compute(
         + [[unit.name, unit.inputs] for unit in model.units]
     )
     folder = cache_folder() / "work" / key[:32]
+    together, _ = planned(model, speech, settings, folder, max_memory)
     # A second process on the same profile waits, and then finds everything done.
     with locked(folder):
-        return _compute(Work(folder, model, speech, listening, settings, report), out)
+        work = Work(folder, model, speech, listening, settings, report)
+        return _compute(work, out, together, share)
 
 
-def _compute(work: Work, out: Path) -> Outcome:
+def _compute(work: Work, out: Path, together: int, share: Share | None) -> Outcome:
     started = time.perf_counter()
     model, speech, listening, settings = work.model, work.speech, work.listening, work.settings
     observed = observe(work)
     importance = _importance(work, observed)
     errors = _Errors(work, observed, importance)
-    projections = _project(work, observed.transcripts, errors)
+    groups, held = groups_of(len(speech), together), together > 0
+    if share and groups_left(work, groups):
+        share(work, observed.transcripts, errors.paths, groups, held)
+    projections = project(work, observed.transcripts, lambda: errors.paths, groups, held)
     anchors = measure_anchors(work, observed.transcripts, errors.weights)
     lengths = np.array([len(t.tokens) for t in observed.transcripts], dtype=np.int64)
     seconds = work.spent(time.perf_counter() - started)
@@ -153,6 +167,11 @@ def _compute(work: Work, out: Path) -> Outcome:
     return Outcome(profiles.save(result, out), work.hits, work.backward_passes)
 
 
+def listened_rows(utterances: int) -> int:
+    """Utterances, of so many, that tell what rows matter."""
+    return max(1, min(LISTENED_ROWS, utterances // _LISTENED_SHARE))
+
+
 def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     """What the loss minds each row of each weight: float16, mean 1, by parameter name.
 
@@ -164,13 +183,16 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
     if done is not None:
         work.hits += 1
         return done[0]
-    total = min(LISTENED_ROWS, len(work.speech))
+    total = listened_rows(len(work.speech))
     energy: dict[str, Tensor] = {}
+
+    def add(name: str, slope: Tensor) -> None:
+        rows = slope.flatten(1).square().sum(dim=1).cpu()
+        energy[name] = energy[name] + rows if name in energy else rows
+
     for index in range(total):
         work.report(Progress("rows", index, total))
-        for name, slopes in _gradients(work, observed.transcripts[index], index, 1).items():
-            rows = slopes[0].flatten(1).square().sum(dim=1).cpu()
-            energy[name] = energy[name] + rows if name in energy else rows
+        backward(work, observed.transcripts[index], index, 1, add)
     if len(observed.outputs) == len(energy.get(work.model.head, ())):
         energy[work.model.head] = observed.outputs
     found = {}
@@ -180,28 +202,6 @@ def _importance(work: Work, observed: Observed) -> dict[str, Tensor]:
         found[name] = scaled.clamp(max=6e4).half().contiguous()
     write_entry(path, found)
     return found
-
-
-def _gradients(work: Work, transcript: Transcript, index: int, draws: int) -> dict[str, Tensor]:
-    """Gradients of one utterance's loss on drawn labels: (draws, *shape) by parameter name."""
-    generator = torch.Generator().manual_seed(work.settings.seed * 1_000_003 + index)
-    found: dict[str, list[Tensor]] = {name: [] for name in work.parameters}
-    model = work.model
-    audio = load_audio(work.speech.utterances[index])
-    with GradientsOf(model.module, work.parameters):
-        log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
-        labels = torch.multinomial(
-            log_probs.detach().exp().cpu(), draws, replacement=True, generator=generator
-        ).to(log_probs.device)
-        for draw in range(draws):
-            loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
-            slopes = torch.autograd.grad(
-                loss, list(work.parameters.values()), retain_graph=draw + 1 < draws
-            )
-            work.backward_passes += 1
-            for name, slope in zip(work.parameters, slopes, strict=True):
-                found[name].append(slope)
-    return {name: torch.stack(slopes) for name, slopes in found.items()}
 
 
 class _Errors:
@@ -271,62 +271,3 @@ def _shifted(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> T
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
     """A unit's weights: shape (rows, columns), float32."""
     return parameter.detach()[unit.start : unit.stop].flatten(1).float().cpu()
-
-
-def _project(work: Work, transcripts: Sequence[Transcript], errors: _Errors) -> np.ndarray:
-    """Gradients along the rounding errors, one file a few utterances; resumes.
-
-    Returns:
-        Shape (utterances, draws, units, options), float32.
-    """
-    rows: list[np.ndarray] = []
-    total = len(work.speech)
-    for start in range(0, total, _TOGETHER):
-        path = work.folder / "projections" / f"{start}.safetensors"
-        done = read_entry(path)
-        if done is not None:
-            rows.append(done[0]["projections"].numpy())
-            work.hits += len(rows[-1])
-            continue
-        paths = errors.paths
-        members = range(start, min(start + _TOGETHER, total))
-        slopes: dict[str, list[Tensor]] = {}
-        for index in members:
-            work.report(Progress("gradients", index, total))
-            fresh = _gradients(work, transcripts[index], index, work.settings.draws)
-            for name, slope in fresh.items():
-                slopes.setdefault(name, []).append(slope)
-        found = _inner_products(work, {n: torch.cat(s) for n, s in slopes.items()}, paths)
-        found = found.reshape(len(members), work.settings.draws, *found.shape[1:])
-        _check(work, found, members)
-        write_entry(path, {"projections": torch.from_numpy(found)})
-        rows.append(found)
-    work.report(Progress("gradients", total, total))
-    return np.concatenate(rows)
-
-
-def _inner_products(work: Work, slopes: dict[str, Tensor], paths: Sequence[Path]) -> np.ndarray:
-    """<gradient, rounding error>: shape (gradients, units, options)."""
-    options = work.settings.options
-    count = len(next(iter(slopes.values())))
-    out = np.empty((count, len(paths), len(options)), dtype=np.float32)
-    for row, (unit, path) in enumerate(zip(work.model.units, paths, strict=True)):
-        part = slopes[unit.parameter][:, unit.start : unit.stop].reshape(count, -1)
-        with safe_open(path, framework="pt") as handle:
-            for column, option in enumerate(options):
-                error = handle.get_tensor(option.key).view(-1).to(part.device).float()
-                out[:, row, column] = (part @ error).cpu().numpy()
-    return out
-
-
-def _check(work: Work, found: np.ndarray, members: Sequence[int]) -> None:
-    wrong = ~np.isfinite(found).all(axis=(1, 3))  # (utterances, units)
-    # An option that cannot be had is NaN everywhere; a bad gradient spoils every option.
-    wrong &= ~np.isfinite(found).any(axis=(1, 3))
-    if wrong.any():
-        utterance, unit = np.argwhere(wrong)[0]
-        recording = work.speech.utterances[members[int(utterance)]].audio
-        raise ModelError(
-            f"The gradients of {work.model.units[unit].name} are not finite on {recording}.",
-            "Check the weights and the recording for NaN.",
-        )

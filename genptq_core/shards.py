@@ -157,7 +157,7 @@ def _decode(model: SpeechModel, weights: Weights, utterances: Sequence[Utterance
             encoded = model.encode(audio)
             heard = model.transcribe(encoded)
             changed = [model.log_probs(s) for s in model.head_inputs(encoded, full)]
-        losses = divergences([model.log_probs(s) for s in states], changed)
+        losses = divergences((model.log_probs(s) for s in states), changed)
     return Result(
         tuple(t.text for t in full),
         tuple(t.text for t in heard),

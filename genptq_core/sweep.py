@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 
 from .bitmap import BitMap
-from .errors import ModelError, ProfileError, SpeechError
-from .files import sha256_file
 from .measurement import check_model, measure, quantized_weights, record_of, rounding_key
-from .models import BUNDLED, SpeechModel, load_model
+from .models import SpeechModel
 from .profile import Profile, load_profile
 from .progress import Progress, Report, silent
+from .remote import (
+    ONE_AT_A_TIME,
+    check_recordings,
+    for_workers,
+    local_model,
+    local_profile,
+    name_for_workers,
+)
 from .shards import Result, keep_result, measure_shard, shard_key
 from .speech import SpeechSet, Utterance
 from .store import Measured
 from .trial import Trial
 from .workers import Workers
-
-_ONE_AT_A_TIME = threading.Lock()  # a map's weights are put into the process's one model
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,13 @@ def _jobs(
     trials: Sequence[Trial],
 ) -> Iterator[tuple[Job]]:
     """What is left of all maps, each looked up when its turn comes: it may be decided by then."""
-    there = model.name not in BUNDLED and Path(model.name).exists()
-    name = str(Path(model.name).resolve()) if there else model.name
-    where = (name, model.digest, str(Path(folder).resolve()), profile.digest)
+    name, place_of_profile = name_for_workers(model), str(Path(folder).resolve())
+    where = (name, model.digest, place_of_profile, profile.digest)
     for place, (chosen, trial) in enumerate(zip(maps, trials, strict=True)):
         for shard in trial.left:
             if trial.finished:
                 break
-            found = tuple(_absolute(one) for one in trial.utterances(shard))
-            yield (Job(*where, place, chosen, shard, found),)
+            yield (Job(*where, place, chosen, shard, for_workers(trial.utterances(shard))),)
 
 
 def _placed(report: Report, number: int, total: int) -> Report:
@@ -149,51 +149,15 @@ def work(job: Job) -> tuple[Job, Result]:
         ModelError, ProfileError, SpeechError: what is here is not what the sweep is of.
         GenPTQError: the cache cannot be written.
     """
-    with _ONE_AT_A_TIME:
-        for one in job.utterances:
-            _check_recording(one)
-        model = _model(job.model, job.model_digest)
-        profile = _profile(job.profile, job.profile_digest)
+    with ONE_AT_A_TIME:
+        check_recordings(job.utterances)
+        model = local_model(job.model, job.model_digest)
+        profile = local_profile(job.profile, job.profile_digest)
         key = rounding_key(profile, job.chosen)
         found = measure_shard(
             model, lambda: _weights(model, profile, job.chosen, key), key, job.utterances
         )
         return job, found
-
-
-def _check_recording(recording: Utterance) -> None:
-    try:
-        same = sha256_file(recording.audio) == recording.digest
-    except OSError as error:
-        raise SpeechError(
-            f"A worker cannot read {recording.audio} ({error.strerror}).",
-            "All machines must see the recordings under the same path.",
-        ) from error
-    if not same:
-        raise SpeechError(
-            f"{recording.audio} is another recording on a worker.",
-            "All machines must see the recordings under the same path.",
-        )
-
-
-@lru_cache(maxsize=1)
-def _model(name: str, digest: str) -> SpeechModel:
-    model = load_model(name)
-    if model.digest != digest:
-        raise ModelError(
-            f"{name} has other weights on a worker.", "Give all machines the same model."
-        )
-    return model
-
-
-@lru_cache(maxsize=1)
-def _profile(folder: str, digest: str) -> Profile:
-    profile = load_profile(Path(folder))
-    if profile.digest != digest:
-        raise ProfileError(
-            f"{folder} is another profile on a worker.", "Give all machines the same profile."
-        )
-    return profile
 
 
 _rounded: dict[str, Mapping[str, Tensor]] = {}  # of the map at hand
@@ -207,7 +171,3 @@ def _weights(
         _rounded.clear()  # before the next are made: large models have room for one
         _rounded[key] = quantized_weights(model, profile, chosen.options)
     return _rounded[key]
-
-
-def _absolute(recording: Utterance) -> Utterance:
-    return dataclasses.replace(recording, audio=Path(recording.audio).resolve())

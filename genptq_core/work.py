@@ -14,9 +14,10 @@ from .models import SpeechModel
 from .profile import Settings
 from .progress import Report
 from .speech import SpeechSet
+from .units import Unit
 
 SCHEMA = "genptq-work"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Work:
         report: called with the progress of each stage.
         hits: steps found done.
         backward_passes: backward passes made.
+        parameters: what the units are parts of, by name.
+        rows_of: the units of each of them, with their places in the profile.
     """
 
     folder: Path
@@ -43,11 +46,15 @@ class Work:
     hits: int = 0
     backward_passes: int = 0
     parameters: dict[str, nn.Parameter] = field(init=False)
+    rows_of: dict[str, list[tuple[int, Unit]]] = field(init=False)
 
     def __post_init__(self) -> None:
         wanted = {unit.parameter for unit in self.model.units}
         named = self.model.module.named_parameters()
         self.parameters = {name: p for name, p in named if name in wanted}
+        self.rows_of = {name: [] for name in wanted}
+        for row, unit in enumerate(self.model.units):
+            self.rows_of[unit.parameter].append((row, unit))
 
     def spent(self, seconds: float) -> float:
         """Add to, and return, the seconds that all runs of this profile took."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,9 +18,17 @@ from .errors import ClusterError
 
 CLUSTER_PACKAGE = "distributed==2026.8.0"
 
+PATIENCE = 10.0
+"""Seconds to wait for a scheduler's first answer."""
+
 _AGAIN = "Run it again: what was done is kept. For want of memory, take fewer processes."
 
 T = TypeVar("T")
+
+
+def named_scheduler() -> str:
+    """The Dask scheduler that `$GENPTQ_SCHEDULER` names for the page's measurements, or ""."""
+    return os.environ.get("GENPTQ_SCHEDULER", "").strip()
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Workers:
     def run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
         """Results of a function, as they come and in any order.
 
+        A cluster that has lost all its workers is waited for: others may join.
+
         Args:
             function: of a module that the workers can import too.
             calls: its arguments, which can be pickled (they are sent, never kept); taken when a
@@ -64,6 +75,7 @@ class Workers:
 
 def _local(jobs: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
     import joblib
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     # One call a time: each takes seconds, and what dies with a worker is one call.
@@ -72,6 +84,9 @@ def _local(jobs: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...
         yield from pool(joblib.delayed(function)(*call) for call in calls)
     except BrokenProcessPool as error:
         raise ClusterError("A process at work was killed.", _AGAIN) from error
+    finally:
+        # They would wait five minutes for more, each with a model in its memory.
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def _cluster(
@@ -81,32 +96,38 @@ def _cluster(
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker, as_completed
-        from distributed.comm.core import CommClosedError
 
         left = iter(calls)
-        running = as_completed()
-        try:
-            while True:
+        running = as_completed(loop=client.loop)
+        lost = ClusterError(f"The Dask scheduler at {address} was lost.", _AGAIN)
+        while True:
+            try:
                 # Two for each thread, so that none waits for its next; counted anew, for workers
                 # come and go.
-                room = 2 * max(1, sum(client.ncores().values())) - running.count()
-                for call in itertools.islice(left, max(0, room)):
-                    running.add(client.submit(function, *call, pure=False))
-                if running.is_empty():
-                    return
-                yield next(running).result()
-        except KilledWorker as error:
-            raise ClusterError(
-                "Workers were killed, one after another, at one call.", _AGAIN
-            ) from error
-        except (CommClosedError, CancelledError) as error:
-            raise ClusterError(f"The Dask scheduler at {address} was lost.", _AGAIN) from error
-        except ModuleNotFoundError as error:
-            raise ClusterError(
-                f"A worker lacks the package {error.name}.",
-                "Start the workers in the repository with PYTHONPATH=., and install its "
-                "requirements there.",
-            ) from error
+                room = 2 * max(1, sum(client.nthreads().values())) - running.count()
+            except OSError as error:
+                raise lost from error
+            for call in itertools.islice(left, max(0, room)):
+                running.add(client.submit(function, *call, pure=False))
+            if running.is_empty():
+                return
+            try:
+                found = next(running).result()
+            except CancelledError as error:
+                raise lost from error
+            except KilledWorker as error:
+                raise ClusterError("Several workers were killed at one call.", _AGAIN) from error
+            except (ModuleNotFoundError, RuntimeError) as error:
+                # From a worker as it is; from a scheduler as the cause of another.
+                missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+                if not isinstance(missing, ModuleNotFoundError):
+                    raise
+                raise ClusterError(
+                    f"The cluster lacks the package {missing.name}.",
+                    "Start scheduler and workers in the repository with PYTHONPATH=., and install "
+                    "its requirements there.",
+                ) from error
+            yield found
 
 
 @contextlib.contextmanager
@@ -118,11 +139,12 @@ def _client(address: str) -> Iterator[Any]:
             "A scheduler needs Dask, which is not installed.", f"pip install {CLUSTER_PACKAGE}"
         ) from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # a time-out is an OSError
         raise ClusterError(
             f"No Dask scheduler answers at {address} ({str(error) or type(error).__name__}).",
-            "Start one with: dask scheduler; its address looks like tcp://10.0.0.5:8786.",
+            "Start one, in the repository, with: PYTHONPATH=. dask scheduler; its address looks "
+            "like tcp://10.0.0.5:8786.",
         ) from error
     with client:
         if not client.scheduler_info()["workers"]:

@@ -60,7 +60,7 @@ def draw(scene: Scene) -> None:
         )
         st.download_button(
             "Bit map, CSV",
-            to_csv(scene.profile, pick.map),
+            to_csv(scene.profile, pick.map, scene.format_of(pick.map.options)),
             f"{stem}.csv",
             "text/csv",
             key="download_csv",

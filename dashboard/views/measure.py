@@ -10,6 +10,7 @@ from genptq_core.bitmap import BitMap, bit_map
 from genptq_core.corpora import HUB
 from genptq_core.errors import GenPTQError
 from genptq_core.teaching import Lesson, most_teaching
+from genptq_core.workers import named_scheduler
 
 from .. import loaders
 from ..scene import Scene
@@ -72,6 +73,7 @@ def draw(scene: Scene) -> None:
             f"Decode speech with bit map `{pick.map.digest[:SHORT]}` and count its word errors. "
             "It runs in a process of its own, one job at a time; the page stays live meanwhile, "
             "and a reload or a restart finds it again. Its point joins the front when done."
+            + _machines()
         )
         with st.form("measure", border=False):
             manifest = st.text_input(
@@ -108,6 +110,12 @@ def draw(scene: Scene) -> None:
                 chosen = bit_map(scene.profile, [scene.task.menu[column] for column in choice])
                 queue_measurement(scene, chosen, manifest, int(limit) or None, label)
     work.history(Measure)
+
+
+def _machines() -> str:
+    """Who decodes, where that is not this machine."""
+    address = markdown(named_scheduler())
+    return f" The workers of the Dask scheduler at {address} share the decoding." * bool(address)
 
 
 def _advice(scene: Scene, lesson: Lesson) -> str:

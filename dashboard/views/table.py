@@ -82,8 +82,7 @@ def _layers(scene: Scene) -> pd.DataFrame:
     if pick is None:
         return pd.DataFrame()
     relaxed = pick.allocation.relaxed_bits or [None] * len(units)
-    sizes = scene.profile.option_bytes()
-    menu = scene.profile.menu
+    sizes = scene.spent(pick.map.options).tolist()
     chosen = st.session_state.get("layer")
     return pd.DataFrame(
         {
@@ -95,9 +94,7 @@ def _layers(scene: Scene) -> pd.DataFrame:
             "bits": option.bits,
             "group size": option.group_size,
             "continuous": None if value is None else round(value, 3),
-            "bytes": int(sizes[index, menu.index(option)]),
+            "bytes": size,
         }
-        for index, (unit, option, value) in enumerate(
-            zip(units, pick.map.options, relaxed, strict=True)
-        )
+        for unit, option, value, size in zip(units, pick.map.options, relaxed, sizes, strict=True)
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import ExportError
@@ -62,7 +62,8 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         "parameters": {name: list(parameter.shape) for name, parameter in parameters.items()},
         "units": units,
     }
-    (folder / NAME).write_bytes(save(tensors, {"layout": json.dumps(layout)}))
+    # One entry only, and straight to the file: the bytes of a large model are not held again.
+    save_file(tensors, folder / NAME, metadata={"layout": json.dumps(layout)})
     model.save_settings(folder)
     return sum(tensor.nbytes for tensor in tensors.values())
 

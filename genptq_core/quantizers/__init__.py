@@ -11,7 +11,7 @@ from ..options import Option
 from .coded import Coded, quantize_coded
 from .gptq import quantize_gptq
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
-from .hessian import Sketch, sketch
+from .hessian import Sketch, glance, is_wide, sketch, sketch_glances
 
 Stored = Coded | Quantized | Tensor
 """A weight as it is stored: codes of either form, or the weight itself where it stays at 16 bit."""
@@ -56,10 +56,13 @@ __all__ = [
     "Sketch",
     "Stored",
     "fit_grid",
+    "glance",
+    "is_wide",
     "quantize",
     "quantize_coded",
     "quantize_gptq",
     "restored",
     "round_to_nearest",
     "sketch",
+    "sketch_glances",
 ]

@@ -7,9 +7,13 @@ any later use of the profile reproduces, without the calibration speech.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+WIDE = 1536
+"""Widest input whose second moment is summed as it is; of wider ones, what `glance` gives."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,66 @@ def sketch(hessian: Tensor, rank: int) -> Sketch:
     values, vectors = torch.linalg.eigh(hessian.double())
     keep = min(rank, columns)
     factor = vectors[:, columns - keep :] * values[columns - keep :].clamp(min=0).sqrt()
+    return _stored(factor, hessian.diagonal())
+
+
+def is_wide(columns: int, rank: int) -> bool:
+    """Whether inputs of so many columns are summed by `glance`."""
+    return columns > max(WIDE, 4 * rank)
+
+
+def glance(inputs: Tensor, rank: int) -> Tensor:
+    """What wide inputs add to their sketch: a fraction of the second moment's work and memory.
+
+    Tropp, Yurtsever, Udell and Cevher, "Fixed-rank approximation of a positive-semidefinite
+    matrix from streaming data" (NeurIPS 2017): the second moment times a fixed random matrix.
+
+    Args:
+        inputs: shape (positions, columns).
+        rank: directions that the sketch shall keep.
+
+    Returns:
+        Shape (columns, 2 * rank + 1), to be summed: the products, then the diagonal.
+    """
+    products = inputs.T @ (inputs @ _probe(inputs.shape[1], rank))
+    return torch.cat([products, inputs.square().sum(dim=0)[:, None]], dim=1)
+
+
+def sketch_glances(summed: Tensor, rank: int) -> Sketch:
+    """The sketch of a second moment of which only `glance`s were summed.
+
+    Args:
+        summed: shape (columns, 2 * rank + 1).
+        rank: as it was there.
+    """
+    probe = _probe(len(summed), rank).double()
+    products, diagonal = summed[:, :-1].double(), summed[:, -1]
+    # A shift keeps the small system positive definite; it is taken off the eigenvalues again.
+    shift = 1e-6 * float(products.norm()) / float(probe.norm()) + 1e-30
+    products = products + shift * probe
+    middle = torch.linalg.cholesky(_symmetric(probe.T @ products))
+    roots = torch.linalg.solve_triangular(middle.T, products, upper=True, left=False)
+    # Its squared singular values are the eigenvalues, and cheaper from the small Gram matrix.
+    values, vectors = torch.linalg.eigh(_symmetric(roots.T @ roots))
+    values, vectors = values[-rank:], vectors[:, -rank:]
+    shrunk = ((values - shift).clamp(min=0) / values.clamp(min=1e-30)).sqrt()
+    return _stored((roots @ vectors) * shrunk, diagonal)
+
+
+def _stored(factor: Tensor, diagonal: Tensor) -> Sketch:
     scale = factor.abs().amax(dim=0) / 127
     scale = torch.where(scale > 0, scale, torch.ones_like(scale)).float()
     codes = torch.round(factor.float() / scale).to(torch.int8)
     kept = (codes.float() * scale).square().sum(dim=1)
-    rest = (hessian.diagonal().float() - kept).clamp(min=0)
+    rest = (diagonal.float() - kept).clamp(min=0)
     return Sketch(codes, scale, rest)
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.T) / 2
+
+
+@lru_cache(maxsize=4)
+def _probe(columns: int, rank: int) -> Tensor:
+    generator = torch.Generator().manual_seed(columns)
+    return torch.randn(columns, 2 * rank, generator=generator)

@@ -180,8 +180,19 @@ def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
     """Bytes of all stored parameters of a map in a target."""
+    return kept_bytes(target, profile) + sum(spent(target, profile, options))
+
+
+def spent(target: Target, profile: Profile, options: Sequence[Option]) -> tuple[int, ...]:
+    """Bytes of every unit of a map in a target, in the profile's order."""
     units = zip(profile.units, options, strict=True)
-    return kept_bytes(target, profile) + sum(target.unit_bytes(*u) for u in units)
+    return tuple(target.unit_bytes(*u) for u in units)
+
+
+def fitting(name: str, profile: Profile, *maps: Sequence[Option]) -> Target:
+    """The target of a name if it can hold every one of these maps, else the native one."""
+    target = target_of(name)
+    return target if not any(fault(target, profile, m) for m in maps) else TARGETS[NATIVE]
 
 
 def held_bytes(target: Target, profile: Profile) -> list[dict[Option, int]]:

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from genptq_core.bitmap import bit_map, write
 from genptq_core.cli import main
-from genptq_core.profile import bundled_folder
+from genptq_core.models import load_model
+from genptq_core.profile import bundled_folder, save
 from tests.conftest import DEMO, ROOT
+from tests.core import synthetic
+from tests.core.tiny_models import WAV2VEC2, random_ctc
 
 PROFILE = str(bundled_folder() / "whisper-tiny.en")
 
@@ -176,6 +180,80 @@ def test_profile_measure_and_measured(
         capsys, "export", "--profile", folder, "--bitmap", path, "--out", str(tones)
     )  # fmt: skip
     assert "is a file" in refused
+
+
+@pytest.fixture
+def small_profile(tmp_path: Path) -> Path:
+    """A made-up profile of a very small recognizer, and two of its maps in a folder `maps`."""
+    model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
+    made = synthetic.profile_of(model, group_size=16, bits=(2, 4))
+    made = save(made, tmp_path / "profile")
+    (tmp_path / "maps").mkdir()
+    for bits in (2, 4):
+        chosen = bit_map(made, [f"{bits}/16"] * len(made.units))
+        write(tmp_path / "maps" / f"all-{bits}.json", made, chosen)
+    return tmp_path / "profile"
+
+
+def test_many_maps_are_measured_at_once(
+    capsys: pytest.CaptureFixture[str], small_profile: Path, tones: Path
+) -> None:
+    folder, maps = str(small_profile), small_profile.parent / "maps"
+    common = ("measure", "--profile", folder, "--speech", str(tones))
+    found = run(
+        capsys, *common, "--bitmap", str(maps), "--bitmap", str(maps / "all-2.json"),
+        "--label", "new",
+    )["measured"]  # fmt: skip
+    assert [r["label"] for r in found] == ["new all-2", "new all-4"]
+    listed = run(capsys, "measured", "--profile", folder)["measured"]
+    assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
+    alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
+    assert alone == {**found[1], "when": alone["when"]}
+
+
+def test_a_measurement_may_stop_when_decided(
+    capsys: pytest.CaptureFixture[str],
+    small_profile: Path,
+    tones: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("genptq_core.shards.BLOCK", 3)
+    chosen = str(small_profile.parent / "maps" / "all-4.json")
+    common = ("measure", "--profile", str(small_profile), "--speech", str(tones))
+    early = run(capsys, *common, "--bitmap", chosen, "--stop-when-decided", "99")
+    assert early["utterances"] == 3
+    assert early["speech"] == "tones/manifest, stopped at 3 of 6"
+    whole = run(capsys, *common, "--bitmap", chosen)
+    assert (whole["utterances"], whole["speech"]) == (6, "tones/manifest")
+    listed = run(capsys, "measured", "--profile", str(small_profile))["measured"]
+    assert sorted(r["utterances"] for r in listed) == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "0"], "cannot do anything"),
+        (["--jobs", "2", "--compile", "speech.jsonl"], "Compiling goes layer by layer"),
+        (["--scheduler", "here", "--compile", "speech.jsonl"], "Compiling goes layer by layer"),
+        (["--stop-when-decided", "100"], "decides nothing"),
+        (["--bitmap", "{tmp}/nothing"], "nothing holds no .json file"),
+    ],
+)
+def test_measuring_that_cannot_be_gets_one_line(
+    capsys: pytest.CaptureFixture[str],
+    small_profile: Path,
+    tones: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    (small_profile.parent / "nothing").mkdir()
+    arguments = [text.replace("{tmp}", str(small_profile.parent)) for text in arguments]
+    maps = str(small_profile.parent / "maps")
+    refused = refuse(
+        capsys, "measure", "--profile", str(small_profile), "--speech", str(tones),
+        "--bitmap", maps, *arguments,
+    )  # fmt: skip
+    assert message in refused
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from genptq_core.profile import (
     save,
 )
 from genptq_core.progress import Progress
-from genptq_core.sensitivity import LISTENED_ROWS, compute
+from genptq_core.sensitivity import compute, listened_rows
 from genptq_core.speech import load_audio, load_manifest
 from tests.conftest import ROOT
 from tests.core import synthetic
@@ -43,7 +43,7 @@ SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
 
 def passes(utterances: int) -> int:
     """Backward passes of a profile: one a draw, and one for what rows matter."""
-    return utterances * SETTINGS.draws + min(utterances, LISTENED_ROWS)
+    return utterances * SETTINGS.draws + listened_rows(utterances)
 
 
 @pytest.fixture(scope="module")

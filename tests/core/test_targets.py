@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 
 import numpy as np
 import pytest
@@ -10,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genptq_core.allocation import choices_of, problem, solve
+from genptq_core.bitmap import bit_map, to_csv
+from genptq_core.comparison import compare
 from genptq_core.constraints import Constraints
 from genptq_core.errors import ConstraintError
 from genptq_core.options import grid_options
 from genptq_core.prediction import quadratic_loss
 from genptq_core.profile import bundled_folder, load_profile
 from genptq_core.search import uniform_maps
-from genptq_core.targets import TARGETS, usable
+from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
 from tests.core import synthetic
 
 MIXED = {"group_size": (64, 8, 4), "rates": (1.5, 2, 2.25, 3, 4.125)}
@@ -115,3 +119,30 @@ def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> No
     assert "onnx" in usable(profile.menu)
     with pytest.raises(ConstraintError, match=r"parakeet_ctc.*It is for: whisper"):
         problem(profile, target="onnx")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_bytes_by_layer_add_up_in_every_format(target: str) -> None:
+    made = synthetic.profile(3, units=9, group_size=(64, 32), rates=(2, 3))
+    form = TARGETS[target]
+    task = problem(made, target=target)
+    maps = [bit_map(made, solve(task, int(share * task.smallest)).options) for share in (1.05, 1.4)]
+    kept = kept_bytes(form, made)
+    for chosen in maps:
+        rows = csv.DictReader(io.StringIO(to_csv(made, chosen, target)))
+        size = predicted_bytes(form, made, chosen.options)
+        assert kept + sum(int(row["bytes"]) for row in rows) == size
+    found = compare(made, *maps, target)
+    assert [found.left.bytes, found.right.bytes] == [
+        predicted_bytes(form, made, chosen.options) for chosen in maps
+    ]
+    assert found.right.bytes - found.left.bytes == sum(c.bytes for c in found.changes)
+
+
+def test_maps_that_a_format_cannot_hold_are_compared_in_native_bytes() -> None:
+    made = synthetic.profile(3, units=4, group_size=(64,), rates=(2, 3))
+    coded, grid = bit_map(made, ["2"] * 4), bit_map(made, ["4/64"] * 4)
+    found = compare(made, coded, grid, "compressed-tensors")
+    native = TARGETS["native"]
+    assert found.left.bytes == predicted_bytes(native, made, coded.options)
+    assert found.right.bytes == predicted_bytes(native, made, grid.options)

@@ -15,12 +15,14 @@ from streamlit.testing.v1 import AppTest
 from dashboard import jobs
 from dashboard.state import size_range
 from dashboard.wording import markdown
+from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.recipes import RECIPES
+from genptq_core.speech import SpeechSet
 from genptq_core.store import Measured, ship
-from genptq_core.targets import TARGETS, usable
+from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
 
-from .conftest import APP, ROOT
+from .conftest import APP, ROOT, record
 
 
 def _page(**params: str) -> AppTest:
@@ -313,6 +315,25 @@ def test_a_second_speech_set_is_shown_beside_the_first(
     assert page.session_state["beside"] == ""
     again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
     assert again.selectbox(key="beside").value == "9" * 10
+
+
+@pytest.mark.parametrize("name", ["integer", "onnx", "compressed-tensors"])
+def test_bytes_are_those_of_the_format(
+    formats: Profile, profiles: Path, demo: SpeechSet, name: str
+) -> None:
+    target = TARGETS[name]
+    widths = ["8/64" if target.holds(u, Option(8, 64)) else "16" for u in formats.units]
+    one = record(formats, widths, demo)
+    ship(profiles / "made-up", [one])
+    page = _page(tab="Table", target=name, pick=one.map_digest[:10])
+    assert _errors(page) == []
+    size = predicted_bytes(target, formats, one.options)
+    assert (size != one.bytes) == (name != "integer")
+    assert _metrics(page)["Size"] == f"{size / 1e6:.1f} MB"
+    layers, measured = page.dataframe[-1].value, page.dataframe[0].value
+    assert layers["bytes"].sum() + kept_bytes(target, formats) == size
+    row = measured[measured["map"] == one.map_digest[:10]].iloc[0]
+    assert row["size, MB"] == round(size / 1e6, 2)
 
 
 def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:

@@ -72,6 +72,28 @@ def test_a_damaged_request_is_an_error(queue: jobs.Queue) -> None:
         queue.jobs()
 
 
+@pytest.mark.parametrize("column", ["request", "result"])
+def test_no_flipped_digit_or_letter_passes_for_a_job(queue: jobs.Queue, column: str) -> None:
+    queue.add(REQUEST)
+    taken = queue.claim()
+    assert taken is not None
+    queue.finish(taken.id, jobs.DONE, result={"bytes": 12, "heard": "what was said"})
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection:
+        sound = connection.execute(f"SELECT {column} FROM jobs").fetchone()[0]
+    for place in range(len(sound)):
+        flipped = sound[:place] + chr(ord(sound[place]) ^ 1) + sound[place + 1 :]
+        with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+            connection.execute(f"UPDATE jobs SET {column} = ?", (flipped,))
+        try:
+            found = queue.jobs()[0]
+        except StoreError:
+            continue
+        named = (found.state, found.message, found.result) == (jobs.FAILED, jobs.DAMAGED, {})
+        # A seal's own name that is no longer one makes it a field that nothing reads.
+        harmless = found.request == REQUEST and found.result.get("bytes", 12) == 12
+        assert named or (harmless and found.result.get("heard", "what was said") == "what was said")
+
+
 def test_what_an_older_program_queued_is_dropped(queue: jobs.Queue) -> None:
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
         connection.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, profile TEXT)")

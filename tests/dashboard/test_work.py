@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from dashboard import jobs, uploads
+from dashboard import jobs, uploads, worker
 from dashboard.tasks import Measure, Transcribe
-from genptq_core.profile import Profile
+from genptq_core.bitmap import bit_map
+from genptq_core.models import load_model
+from genptq_core.profile import Profile, save
+from genptq_core.store import load_measured
+from genptq_core.workers import CLUSTER_PACKAGE, Workers
+from tests.core import synthetic
+from tests.core.tiny_models import WAV2VEC2, random_ctc
 
 from .test_app import _errors, _page
 
@@ -91,3 +98,50 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
     assert "**mine**" in text and "another" not in text
     assert ":red-background[**docks**]" in text
     assert "<b>" not in text.replace("\\<b\\>", "")
+
+
+def test_a_measurement_goes_to_the_cluster_that_is_named(
+    tmp_path: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
+    made = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
+    chosen = bit_map(made, ["4/16"] * len(made.units))
+    place = (str(tmp_path / "profile"), made.digest, chosen.digest, chosen.options)
+    queue = jobs.Queue()
+    asked = []
+    run = Workers.run
+
+    def noted(self: Workers, *call: Any) -> Any:
+        asked.append(self.scheduler)
+        return run(self, *call)
+
+    monkeypatch.setattr(Workers, "run", noted)
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, protocol="tcp://", dashboard_address=":0"
+    ) as cluster:
+        monkeypatch.setenv("GENPTQ_SCHEDULER", cluster.scheduler_address)
+        queue.add(Measure(*place, str(tones), 2))
+        worker.work(queue)
+    assert asked == [cluster.scheduler_address]
+    done = queue.jobs()[0]
+    assert (done.state, done.done, done.total) == (jobs.DONE, 2, 2)
+    (record,) = load_measured(tmp_path / "profile", made.digest)
+    assert record.wer == done.result["wer"]
+    monkeypatch.setattr("genptq_core.workers.PATIENCE", 1)
+    queue.add(Measure(*place, str(tones), 3))
+    worker.work(queue)
+    failed = queue.jobs()[0]
+    assert failed.state == jobs.FAILED and "No Dask scheduler answers" in failed.message
+
+
+def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def says() -> bool:
+        shown = _page(tab="Measure")
+        assert _errors(shown) == []
+        texts = [m.value.replace("\\", "") for m in shown.markdown]
+        return any("scheduler at tcp://10.0.0.5:8786 share" in text for text in texts)
+
+    assert not says()
+    monkeypatch.setenv("GENPTQ_SCHEDULER", "tcp://10.0.0.5:8786")
+    assert says()

@@ -1,0 +1,50 @@
+"""The rounded weights of the map asked for last, kept so that the next recording need not wait."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .bitmap import bit_map
+from .entries import read_entry, write_entry
+from .errors import GenPTQError
+from .files import cache_folder, sha256_json
+from .measurement import ROUNDING, check_model, quantized_weights
+from .models.made import Made
+from .options import Option
+from .progress import Report, silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .models import SpeechModel
+    from .profile import Profile
+
+LARGEST = 2_000_000_000
+"""Bytes of float32 weights past which they are rounded anew each time: a disk is not endless."""
+
+
+def kept_weights(
+    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+) -> Mapping[str, Tensor]:
+    """The weights of `measurement.quantized_weights`, read where they are those kept.
+
+    One map's are kept at a time, in the cache folder: another map's take their place.
+
+    Raises:
+        ModelError: the model is not the profile's.
+    """
+    check_model(model, profile)
+    key = sha256_json([profile.digest, bit_map(profile, options).digest, ROUNDING])
+    path = cache_folder() / "kept" / "weights.safetensors"
+    found = read_entry(path)
+    if found is not None and found[1] == key:
+        return found[0]
+    weights = quantized_weights(model, profile, options, report)
+    if isinstance(weights, Made):  # of a large model: made layer by layer, never all there
+        return weights
+    if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST:
+        with contextlib.suppress(GenPTQError):  # a full disk costs the next recording its time
+            write_entry(path, {n: t.contiguous() for n, t in weights.items()}, key)
+    return weights
