@@ -31,6 +31,13 @@ def profile_command(options: argparse.Namespace) -> Answer:
     settings = Settings(ways, options.draws, options.seed)
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
+    limit = None
+    if options.max_memory is not None:
+        if not 0 < options.max_memory < 1e9:
+            raise errors.ConstraintError(
+                f"A limit of {options.max_memory} GB makes no sense.", "Give more than 0."
+            )
+        limit = int(options.max_memory * 1e9)
     speech = load_speech(options.speech, options.limit)
 
     from .models import load_model
@@ -38,7 +45,6 @@ def profile_command(options: argparse.Namespace) -> Answer:
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model)
-    limit = None if options.max_memory is None else int(options.max_memory * 1e9)
     outcome = compute(model, speech, options.out, settings, options.report, listening, limit)
     found = outcome.profile
     result = {
