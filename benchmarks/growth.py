@@ -6,6 +6,10 @@ Models have OpenAI's shapes and random weights; they are made on disk, in shards
 stage runs in a process of its own, on one core, and its processor time and peak memory are written
 to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded (`--rates`,
 `--bits`) and one label an utterance is drawn: rounding is reported an option.
+
+    python benchmarks/growth.py --estimate
+
+prints what a profile of each would take, by the program's own estimate; nothing is run.
 """
 
 from __future__ import annotations
@@ -44,18 +48,30 @@ PASSES = 2  # utterances of the bare passes
 def make(options: argparse.Namespace) -> dict[str, Any]:
     """Write a model of random weights, unless it is there."""
     import torch
-    from transformers import (
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperForConditionalGeneration,
-    )
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     from genptq_core.models import bundled
 
     folder = options.work / options.shapes[0]
-    width, layers, heads, bands, vocabulary = SHAPES[options.shapes[0]]
+    bands = SHAPES[options.shapes[0]][3]
     small, _, tokenizer = bundled.load()
-    config = WhisperConfig(
+    config = _configuration(options.shapes[0])
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float16)
+    module = WhisperForConditionalGeneration(config)
+    module.generation_config = small.generation_config
+    module.save_pretrained(folder, max_shard_size="500MB")
+    WhisperFeatureExtractor(feature_size=bands).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    disk = sum(path.stat().st_size for path in folder.iterdir())
+    return {"parameters": sum(p.numel() for p in module.parameters()), "disk": disk}
+
+
+def _configuration(name: str) -> Any:
+    from transformers import WhisperConfig
+
+    width, layers, heads, bands, vocabulary = SHAPES[name]
+    return WhisperConfig(
         vocab_size=vocabulary,
         num_mel_bins=bands,
         d_model=width,
@@ -71,15 +87,33 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
         decoder_start_token_id=50257,
         max_target_positions=CONTEXT,
     )
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float16)
-    module = WhisperForConditionalGeneration(config)
-    module.generation_config = small.generation_config
-    module.save_pretrained(folder, max_shard_size="500MB")
-    WhisperFeatureExtractor(feature_size=bands).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    disk = sum(path.stat().st_size for path in folder.iterdir())
-    return {"parameters": sum(p.numel() for p in module.parameters()), "disk": disk}
+
+
+def estimates(options: argparse.Namespace) -> str:
+    """What a profile of each shape would take with no gradient held, as Markdown."""
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    from genptq_core.footprint import footprint, positions
+    from genptq_core.models.whisper import units
+    from genptq_core.options import coded_options, grid_options
+    from genptq_core.profile import Settings
+
+    ways = grid_options(options.bits, (64,)) + coded_options(options.rates)
+    lines = ["| shape | parameters | weights | activations | peak | disk, two options | usual |"]
+    lines.append("| --- |" + " ---: |" * 6)
+    for name in options.shapes:
+        with torch.device("meta"):
+            module = WhisperForConditionalGeneration(_configuration(name))
+        found = units(module)
+        count = sum(p.numel() for p in module.parameters())
+        where = positions(argparse.Namespace(module=module, units=found), 30.0)
+        few = footprint(count, found, where, Settings(ways, draws=1), 0)
+        usual = footprint(count, found, where, Settings(), 0)
+        sizes = [few.model, few.activations, few.memory, few.disk, usual.disk]
+        cells = " | ".join(f"{size / 1e9:.1f} GB" for size in sizes)
+        lines.append(f"| {name} | {count / 1e6:.0f} M | {cells} |")
+    return "\n".join(lines)
 
 
 def bare(options: argparse.Namespace) -> dict[str, Any]:
@@ -273,7 +307,8 @@ def numbers(text: str) -> tuple[float, ...]:
 def main() -> None:
     """Run every stage of every shape in its own process; then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--speech", type=Path)
+    parser.add_argument("--estimate", action="store_true", help="run nothing")
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
     parser.add_argument("--utterances", type=int, default=8)
@@ -284,6 +319,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", choices=list(STAGES), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.estimate:
+        print(estimates(options))
+        return
+    if options.speech is None:
+        parser.error("--speech is missing")
     os.environ["GENPTQ_CACHE"] = str(options.work.resolve() / "cache")
     if options.only:
         options.work.mkdir(parents=True, exist_ok=True)

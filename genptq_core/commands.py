@@ -32,6 +32,13 @@ def profile_command(options: argparse.Namespace) -> Answer:
     settings = Settings(ways, options.draws, options.seed)
     if not ways or options.draws < 1:
         raise errors.ConstraintError("A profile needs an option or more, and 1 draw or more.")
+    limit = None
+    if options.max_memory is not None:
+        if not 0 < options.max_memory < 1e9:
+            raise errors.ConstraintError(
+                f"A limit of {options.max_memory} GB makes no sense.", "Give more than 0."
+            )
+        limit = int(options.max_memory * 1e9)
     speech = load_speech(options.speech, options.limit)
     workers = Workers(options.jobs, options.scheduler, options.device)
 
@@ -41,7 +48,6 @@ def profile_command(options: argparse.Namespace) -> Answer:
 
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
-    limit = None if options.max_memory is None else int(options.max_memory * 1e9)
     share = None if workers.here else sharing(workers)
     how = (options.report, listening, limit, share)
     outcome = compute(model, speech, options.out, settings, *how)

@@ -43,6 +43,9 @@ def test_the_command_line_refuses_with_exit_code_2(
     command = ["profile", "--model", str(random_whisper), "--speech", str(tones)]
     assert main([*command, "--out", str(tmp_path / "p"), "--max-memory", "0.1"]) == 2
     assert "0.1 GB are allowed" in capsys.readouterr().err
+    for limit in ("nan", "0", "-3", "inf"):
+        assert main([*command, "--out", str(tmp_path / "p"), f"--max-memory={limit}"]) == 2
+        assert "makes no sense" in capsys.readouterr().err
 
 
 def test_less_memory_holds_fewer_gradients(
