@@ -11,6 +11,7 @@ import soundfile
 
 from .errors import FootprintError
 from .models import SpeechModel, parameter_count
+from .models.made import HELD as HELD_WEIGHTS
 from .profile import Settings
 from .quantizers import is_wide
 from .speech import LONGEST, SpeechSet
@@ -82,6 +83,8 @@ def footprint(
     summed = [n * (2 * settings.rank + 1 if is_wide(n, settings.rank) else n) for n in inputs]
     activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
     held = together * settings.draws * weights if together else 0
+    # Anchors' weights: all, or of a large model a layer's with its errors.
+    changed = 4 * parameters if 4 * parameters <= HELD_WEIGHTS else 12 * max(sizes.values())
     # The largest gradient twice: autograd sums the parts of a tied one, or several are stacked.
     gradients = held + max(2, together * settings.draws) * max(sizes.values()) + largest
     return Footprint(
@@ -91,7 +94,7 @@ def footprint(
         rounding=16 * options * largest + 4 * 8 * widest**2,
         activations=int(_MARGIN * 4 * activations),
         gradients=4 * gradients,
-        anchors=4 * parameters + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
+        anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
         disk=2 * options * weights + 2 * 4 * sum(summed),
     )
 

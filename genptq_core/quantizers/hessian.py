@@ -68,7 +68,7 @@ def glance(inputs: Tensor, rank: int) -> Tensor:
     Returns:
         Shape (columns, 2 * rank + 1), to be summed: the products, then the diagonal.
     """
-    products = inputs.T @ (inputs @ _probe(inputs.shape[1], rank))
+    products = inputs.T @ (inputs @ _probe(inputs.shape[1], rank).to(inputs.device))
     return torch.cat([products, inputs.square().sum(dim=0)[:, None]], dim=1)
 
 
