@@ -139,7 +139,7 @@ def test_profile_measure_and_measured(
         "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
         "--out", folder,
     )  # fmt: skip
-    assert made["utterances"] == 3 and made["backward_passes"] == 3 + 3
+    assert made["utterances"] == 3 and made["backward_passes"] == 3 + 1
     assert made["options"] == made["layers"] * 7
     with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
         native = run(capsys, "solve", "--profile", folder, "--avg-bits", "5")
