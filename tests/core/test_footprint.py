@@ -18,10 +18,11 @@ from genptq_core.footprint import MOST_TOGETHER, footprint, planned, positions
 from genptq_core.models import load_model, parameter_count
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
-from genptq_core.quantizers import glance, is_wide, sketch, sketch_glances
+from genptq_core.quantizers import Sketch, glance, is_wide, sketch, sketch_glances
 from genptq_core.sensitivity import compute
 from genptq_core.speech import load_manifest
 from tests.conftest import ROOT
+from tests.core.tiny_models import WAV2VEC2, random_ctc
 
 SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
 
@@ -92,6 +93,29 @@ def test_a_glance_keeps_the_strong_directions_and_the_diagonal() -> None:
     assert (found.dense() - hessian).norm() < 1.1 * (exact.dense() - hessian).norm() + 1e-3 * size
     assert torch.allclose(found.dense().diagonal(), hessian.diagonal(), rtol=2e-2)  # codes of 8 bit
     assert not is_wide(1536, 192) and is_wide(2048, 192) and not is_wide(2048, 1024)
+
+
+def test_wide_inputs_are_never_summed_to_a_matrix(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Profiles of a model whose inputs are sketched as they come: the sketch is the exact one's."""
+    folder = random_ctc(tmp_path / "m", WAV2VEC2)
+    model, speech = load_model(str(folder)), load_manifest(tones, 2)
+    exact = compute(model, speech, tmp_path / "a", SETTINGS).profile
+    # The feed-forward layers have 64 columns, the others fewer.
+    monkeypatch.setattr("genptq_core.quantizers.hessian.WIDE", 48)
+    monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / "fresh"))
+    found = compute(model, speech, tmp_path / "b", SETTINGS).profile
+    differ = 0
+    for name, parts in exact.sketches.items():
+        a, b = (
+            Sketch(**{k: torch.from_numpy(v) for k, v in s.items()}).dense()
+            for s in (parts, found.sketches[name])
+        )
+        assert (a - b).norm() < 0.3 * a.norm()
+        assert torch.allclose(a.diagonal(), b.diagonal(), rtol=0.05)
+        differ += not torch.equal(a, b)
+    assert differ == sum(len(p["diagonal"]) > 48 for p in exact.sketches.values()) > 0
 
 
 _ALONE = """
