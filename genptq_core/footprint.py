@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
-from .errors import FootprintError
+from .errors import FootprintError, SpeechError
 from .models import SpeechModel, parameter_count
 from .models.made import HELD as HELD_WEIGHTS
 from .profile import Settings
 from .quantizers import is_wide
-from .speech import LONGEST, SpeechSet
+from .speech import LONGEST, SpeechSet, Utterance, duration
 from .units import Unit
 
 MOST_TOGETHER = 4
@@ -121,7 +119,7 @@ def planned(
     Raises:
         FootprintError: it does not fit in the memory allowed, or on the disk.
     """
-    where = positions(model, max((_seconds(u.audio) for u in speech.utterances), default=LONGEST))
+    where = positions(model, max((_seconds(u) for u in speech.utterances), default=LONGEST))
     count = parameter_count(model.module)
 
     def at(together: int) -> Footprint:
@@ -172,10 +170,10 @@ def _parameter_sizes(units: Sequence[Unit]) -> dict[str, int]:
     return sizes
 
 
-def _seconds(audio: Path) -> float:
+def _seconds(recording: Utterance) -> float:
     try:
-        return float(soundfile.info(str(audio)).duration)
-    except (OSError, soundfile.LibsndfileError):
+        return duration(recording)
+    except SpeechError:
         return LONGEST  # what is wrong with it is said where it is read
 
 
