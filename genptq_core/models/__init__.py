@@ -38,7 +38,8 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
     """
     where = device_of(device)
     found = _loaded(name)
-    found.module.to(where)
+    if where.type != "cpu":  # it is loaded there, and one in another runtime stays there
+        found.module.to(where)
     return found
 
 
