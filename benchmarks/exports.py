@@ -248,7 +248,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         cells.append("" if wer is None else f"{100 * wer:.2f}")
         cells.append("" if same is None else f"{same}")
         cells += [f"{row[key]:.3f}" for key in ("real_time_factor", "processor_factor")]
-        cells.append(f"{row['peak_mb']:.0f}")
+        cells.append(f"{row['peak_mb']:.0f}" if "peak_mb" in row else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
