@@ -51,6 +51,7 @@ from genptq_core.quantizers import quantize, restored
 from genptq_core.sensitivity import unit_weight
 from genptq_core.shards import baseline
 from genptq_core.speech import load_audio, speech_set
+from genptq_core.targets import NATIVE, TARGETS, kept_bytes
 from genptq_core.targets.native import unit_bytes
 
 SIZES = (4.31, 3.85, 3.49, 3.3)
@@ -74,7 +75,7 @@ def hessians(model: SpeechModel, speech: SpeechSet) -> dict[str, Tensor]:
 
 def rest_of(model: SpeechModel, profile: Profile) -> tuple[dict[str, Tensor], int]:
     """What all rivals share beside the weights that they quantize, and its bytes."""
-    weights, size = dict(model.derived), profile.kept_bytes
+    weights, size = dict(model.derived), kept_bytes(TARGETS[NATIVE], profile)
     for unit in profile.units:
         if unit.kind == "convolution":
             parameter = model.module.get_parameter(unit.parameter)

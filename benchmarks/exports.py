@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from benchmarks.memory import peak_bytes
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
 from genptq_core.bitmap import BitMap
 from genptq_core.errors import InfeasibleError
@@ -119,17 +120,10 @@ def alone(name: str, speech: SpeechSet) -> dict[str, Any]:
     return {
         "real_time_factor": wall / spoken,
         "processor_factor": processor / spoken,
-        "peak_mb": _peak(),
+        "peak_mb": peak_bytes() / 1e6,
         "wer": count_errors([u.text for u in speech.utterances], texts).wer,
         "texts": texts,
     }
-
-
-def _peak() -> float:
-    """Peak memory of this process, MB; `getrusage` would count its parent's, before exec, too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def runtime(name: str) -> Any:

@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.memory import peak_bytes
+
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
 
 # Width, layers of encoder and decoder, heads, mel bands, vocabulary.
@@ -129,7 +131,7 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
     speech = load_manifest(options.speech, count)
     wanted = {unit.parameter for unit in model.units}
     parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}
-    loaded = _memory()
+    loaded = peak_bytes()
     heard, passed = 0.0, 0.0
     for utterance in speech.utterances:
         started = time.process_time()
@@ -202,9 +204,8 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     loading = time.process_time() - started
     task = problem(found)
     started = time.process_time()
-    sizes = found.option_bytes()
-    budget = (sizes.min(axis=1).sum() + sizes.max(axis=1).sum()) // 4 + found.kept_bytes
-    chosen = allocate(task, max(int(budget), int(sizes.min(axis=1).sum()) + found.kept_bytes))
+    budget = (task.smallest - task.kept + int(task.cost.max(axis=1).sum())) // 4 + task.kept
+    chosen = allocate(task, max(budget, task.smallest))
     one = time.process_time() - started
     bitmap.write(
         options.work / f"{options.shapes[0]}.json", found, bitmap.bit_map(found, chosen.options)
@@ -241,11 +242,6 @@ STAGES = {"make": make, "bare": bare, "profile": profile, "solve": solve, "expor
 
 def _profile_folder(options: argparse.Namespace) -> Path:
     return Path(options.work) / f"{options.shapes[0]}-profile"
-
-
-def _memory() -> int:
-    """Peak memory of this process so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -327,7 +323,7 @@ def main() -> None:
     os.environ["GENPTQ_CACHE"] = str(options.work.resolve() / "cache")
     if options.only:
         options.work.mkdir(parents=True, exist_ok=True)
-        print(json.dumps({**STAGES[options.only](options), "memory": _memory()}))
+        print(json.dumps({**STAGES[options.only](options), "memory": peak_bytes()}))
         return
     for name in options.shapes:
         for stage in options.stages:

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,10 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-
-def memory() -> float:
-    """Peak memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+from benchmarks.memory import peak_bytes
 
 
 def bare(options: argparse.Namespace) -> dict[str, float]:
@@ -58,7 +54,7 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
     return {
         "seconds": time.process_time() - started,
         "transcribing": transcribing,
-        "memory": memory(),
+        "memory": peak_bytes() / 1e6,
     }
 
 
@@ -86,7 +82,7 @@ def profile(options: argparse.Namespace) -> dict[str, float]:
     largest = max(unit.weights for unit in made.units) * len(settings.options) * 2
     return {
         "seconds": time.process_time() - started,
-        "memory": memory(),
+        "memory": peak_bytes() / 1e6,
         "largest_options": largest / 1e6,
         **{f"stage {name}": value for name, value in stages.items()},
     }
