@@ -20,10 +20,11 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import peak_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def bare(options: argparse.Namespace) -> dict[str, float]:
