@@ -143,7 +143,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     all_maps = loaders.front(profile, limits, target, task)
     pick: Pick | None = None
     if chosen.pick:
-        pick = pick_measured(task, records, chosen.pick)
+        pick = pick_measured(profile, task, target, records, chosen.pick)
     if pick is None:
         try:
             pick = pick_solved(profile, chosen, task, all_maps, curve)

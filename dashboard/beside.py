@@ -12,10 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from genptq_core.front import Front, WerCurve, undominated
-from genptq_core.options import Option
 from genptq_core.store import Measured
 
-from .traces import GREY, LINE_POINTS, ORANGE, VERMILION, Mark, Trace, listed, record_text, thin
+from .traces import (
+    GREY,
+    LINE_POINTS,
+    ORANGE,
+    VERMILION,
+    Holds,
+    Mark,
+    Trace,
+    listed,
+    record_text,
+    thin,
+)
 from .wording import hover
 
 
@@ -56,13 +66,13 @@ def predicted(second: Beside, front: Front, top: float) -> list[Trace]:
 
 
 def measured(
-    second: Beside, top: float, menu: Sequence[Option], pick: Mark | None
+    second: Beside, top: float, holds: Holds, pick: Mark | None
 ) -> tuple[list[Trace], int]:
     """Measured points of the second set, and how many lie above the axis, where they are arrows."""
     inside = [m for m in second.records if 100 * m.wer <= top]
     outside = [m for m in second.records if 100 * m.wer > top]
-    held = [m for m in inside if set(m.options) <= set(menu)]
-    other = [m for m in inside if not set(m.options) <= set(menu)]
+    held = [m for m in inside if holds(m.options)]
+    other = [m for m in inside if not holds(m.options)]
     name = hover(second.name)
     shown = pick.digest if pick is not None else ""
     traces = []
@@ -81,10 +91,10 @@ def measured(
 
 
 def measured_front(
-    name: str, records: Sequence[Measured], top: float, menu: Sequence[Option], colour: str = GREY
+    name: str, records: Sequence[Measured], top: float, holds: Holds, colour: str = GREY
 ) -> list[Trace]:
     """Steps along the measured maps that no other one beats, of those a format holds."""
-    mine = [m for m in records if set(m.options) <= set(menu) and 100 * m.wer <= top]
+    mine = [m for m in records if holds(m.options) and 100 * m.wer <= top]
     if len(mine) < 2:
         return []
     best = undominated(np.array([m.bytes for m in mine]), np.array([m.wer for m in mine]))

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from genptq_core.front import Front, WerCurve
-from genptq_core.options import Option
 from genptq_core.store import Measured
 
 from . import beside as other
 from . import traces as draw
 from .beside import Beside
 from .plot import Figure
-from .traces import GREY, ORANGE, SKY, Mark, OneWidth, Trace
+from .traces import GREY, ORANGE, SKY, Holds, Mark, OneWidth, Trace
 from .wording import hover, percent
 
 USABLE = 0.20
@@ -44,7 +43,7 @@ def front_figure(
     records: Sequence[Measured],
     pick: Mark | None,
     largest: float,
-    menu: Sequence[Option],
+    holds: Holds,
     uniform: Sequence[OneWidth] = (),
     start: Mark | None = None,
     second: Beside | None = None,
@@ -59,7 +58,7 @@ def front_figure(
         records: what was measured on it.
         pick: the configuration shown.
         largest: right end of the size axis, bytes, if nothing shown lies beyond.
-        menu: what the chosen format holds; maps that need more are marked as others.
+        holds: whether the chosen format holds a map; those that it does not are marked as others.
         uniform: what runtimes of one width for all layers would get.
         start: the recommended configuration.
         second: another speech set to show beside it.
@@ -84,16 +83,16 @@ def front_figure(
         traces += [draw.knee(front, float(wer(front.loss[front.knee])))]
         traces += draw.recommended(start, wer)
         traces += draw.uniform(uniform, wer, top, "WER", " %")
-    points, above = draw.measured(records, top, menu, pick)
+    points, above = draw.measured(records, top, holds, pick)
     traces += points
     everything = [*records]
     if second is not None:
-        more, others = other.measured(second, top, menu, pick)
+        more, others = other.measured(second, top, holds, pick)
         above += others
         everything += second.records
         traces += other.predicted(second, front, top)
-        traces += other.measured_front(first, records, top, menu)
-        traces += other.measured_front(second.name, second.records, top, menu, ORANGE)
+        traces += other.measured_front(first, records, top, holds)
+        traces += other.measured_front(second.name, second.records, top, holds, ORANGE)
         traces += more
     height = _height(pick, curve, full_wer)
     if pick is not None and height is not None:

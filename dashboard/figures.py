@@ -38,7 +38,7 @@ def front_of(scene: Scene) -> FrontFigure:
         scene.shown,
         mark,
         scene.sizes.usual,
-        scene.task.menu,
+        scene.holds,
         scene.one_width,
         scene.start,
         beside_of(scene),

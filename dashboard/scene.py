@@ -17,7 +17,7 @@ from genptq_core.front import Front, WerCurve, solve_wer_increase
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.store import Measured
-from genptq_core.targets import TARGETS, stored_as, unit_bytes
+from genptq_core.targets import TARGETS, fault, stored_as, unit_bytes
 from genptq_core.uniform_tools import UniformPoint, uniform_points
 
 from .state import BY_SIZE, SHORT, Knobs, SizeRange
@@ -119,9 +119,9 @@ class Scene:
             return []
         return [m for m in self.records if m.speech_digest == speech.digest]
 
-    def holds(self, record: Measured) -> bool:
+    def holds(self, options: Sequence[Option]) -> bool:
         """Whether the chosen format can hold a measured map."""
-        return holds(self.task.menu, record.options)
+        return holds(self.profile, self.task, self.target, options)
 
     def spent(self, options: Sequence[Option]) -> np.ndarray:
         """Bytes of each unit of a map in the chosen format, shape (units,).
@@ -169,9 +169,9 @@ def outcome(scene: Scene) -> Outcome:
     return Outcome(digest, found.bytes, found.predicted_loss, wer, more, False)
 
 
-def holds(menu: Sequence[Option], options: Sequence[Option]) -> bool:
-    """Whether every option of a map is on a menu."""
-    return set(options) <= set(menu)
+def holds(profile: Profile, task: Problem, target: str, options: Sequence[Option]) -> bool:
+    """Whether a map is made of what a format offers, and the format holds every unit of it."""
+    return set(options) <= set(task.menu) and fault(TARGETS[target], profile, options) is None
 
 
 def speech_sets(records: Sequence[Measured]) -> list[Speech]:
@@ -218,7 +218,9 @@ def pick_solved(
     return Pick(bit_map(profile, allocation.options), allocation)
 
 
-def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pick | None:
+def pick_measured(
+    profile: Profile, task: Problem, target: str, records: Sequence[Measured], short: str
+) -> Pick | None:
     """A measured map picked by hand; None where no measured map has that digest."""
     record = next((m for m in records if m.map_digest[:SHORT] == short), None)
     if record is None:
@@ -226,7 +228,7 @@ def pick_measured(task: Problem, records: Sequence[Measured], short: str) -> Pic
     best = None
     # A map of another format is not bounded by the best of this one; and where the constraints
     # forbid every map of its size, nothing bounds it either.
-    if holds(task.menu, record.options):
+    if holds(profile, task, target, record.options):
         with contextlib.suppress(InfeasibleError):
             best = solve(task, record.bytes)
     loss = record.predicted_loss

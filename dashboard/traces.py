@@ -22,6 +22,9 @@ LINE_POINTS = 160
 _CLICK_POINTS = 48
 _BAND = "rgba(86,180,233,0.22)"
 
+Holds = Callable[[Sequence[Option]], bool]
+"""Whether the chosen format holds a map."""
+
 Trace = dict[str, Any]
 
 Height = Callable[[np.ndarray], np.ndarray]
@@ -223,16 +226,16 @@ def _around(shown: Sequence[OneWidth], side: str) -> list[str]:
 
 
 def measured(
-    records: Sequence[Measured], top: float, menu: Sequence[Option], pick: Mark | None
+    records: Sequence[Measured], top: float, holds: Holds, pick: Mark | None
 ) -> tuple[list[Trace], int]:
     """Measured points, grey but for the one picked, and how many lie above the axis."""
     shown = pick.measured.map_digest if pick is not None and pick.measured is not None else ""
     inside = [m for m in records if 100 * m.wer <= top]
     outside = [m for m in records if 100 * m.wer > top]
-    mine = [m for m in inside if set(m.options) <= set(menu)]
+    mine = [m for m in inside if holds(m.options)]
     mixed = [m for m in mine if not is_uniform(m.options)]
     uniform = [m for m in mine if is_uniform(m.options)]
-    other = [m for m in inside if not set(m.options) <= set(menu)]
+    other = [m for m in inside if not holds(m.options)]
     groups = (
         ("measured, other format", "x-thin-open", other),
         ("measured, mixed widths", "circle", mixed),

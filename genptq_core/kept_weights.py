@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .bitmap import bit_map
 from .entries import read_entry, write_entry
 from .errors import GenPTQError
-from .files import cache_folder, sha256_json
-from .measurement import ROUNDING, check_model, quantized_weights
+from .files import cache_folder
+from .measurement import check_model, quantized_weights, rounding_key
 from .models.made import Made
 from .options import Option
 from .progress import Report, silent
@@ -36,7 +35,7 @@ def kept_weights(
         ModelError: the model is not the profile's.
     """
     check_model(model, profile)
-    key = sha256_json([profile.digest, bit_map(profile, options).digest, ROUNDING])
+    key = rounding_key(profile, options)
     path = cache_folder() / "kept" / "weights.safetensors"
     found = read_entry(path)
     if found is not None and found[1] == key:

@@ -186,15 +186,15 @@ def measure(
     trial = Trial(speech, normalizer, stop)
     if weights is None:
         rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report))
-        trial.run(model, rounded, rounding_key(profile, chosen), report)
+        trial.run(model, rounded, rounding_key(profile, chosen.options), report)
     else:
         trial.run(model, lambda: weights, "", report)
     return record_of(trial, model, profile, chosen, label, normalizer, rounding)
 
 
-def rounding_key(profile: Profile, chosen: BitMap) -> str:
+def rounding_key(profile: Profile, options: Sequence[Option]) -> str:
     """Stands for a map's weights as the profile rounds them."""
-    return sha256_json([profile.digest, [option.key for option in chosen.options]])
+    return sha256_json([profile.digest, [option.key for option in options]])
 
 
 def record_of(

@@ -98,7 +98,7 @@ def measure_maps(
         return
     check_model(model, profile)
     trials = [Trial(speech, normalizer, stop) for _ in maps]
-    keys = [rounding_key(profile, chosen) for _, chosen in maps]
+    keys = [rounding_key(profile, chosen.options) for _, chosen in maps]
     total = sum(trial.recall(model, key) for trial, key in zip(trials, keys, strict=True))
 
     def record(place: int) -> Measured:
@@ -156,7 +156,7 @@ def work(job: Job) -> tuple[Job, Result]:
         check_recordings(job.utterances)
         model = local_model(job.model, job.model_digest, job.device)
         profile = local_profile(job.profile, job.profile_digest)
-        key = rounding_key(profile, job.chosen)
+        key = rounding_key(profile, job.chosen.options)
         found = measure_shard(
             model, lambda: _weights(model, profile, job.chosen, key), key, job.utterances
         )

@@ -109,7 +109,7 @@ def draw(scene: Scene) -> None:
             f"Orange, hourglasses and dashed: {markdown(scene.beside.name)}. Dotted steps join the "
             "measured maps of a set that no other measured one beats."
         )
-    if any(not scene.holds(record) for record in (*scene.shown, *scene.on(scene.beside))):
+    if any(not scene.holds(record.options) for record in (*scene.shown, *scene.on(scene.beside))):
         notes.append("Crosses were measured, but the chosen format cannot hold them.")
     if scene.one_width:
         tools = " and ".join(sorted({u.target for u in scene.one_width}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,15 @@ from genptq_core.front import predicted_front, wer_curve
 from genptq_core.options import Option
 from genptq_core.profile import Profile, bundled_folder, bundled_profile
 from genptq_core.store import Measured, load_measured
+from genptq_core.targets import TARGETS
 from genptq_core.wer import align
 
 from .conftest import HOSTILE
+
+
+def within(menu: Sequence[Option]) -> Callable[[Sequence[Option]], bool]:
+    """Whether a map is made of a menu's options."""
+    return lambda options: set(options) <= set(menu)
 
 
 def _trace(figure: Any, name: str) -> Any:
@@ -46,7 +52,7 @@ def drawn(profile: Profile, records: list[Measured]) -> charts.FrontFigure:
     curve = wer_curve(records, records[0].speech_digest)
     mark = charts.Mark(records[3].bytes, records[3].predicted_loss, records[3].map_digest, None)
     full = records[0].wer_full_precision
-    return charts.front_figure(front, curve, full, records, mark, 2e6, profile.menu)
+    return charts.front_figure(front, curve, full, records, mark, 2e6, within(profile.menu))
 
 
 def test_predicted_and_measured_look_unlike(drawn: charts.FrontFigure) -> None:
@@ -66,7 +72,7 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     fair = [r for r in records[3:] if r.wer < full + charts.USABLE]
     assert fair
     shown = [*awful, *fair]
-    drawn = charts.front_figure(front, None, full, shown, None, 2e6, profile.menu)
+    drawn = charts.front_figure(front, None, full, shown, None, 2e6, within(profile.menu))
     assert drawn.above == 2
     top = drawn.figure["layout"]["yaxis"]["range"][1]
     assert top < 100 * (full + charts.USABLE) + 2
@@ -77,7 +83,7 @@ def test_without_measurements_the_axis_is_predicted_loss(profile: Profile) -> No
     task = problem(profile)
     found = solve(task, 2 * task.smallest)
     mark = charts.Mark(found.bytes, found.predicted_loss, "0" * 64, None)
-    drawn = charts.front_figure(predicted_front(task), None, None, [], mark, 2e6, task.menu)
+    drawn = charts.front_figure(predicted_front(task), None, None, [], mark, 2e6, within(task.menu))
     axis = go.Figure(drawn.figure).layout.yaxis
     assert axis.type == "log"
     assert "loss" in axis.title.text
@@ -169,11 +175,11 @@ def test_a_measured_pick_is_bounded_by_the_best_of_its_size(
 ) -> None:
     task = problem(profile)
     chosen = records[1]
-    pick = scene.pick_measured(task, records, chosen.map_digest[:10])
+    pick = scene.pick_measured(profile, task, "native", records, chosen.map_digest[:10])
     assert pick is not None and pick.by_hand
     assert pick.map.options == chosen.options
     assert pick.allocation.lower_bound <= chosen.predicted_loss
-    assert scene.pick_measured(task, records, "nothing") is None
+    assert scene.pick_measured(profile, task, "native", records, "nothing") is None
 
 
 def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> None:
@@ -182,7 +188,7 @@ def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> No
         task = problem(formats, target=target)
         front, full = predicted_front(task), records[0].wer_full_precision
         easy = [replace(r, wer=full + 0.01) for r in records]
-        drawn = charts.front_figure(front, None, full, easy, None, 2e6, task.menu)
+        drawn = charts.front_figure(front, None, full, easy, None, 2e6, within(task.menu))
         other = _trace(drawn.figure, "measured, other format")
         mine = [t for t in go.Figure(drawn.figure).data if str(t.name).startswith("measured, ")]
         assert sum(len(t.x) for t in mine) == len(records)
@@ -202,9 +208,18 @@ def test_a_pick_of_another_format_is_not_bounded(formats: Profile, profiles: Pat
     records = load_measured(profiles / "made-up", formats.digest)
     task = problem(formats, target="integer")
     for record in records:
-        pick = scene.pick_measured(task, records, record.map_digest[:10])
+        pick = scene.pick_measured(formats, task, "integer", records, record.map_digest[:10])
         assert pick is not None and pick.map.options == record.options
-        assert pick.bounded == scene.holds(task.menu, record.options)
+        assert pick.bounded == scene.holds(formats, task, "integer", record.options)
+
+
+def test_a_format_holds_a_map_only_if_it_holds_every_unit(formats: Profile) -> None:
+    task, target = problem(formats, target="compressed-tensors"), TARGETS["compressed-tensors"]
+    whole = (Option(8, 64),) * len(formats.units)
+    assert set(whole) <= set(task.menu)  # the menu alone would have it held, the embedding too
+    assert not scene.holds(formats, task, target.name, whole)
+    fits = [whole[0] if target.holds(unit, whole[0]) else Option(16) for unit in formats.units]
+    assert scene.holds(formats, task, target.name, fits)
 
 
 def test_layers_say_how_they_are_stored(formats: Profile) -> None:
@@ -242,7 +257,9 @@ def test_tools_of_one_width_are_hollow_and_said_to_be_predicted() -> None:
         shown = [m for m in records if curve and m.speech_digest == records[0].speech_digest]
         full = records[0].wer_full_precision if shown else None
         usual = state.size_range(tiny).usual
-        drawn = charts.front_figure(front, curve, full, shown, None, usual, tiny.menu, known)
+        drawn = charts.front_figure(
+            front, curve, full, shown, None, usual, within(tiny.menu), known
+        )
         symbols = {t.marker.symbol for t in go.Figure(drawn.figure).data if "measured," in t.name}
         high = 10 ** drawn.figure["layout"]["xaxis"]["range"][1]
         for tool in ("whisper.cpp", "CTranslate2"):
@@ -275,9 +292,9 @@ def test_two_speech_sets_are_told_apart() -> None:
     usual = state.size_range(small).usual
     full = sets[0].full_precision
     drawn = charts.front_figure(
-        front, curves[0], full, first, mark, usual, task.menu, (), None, other, sets[0].name
+        front, curves[0], full, first, mark, usual, within(task.menu), (), None, other, sets[0].name
     )
-    alone = charts.front_figure(front, curves[0], full, first, mark, usual, task.menu)
+    alone = charts.front_figure(front, curves[0], full, first, mark, usual, within(task.menu))
     traces = list(go.Figure(drawn.figure).data)
     seen = {
         row[0].removeprefix("map:")
