@@ -114,8 +114,10 @@ def draw(scene: Scene) -> None:
 
 def _machines() -> str:
     """Who decodes, where that is not this machine."""
-    address = markdown(named_scheduler())
-    return f" The workers of the Dask scheduler at {address} share the decoding." * bool(address)
+    address = named_scheduler()
+    if not address:
+        return ""
+    return f" The workers of the Dask scheduler at {markdown(address)} share the decoding."
 
 
 def _advice(scene: Scene, lesson: Lesson) -> str:
