@@ -247,7 +247,7 @@ def _profile_folder(options: argparse.Namespace) -> Path:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown, with exponents over the parameters fitted on a log-log scale."""
-    names = [n for n in SHAPES if n in results]
+    names = [n for n in SHAPES if "make" in results.get(n, {})]
     rows: dict[str, dict[str, float]] = {}
 
     def put(label: str, name: str, value: float) -> None:
