@@ -130,9 +130,10 @@ def test_fit_recovers_a_power_law(seed: int, scale: float, power: float) -> None
     loss, increase = _synthetic_points(np.random.default_rng(seed), 40, scale, power, 0.1)
     curve = fit_wer_curve(loss, increase)
     assert curve is not None
-    assert curve.power == pytest.approx(power, abs=0.25)
+    # The prior bends the power where points below the noise leave it open, and the curve hardly.
+    assert curve.power == pytest.approx(power, abs=0.45)
     for x in (0.05, 0.2, 0.4):
-        assert float(curve.increase(x)) == pytest.approx(scale * x**power, rel=0.3, abs=0.003)
+        assert float(curve.increase(x)) == pytest.approx(scale * x**power, rel=0.2, abs=0.003)
     assert curve.points == 40
     assert curve.largest == loss.max()
 
