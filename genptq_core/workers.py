@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -136,13 +137,17 @@ def _cluster(
 def _client(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise ClusterError(
             "A scheduler needs Dask, which is not installed.", f"pip install {CLUSTER_PACKAGE}"
         ) from None
     try:
+        # A client that finds nobody is never closed: the garbage collector may come upon it while
+        # Dask holds the lock that closing takes, and all stands still. So the door is tried first.
+        socket.create_connection(get_address_host_port(address, strict=True), PATIENCE).close()
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # a time-out is an OSError
+    except (OSError, ValueError, OverflowError, NotImplementedError, TypeError) as error:
         raise ClusterError(
             f"No Dask scheduler answers at {address} ({str(error) or type(error).__name__}).",
             "Start one, in the repository, with: PYTHONPATH=. dask scheduler; its address looks "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -108,14 +109,31 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     assert f"{CLUSTER_PACKAGE} " in (ROOT / "requirements-dev.txt").read_text()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "tcp://127.0.0.1:port"])
+def _clients(kind: type) -> set[int]:
+    return {id(one) for one in gc.get_objects() if isinstance(one, kind)}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://127.0.0.1:9",
+        "nonsense://x",
+        "tcp://127.0.0.1:port",
+        "tcp://h:99999",
+        "inproc://a",
+        "x",
+    ],
+)
 def test_an_address_where_nothing_answers_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
     monkeypatch.setattr("genptq_core.workers.PATIENCE", 1)
+    before = _clients(distributed.Client)
     with pytest.raises(ClusterError, match=f"No Dask scheduler answers at {address}"):
         list(Workers(scheduler=address).run(pid_of, [(1,)]))
+    # Collected later, in the middle of Dask's own work, it would lock this process up.
+    assert _clients(distributed.Client) <= before
 
 
 def test_a_cluster_runs_calls_and_names_what_fails(cluster: Any) -> None:
