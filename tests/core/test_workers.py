@@ -110,7 +110,7 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def _clients(kind: type) -> set[int]:
-    return {id(one) for one in gc.get_objects() if isinstance(one, kind)}
+    return {id(one) for one in gc.get_objects() if type(one) is kind}
 
 
 @pytest.mark.parametrize(
