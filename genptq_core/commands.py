@@ -42,10 +42,13 @@ def profile_command(options: argparse.Namespace) -> Answer:
     speech = load_speech(options.speech, options.limit)
     workers = Workers(options.jobs, options.scheduler, options.device)
 
-    from .models import load_model
+    from .footprint import check_weights
+    from .models import device_of, load_model
     from .sensitivity import compute
     from .sharing import sharing
 
+    device_of(options.device)
+    check_weights(options.model, limit)
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
     share = None if workers.here else sharing(workers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import FootprintError, SpeechError
-from .models import SpeechModel, parameter_count
+from .models import SpeechModel, parameter_count, promised
 from .models.made import HELD as HELD_WEIGHTS
 from .profile import Settings
 from .quantizers import is_wide
@@ -97,6 +98,20 @@ def footprint(
     )
 
 
+def check_weights(name: str, max_memory: int | None = None) -> None:
+    """Refuse a model whose weights alone do not fit, before they are read.
+
+    Args:
+        name: of the model; see `load_model`.
+        max_memory: most bytes of memory that may be used; all that the machine has otherwise.
+
+    Raises:
+        FootprintError: they do not fit.
+        ModelError: nothing of that name can be loaded.
+    """
+    _check(name, "Loading", _PROGRAM + 4 * promised(name), max_memory, "Take a smaller model.")
+
+
 def planned(
     model: SpeechModel,
     speech: SpeechSet,
@@ -111,7 +126,7 @@ def planned(
         speech: the calibration set.
         settings: of the profile.
         folder: where the cache is, or will be.
-        max_memory: most bytes of memory that may be used.
+        max_memory: most bytes of memory that may be used; all that the machine has otherwise.
 
     Returns:
         Utterances held together, 0 for none, and the footprint.
@@ -125,18 +140,11 @@ def planned(
     def at(together: int) -> Footprint:
         return footprint(count, model.units, where, settings, together)
 
+    _check(model.name, "A profile of", at(0).memory, max_memory, "Offer fewer options.")
     weights = 4 * sum(unit.weights for unit in model.units) * settings.draws
-    if max_memory is None:
-        together = min(MOST_TOGETHER, HELD // weights)
-    else:
-        fits = [n for n in range(MOST_TOGETHER + 1) if at(n).memory <= max_memory]
-        if not fits:
-            raise FootprintError(
-                f"A profile of {model.name} takes {at(0).memory / 1e9:.1f} GB of memory, and "
-                f"{max_memory / 1e9:.1f} GB are allowed.",
-                "Allow more, or offer fewer options.",
-            )
-        together = max(fits)
+    most = min(MOST_TOGETHER, HELD // weights) if max_memory is None else MOST_TOGETHER
+    limit = max_memory or machine_memory()
+    together = max(n for n in range(most + 1) if n == 0 or at(n).memory <= limit)
     found = at(together)
     free = shutil.disk_usage(_existing(folder)).free
     if found.disk > free:
@@ -161,6 +169,26 @@ def positions(model: SpeechModel, seconds: float) -> dict[str, int]:
         return heard if "encoder_attn.k_proj" in unit.inputs else written
 
     return {unit.name: of(unit) for unit in model.units}
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check(name: str, what: str, needed: int, allowed: int | None, remedy: str) -> None:
+    if needed <= (allowed or machine_memory()):
+        return
+    if allowed:
+        limit, way = f"{allowed / 1e9:.1f} GB are allowed", "Allow more with --max-memory."
+    else:
+        limit, way = (
+            f"this machine has {machine_memory() / 1e9:.1f} GB",
+            ("If it can swap, name a larger --max-memory."),
+        )
+    raise FootprintError(
+        f"{what} {name} takes {needed / 1e9:.1f} GB of memory, and {limit}.", f"{remedy} {way}"
+    )
 
 
 def _parameter_sizes(units: Sequence[Unit]) -> dict[str, int]:

@@ -36,7 +36,7 @@ from .errors import ModelError
 from .files import cache_folder, locked, sha256_json
 from .footprint import planned
 from .gradients import backward, groups_left, groups_of, project
-from .models import SpeechModel, Transcript, parameter_count
+from .models import SpeechModel, Transcript, keyed_by, parameter_count
 from .models.made import held_or_made
 from .observation import Observed, observe
 from .options import UNQUANTIZED, Option
@@ -110,6 +110,7 @@ def compute(
     key = sha256_json(
         [VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
+        + keyed_by(model.module)
     )
     folder = cache_folder() / "work" / key[:32]
     together, _ = planned(model, speech, settings, folder, max_memory)

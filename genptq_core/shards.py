@@ -19,7 +19,7 @@ from torch import Tensor
 from .entries import read_entry, write_entry
 from .files import cache_folder, sha256_json
 from .instruments import CHUNK, divergences
-from .models import SpeechModel, Transcript, replaced
+from .models import SpeechModel, Transcript, keyed_by, replaced
 from .progress import Progress, Report, silent
 from .speech import SpeechSet, Utterance, duration, load_audio
 
@@ -89,7 +89,8 @@ def _parts(indices: Sequence[int], most: int) -> list[list[int]]:
 def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utterance]) -> str:
     """Digest of all that a shard's result depends on."""
     recordings = [u.digest for u in utterances]
-    return sha256_json([_VERSION, model.digest, model.decoding, weights_key, recordings])
+    content = [_VERSION, model.digest, model.decoding, weights_key, recordings]
+    return sha256_json(content + keyed_by(model.module))
 
 
 def read_result(key: str) -> Result | None:
@@ -175,7 +176,8 @@ def baseline(
     Returns:
         One transcript and one tensor (tokens, features) an utterance.
     """
-    key = sha256_json([2, model.digest, [u.digest for u in utterances]])
+    content = [2, model.digest, [u.digest for u in utterances]]
+    key = sha256_json(content + keyed_by(model.module))
     path = cache_folder() / "baselines" / f"{key[:32]}.safetensors"
     total = len(utterances)
     done = read_entry(path)

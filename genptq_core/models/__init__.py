@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .base import SpeechModel, Transcript, parameter_count, replaced
-from .device import DEVICES, device_of
+from .device import DEVICES, device_of, keyed_by
 from .hub import assembled
 
 __all__ = [
@@ -15,8 +15,11 @@ __all__ = [
     "SpeechModel",
     "Transcript",
     "assembled",
+    "device_of",
+    "keyed_by",
     "load_model",
     "parameter_count",
+    "promised",
     "replaced",
 ]
 
@@ -43,6 +46,23 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
     return found
 
 
+def promised(name: str) -> int:
+    """Parameters that a model will have, told by its settings before anything is loaded.
+
+    Returns:
+        Their number; 0 where loading alone tells it: of an export, of Whisper's bundled weights.
+
+    Raises:
+        ModelError: nothing of that name can be loaded.
+    """
+    from .. import manifest
+    from . import bundled, hub
+
+    if name == bundled.NAME or (name and (Path(name) / manifest.NAME).is_file()):
+        return 0
+    return hub.promised(_source(name))
+
+
 def _loaded(name: str) -> SpeechModel:
     from transformers.utils import logging
 
@@ -56,11 +76,16 @@ def _loaded(name: str) -> SpeechModel:
 
     if name == bundled.NAME:
         return Whisper(name, *bundled.load())
+    if name and (Path(name) / manifest.NAME).is_file():
+        return export.load(Path(name))
+    return hub.load(_source(name), name)
+
+
+def _source(name: str) -> str:
+    """The folder or hub name that a name stands for."""
     if name in BUNDLED:
-        return hub.load(str(_FOLDER / name), name)
+        return str(_FOLDER / name)
     path = Path(name)
-    if name and (path / manifest.NAME).is_file():
-        return export.load(path)
     is_folder = bool(name) and path.is_dir()
     if not is_folder and (path.exists() or name.count("/") != 1 or name.startswith(tuple("./~"))):
         raise ModelError(
@@ -68,4 +93,4 @@ def _loaded(name: str) -> SpeechModel:
             "openai/whisper-small.",
             "Check the spelling.",
         )
-    return hub.load(name, name)
+    return name

@@ -169,9 +169,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
     Raises:
         ModelError: a parameter is missing or has another shape.
     """
-    module = AutoModelForCTC.from_config(
-        AutoConfig.from_pretrained(folder, local_files_only=True), dtype=torch.float32
-    )
+    module = blank(AutoConfig.from_pretrained(folder, local_files_only=True))
     try:
         found = module.load_state_dict(dict(parameters), strict=False)
     except RuntimeError as error:
@@ -190,6 +188,11 @@ def load(source: str, name: str, offline: bool) -> Ctc:
     """
     module = AutoModelForCTC.from_pretrained(source, local_files_only=offline, dtype=torch.float32)
     return Ctc(name, module.eval(), *_settings(source, offline))
+
+
+def blank(config: Any) -> Any:
+    """A recognizer of these settings, its weights yet to come."""
+    return AutoModelForCTC.from_config(config, dtype=torch.float32)
 
 
 def _settings(source: str, offline: bool) -> tuple[Any, Any]:

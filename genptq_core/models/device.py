@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ..errors import ModelError
 
@@ -32,3 +33,12 @@ def device_of(name: str) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
+
+
+def keyed_by(module: nn.Module) -> list[str]:
+    """What a cache's key says of where its content was computed: nothing of the processor.
+
+    A GPU sums in another order, so that what it makes is near, and not the same.
+    """
+    where = next(module.parameters()).device.type
+    return [] if where == "cpu" else [where]

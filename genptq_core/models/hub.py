@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .base import SpeechModel
+from .base import SpeechModel, parameter_count
 
 _FOLDER_REMEDY = "Point to a folder written by save_pretrained."
 _HUB_REMEDY = "Give a local folder written by save_pretrained, or a model that is bundled."
@@ -30,14 +33,37 @@ def load(source: str, name: str) -> SpeechModel:
     Raises:
         ModelError: it cannot be loaded, with the reason.
     """
+    with _explained(source) as offline:
+        family = _family(_configuration(source, offline).model_type)
+        loaded: SpeechModel = family.load(source, name, offline)
+    return loaded
+
+
+def promised(source: str) -> int:
+    """Parameters of a model, tied ones once, from its settings alone; no weights are read.
+
+    Args:
+        source: a folder written by `save_pretrained`, or a hub name.
+
+    Raises:
+        ModelError: it has no readable settings, or is of no supported family.
+    """
+    with _explained(source) as offline:
+        config = _configuration(source, offline)
+        with torch.device("meta"):
+            return parameter_count(_family(config.model_type).blank(config))
+
+
+@contextmanager
+def _explained(source: str) -> Iterator[bool]:
+    """Say in a sentence why a source cannot be read; tells whether the hub is left alone."""
     from safetensors import SafetensorError
 
     local = Path(source).is_dir()
-    offline = local or not _hub_answers()
     if local:
         _check_folder(Path(source))
     try:
-        return _load(source, name, offline)
+        yield local or not _hub_answers()
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         if not local:
             raise ModelError(
@@ -92,13 +118,12 @@ def _check_family(where: str, model_type: str) -> None:
         )
 
 
-def _load(source: str, name: str, offline: bool) -> SpeechModel:
+def _configuration(source: str, offline: bool) -> Any:
     from transformers import AutoConfig
 
-    model_type = str(AutoConfig.from_pretrained(source, local_files_only=offline).model_type)
-    _check_family(source, model_type)
-    loaded: SpeechModel = _family(model_type).load(source, name, offline)
-    return loaded
+    found = AutoConfig.from_pretrained(source, local_files_only=offline)
+    _check_family(source, str(found.model_type))
+    return found
 
 
 def _family(model_type: str) -> ModuleType:

@@ -144,7 +144,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     config = WhisperConfig.from_pretrained(folder, local_files_only=True)
     # Made without storage, for drawing initial weights takes longer than loading the real ones.
     with torch.device("meta"):
-        module = WhisperForConditionalGeneration(config)
+        module = blank(config)
     shape = module.model.encoder.embed_positions.weight.shape
     state = {POSITIONS: sinusoids(*shape), **parameters}
     try:
@@ -171,6 +171,11 @@ def load(source: str, name: str, offline: bool) -> Whisper:
     )
     processor = WhisperProcessor.from_pretrained(source, local_files_only=offline)
     return Whisper(name, module.eval(), processor.feature_extractor, processor.tokenizer)
+
+
+def blank(config: Any) -> Any:
+    """A Whisper of these settings, its weights yet to come."""
+    return WhisperForConditionalGeneration(config)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from genptq_core.cli import main
 from genptq_core.errors import FootprintError
-from genptq_core.footprint import MOST_TOGETHER, footprint, planned, positions
-from genptq_core.models import load_model, parameter_count
+from genptq_core.footprint import (
+    MOST_TOGETHER,
+    check_weights,
+    footprint,
+    machine_memory,
+    planned,
+    positions,
+)
+from genptq_core.models import load_model, parameter_count, promised
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
 from genptq_core.quantizers import Sketch, glance, is_wide, sketch, sketch_glances
@@ -47,6 +56,33 @@ def test_the_command_line_refuses_with_exit_code_2(
     for limit in ("nan", "0", "-3", "inf"):
         assert main([*command, "--out", str(tmp_path / "p"), f"--max-memory={limit}"]) == 2
         assert "makes no sense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", ["whisper", "ctc"])
+def test_weights_are_refused_before_they_are_read(
+    random_whisper: Path, tones: Path, tmp_path: Path, family: str, capsys: Any
+) -> None:
+    folder = random_whisper if family == "whisper" else random_ctc(tmp_path / "m", WAV2VEC2)
+    assert promised(str(folder)) == parameter_count(load_model(str(folder)).module)
+    weightless = tmp_path / "weightless"
+    shutil.copytree(folder, weightless, ignore=shutil.ignore_patterns("*.safetensors"))
+    command = ["profile", "--model", str(weightless), "--speech", str(tones)]
+    assert main([*command, "--out", str(tmp_path / "p"), "--max-memory", "0.5"]) == 2
+    assert "0.5 GB are allowed" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "p")]) == 2
+    assert "cannot be loaded" in capsys.readouterr().err
+
+
+def test_what_the_machine_has_is_the_limit_where_none_is_named(
+    random_whisper: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2**29 < machine_memory() < 2**50
+    monkeypatch.setattr("genptq_core.footprint.machine_memory", lambda: 1000)
+    with pytest.raises(FootprintError, match="this machine has"):
+        check_weights(str(random_whisper))
+    with pytest.raises(FootprintError, match="this machine has"):
+        planned(load_model(str(random_whisper)), load_manifest(tones), SETTINGS, tmp_path)
+    check_weights(str(random_whisper), 2**40)
 
 
 def test_less_memory_holds_fewer_gradients(
