@@ -75,7 +75,9 @@ def profile(random_whisper: Path, tmp_path: Path) -> Profile:
     return made
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 @pytest.mark.parametrize("kind", ["profile", "measure", "compile", "export"])
 def test_a_killed_run_continues(
     kind: str,
