@@ -8,19 +8,22 @@ to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded 
 `--bits`) and one label an utterance is drawn: rounding is reported an option.
 
     python benchmarks/growth.py --estimate
+    python benchmarks/growth.py --report [--plot docs/growth.png]
 
-prints what a profile of each would take, by the program's own estimate; nothing is run.
+The first prints what a profile of each would take, by the program's own estimate, the second what
+was measured so far; nothing is run. Redrawing is timed on profiles of these shapes with drawn
+scores (`benchmarks/dashboard.py`), of the clock.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
 
 from benchmarks.memory import peak_bytes
 
@@ -46,6 +51,7 @@ SHAPES = {
 # Random weights write to the limit, which is half of this: 24 tokens, as of a short sentence.
 CONTEXT = 48
 PASSES = 2  # utterances of the bare passes
+MOVES = 40
 
 
 def make(options: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.work / options.shapes[0]
     bands = SHAPES[options.shapes[0]][3]
     small, _, tokenizer = bundled.load()
-    config = _configuration(options.shapes[0])
+    config = configuration(options.shapes[0])
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
     module = WhisperForConditionalGeneration(config)
@@ -70,7 +76,8 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     return {"parameters": sum(p.numel() for p in module.parameters()), "disk": disk}
 
 
-def _configuration(name: str) -> Any:
+def configuration(name: str) -> Any:
+    """Settings of a Whisper of a shape."""
     from transformers import WhisperConfig
 
     width, layers, heads, bands, vocabulary = SHAPES[name]
@@ -90,33 +97,6 @@ def _configuration(name: str) -> Any:
         decoder_start_token_id=50257,
         max_target_positions=CONTEXT,
     )
-
-
-def estimates(options: argparse.Namespace) -> str:
-    """What a profile of each shape would take with no gradient held, as Markdown."""
-    import torch
-    from transformers import WhisperForConditionalGeneration
-
-    from genptq_core.footprint import footprint, positions
-    from genptq_core.models.whisper import units
-    from genptq_core.options import coded_options, grid_options
-    from genptq_core.profile import Settings
-
-    ways = grid_options(options.bits, (64,)) + coded_options(options.rates)
-    lines = ["| shape | parameters | weights | activations | peak | disk, two options | usual |"]
-    lines.append("| --- |" + " ---: |" * 6)
-    for name in options.shapes:
-        with torch.device("meta"):
-            module = WhisperForConditionalGeneration(_configuration(name))
-        found = units(module)
-        count = sum(p.numel() for p in module.parameters())
-        where = positions(argparse.Namespace(module=module, units=found), 30.0)
-        few = footprint(count, found, where, Settings(ways, draws=1), 0)
-        usual = footprint(count, found, where, Settings(), 0)
-        sizes = [few.model, few.activations, few.memory, few.disk, usual.disk]
-        cells = " | ".join(f"{size / 1e9:.1f} GB" for size in sizes)
-        lines.append(f"| {name} | {count / 1e6:.0f} M | {cells} |")
-    return "\n".join(lines)
 
 
 def bare(options: argparse.Namespace) -> dict[str, Any]:
@@ -238,62 +218,65 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": time.process_time() - started, "bytes": made.bytes}
 
 
-STAGES = {"make": make, "bare": bare, "profile": profile, "solve": solve, "export": export}
+def compile_(options: argparse.Namespace) -> dict[str, Any]:
+    """The solved map, compiled with few utterances: rounding in order, and steps of tuning."""
+    from genptq_core import bitmap, load_manifest, load_model
+    from genptq_core.compilation import Recipe, compile_map
+    from genptq_core.profile import load_profile
+
+    found = load_profile(_profile_folder(options))
+    chosen = bitmap.read(options.work / f"{options.shapes[0]}.json", found)
+    model = load_model(str(options.work / options.shapes[0]))
+    speech = load_manifest(options.speech, options.utterances)
+    recipe = Recipe(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
+    stages: dict[str, float] = {}
+    last: list[Any] = [time.process_time(), "beginning"]
+    steps = 1
+
+    def report(progress: Any) -> None:
+        nonlocal steps
+        now = time.process_time()
+        stages[last[1]] = stages.get(last[1], 0.0) + now - last[0]
+        last[:] = [now, progress.stage]
+        steps = progress.total if progress.stage == "tuning" else steps
+
+    started = time.process_time()
+    compile_map(model, found, chosen, speech, recipe, report)
+    return {"seconds": time.process_time() - started, "steps": steps, "stages": stages}
+
+
+def redraw(options: argparse.Namespace) -> dict[str, Any]:
+    """A move of the page's slider, milliseconds of the clock from release to redrawn charts."""
+    from benchmarks.dashboard import _shape, browser, moves, server, wait_for_charts
+
+    with tempfile.TemporaryDirectory() as folder:
+        name = options.shapes[0]
+        profiles = None if name == "tiny" else _shape(name, Path(folder))
+        with server(profiles) as page, browser() as driver:
+            driver.get(page.address)
+            wait_for_charts(driver)
+            times = moves(driver, MOVES)
+    return {
+        "moves": len(times),
+        "median": float(np.median(times)),
+        "p95": float(np.quantile(times, 0.95)),
+        "load": os.getloadavg()[0],
+    }
+
+
+STAGES = {
+    "make": make,
+    "bare": bare,
+    "profile": profile,
+    "solve": solve,
+    "export": export,
+    "compile": compile_,
+    "redraw": redraw,
+}
 
 
 def _profile_folder(options: argparse.Namespace) -> Path:
     return Path(options.work) / f"{options.shapes[0]}-profile"
-
-
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The results as Markdown, with exponents over the parameters fitted on a log-log scale."""
-    names = [n for n in SHAPES if "make" in results.get(n, {})]
-    rows: dict[str, dict[str, float]] = {}
-
-    def put(label: str, name: str, value: float) -> None:
-        rows.setdefault(label, {})[name] = value
-
-    for name in names:
-        found = results[name]
-        if "bare" in found:
-            put("forward and backward pass, s an utterance", name, found["bare"]["passes"])
-            put("transcribing, s an utterance", name, found["bare"]["transcribing"])
-            put("peak of the passes, GB", name, found["bare"]["memory"] / 1e9)
-        if "profile" in found:
-            whole, count = found["profile"], found["profile"]["utterances"]
-            stages = whole["stages"]
-            put("profile: gradients, s an utterance", name, stages.get("gradients", 0) / count)
-            put("profile: listening, s an utterance", name, stages.get("listening", 0) / count)
-            put("profile: what rows matter, s an utterance", name, stages.get("rows", 0) / count)
-            put("profile: anchors, s an utterance", name, stages.get("anchors", 0) / count)
-            put("profile: sketching, s", name, stages.get("sketching", 0))
-            per_option = stages.get("rounding", 0) / whole["options"]
-            put("profile: rounding, s an option", name, per_option)
-            put("profile: peak, GB", name, whole["memory"] / 1e9)
-            put("profile: estimated peak, GB", name, whole["estimate"] / 1e9)
-        if "solve" in found:
-            put("solve, s", name, found["solve"]["seconds"])
-            put("front, s", name, found["solve"]["front"])
-        if "export" in found:
-            put("export, s", name, found["export"]["seconds"])
-            put("export: peak, GB", name, found["export"]["memory"] / 1e9)
-    sizes = {name: results[name]["make"]["parameters"] for name in names}
-    heads = [f"{name} ({sizes[name] / 1e6:.0f} M)" for name in names]
-    lines = ["| | " + " | ".join(heads) + " | exponent |", "| --- |" + " ---: |" * (len(names) + 1)]
-    for label, values in rows.items():
-        cells = [f"{values[n]:.3g}" if n in values else "" for n in names]
-        known = [(math.log(sizes[n]), math.log(v)) for n, v in values.items() if v > 0]
-        lines.append(f"| {label} | " + " | ".join(cells) + f" | {_exponent(known)} |")
-    return "\n".join(lines)
-
-
-def _exponent(points: list[tuple[float, float]]) -> str:
-    """The slope of the least-squares line."""
-    if len(points) < 3:
-        return ""
-    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    above = sum((a - x) * (b - y) for a, b in points)
-    return f"{above / sum((a - x) ** 2 for a, _ in points):.2f}"
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -306,6 +289,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speech", type=Path)
     parser.add_argument("--estimate", action="store_true", help="run nothing")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--plot", type=Path, help="where to draw what --report prints")
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
     parser.add_argument("--utterances", type=int, default=8)
@@ -316,8 +301,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", choices=list(STAGES), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.estimate:
-        print(estimates(options))
+    if options.estimate or options.report:
+        from benchmarks import growth_report
+
+        if options.estimate:
+            print(growth_report.estimates(options.shapes, options.bits, options.rates))
+        else:
+            results = json.loads(options.results.read_text())
+            print(growth_report.table(results))
+            if options.plot:
+                growth_report.plot(results, options.plot)
         return
     if options.speech is None:
         parser.error("--speech is missing")
@@ -336,7 +329,9 @@ def main() -> None:
             results.setdefault(name, {})[stage] = found
             options.results.write_text(json.dumps(results, indent=1) + "\n")
             print(name, stage, json.dumps(found), flush=True)
-    print(table(json.loads(options.results.read_text())))
+    from benchmarks import growth_report
+
+    print(growth_report.table(json.loads(options.results.read_text())))
 
 
 if __name__ == "__main__":

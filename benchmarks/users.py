@@ -54,6 +54,8 @@ from genptq_core import Problem, Profile, bit_map, load_profile, problem, solve
 
 MEASURES, EXPORTS = 0.03, 0.03
 """Share of a user's actions."""
+_IDLE = 8
+"""Looks, a tenth of a second apart, that must find a page idle before it counts as resting."""
 DRAIN = 1200.0
 """Seconds that the queue may take to end what was asked for."""
 
@@ -81,14 +83,21 @@ def _open(driver: webdriver.Chrome, page: Page, tab: str, **params: str) -> None
 
 
 def _rest(driver: webdriver.Chrome) -> None:
-    """Wait until the page has drawn all that it was asked for."""
-    resting = """
-    return document.querySelector('[data-test-script-state="notRunning"]') !== null
-      && document.querySelector('.st-key-identity code') !== null;
+    """Wait until the page has drawn all that it was asked for.
+
+    A page that watches a job runs every moment or two, so what counts is how often it was found
+    idle while it showed the same, not for how long at a stretch.
     """
-    end, still = time.monotonic() + PATIENCE, 0
-    while still < 5:  # half a second: a change of the address may yet be on its way
-        still = still + 1 if driver.execute_script(resting) else 0
+    resting = """
+    const shown = document.querySelector('.st-key-identity code')?.textContent;
+    const idle = document.querySelector('[data-test-script-state="notRunning"]') !== null;
+    return [idle && shown !== undefined, shown + location.search];
+    """
+    end, idle, last = time.monotonic() + PATIENCE, 0, ""
+    while idle < _IDLE:
+        rests, shows = driver.execute_script(resting)
+        idle = idle + rests if shows == last else 0
+        last = shows
         if time.monotonic() > end:
             raise Fault("the page does not come to rest")
         time.sleep(0.1)

@@ -23,7 +23,7 @@ HELD = 4_000_000_000
 """Bytes of gradients held at once where no limit is given."""
 
 _PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
-_MARGIN = 1.15  # on activations: norms, residuals and workspaces beside what units read and write
+_MARGIN = 1.5  # on activations: norms, residuals, attention beside what units read and write
 _FRAMES = 100  # positions a second that no front end of a CTC model exceeds
 
 

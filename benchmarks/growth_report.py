@@ -1,0 +1,153 @@
+"""What `benchmarks/growth.py` measured, as a table with exponents, and as a plot."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import WhisperForConditionalGeneration
+
+from benchmarks.dashboard import browser
+from benchmarks.growth import SHAPES, configuration
+from genptq_core.footprint import footprint, positions
+from genptq_core.models.whisper import units
+from genptq_core.options import coded_options, grid_options
+from genptq_core.profile import Settings
+from genptq_core.units import Unit
+
+_BY_UTTERANCE = {
+    "gradients": "gradients",
+    "listening": "listening",
+    "rows": "what rows matter",
+    "anchors": "anchors",
+}
+
+
+def estimates(shapes: Sequence[str], bits: Sequence[int], rates: Sequence[float]) -> str:
+    """What a profile of each shape would take with no gradient held, as Markdown."""
+    lines = ["| shape | parameters | weights | activations | peak | disk, two options | usual |"]
+    lines.append("| --- |" + " ---: |" * 6)
+    for name in shapes:
+        shape = _shape(name)
+        few = footprint(*shape, _settings(bits, rates, 1), 0)
+        usual = footprint(*shape, Settings(), 0)
+        sizes = [few.model, few.activations, few.memory, few.disk, usual.disk]
+        cells = " | ".join(f"{size / 1e9:.1f} GB" for size in sizes)
+        lines.append(f"| {name} | {shape[0] / 1e6:.0f} M | {cells} |")
+    return "\n".join(lines)
+
+
+def peak(name: str, found: dict[str, Any], bits: Sequence[int], rates: Sequence[float]) -> float:
+    """The program's estimate of a measured profile's peak, bytes."""
+    return footprint(*_shape(name), _settings(bits, rates, 1), found["together"]).memory
+
+
+def rows(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """What was measured: label, then shape; seconds, or GB where the label says so."""
+    made: dict[str, dict[str, float]] = {}
+    for name in _names(results):
+        for label, value in _figures(name, results[name]).items():
+            made.setdefault(label, {})[name] = value
+    return made
+
+
+def _figures(name: str, found: dict[str, Any]) -> dict[str, float]:
+    out: dict[str, float] = {}
+    if "bare" in found:
+        out["forward and backward pass, s an utterance"] = found["bare"]["passes"]
+        out["transcribing, s an utterance"] = found["bare"]["transcribing"]
+        out["peak of the passes, GB"] = found["bare"]["memory"] / 1e9
+    if "profile" in found:
+        whole, count = found["profile"], found["profile"]["utterances"]
+        stages = whole["stages"]
+        for stage, words in _BY_UTTERANCE.items():
+            out[f"profile: {words}, s an utterance"] = stages.get(stage, 0) / count
+        out["profile: sketching, s"] = stages.get("sketching", 0)
+        out["profile: rounding, s an option"] = stages.get("rounding", 0) / whole["options"]
+        out["profile: peak, GB"] = whole["memory"] / 1e9
+        out["profile: estimated peak, GB"] = peak(name, whole, (8,), (3.0,)) / 1e9
+    if "solve" in found:
+        out["solve, s"] = found["solve"]["seconds"]
+        out["front, s"] = found["solve"]["front"]
+    if "export" in found:
+        out["export, s"] = found["export"]["seconds"]
+        out["export: peak, GB"] = found["export"]["memory"] / 1e9
+    if "compile" in found:
+        whole = found["compile"]
+        out["compile: rounding in order, s"] = whole["stages"].get("compiling", 0)
+        out["compile: tuning, s a step"] = whole["stages"].get("tuning", 0) / whole["steps"]
+        out["compile: peak, GB"] = whole["memory"] / 1e9
+    if "redraw" in found:
+        out["page: release to redraw, s, median"] = found["redraw"]["median"] / 1e3
+        out["page: release to redraw, s, 95th percentile"] = found["redraw"]["p95"] / 1e3
+    return out
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The results as Markdown, with exponents over the parameters fitted on a log-log scale."""
+    names = _names(results)
+    sizes = {name: results[name]["make"]["parameters"] for name in names}
+    heads = [f"{name} ({sizes[name] / 1e6:.0f} M)" for name in names]
+    lines = ["| | " + " | ".join(heads) + " | exponent |", "| --- |" + " ---: |" * (len(names) + 1)]
+    for label, values in rows(results).items():
+        cells = [f"{values[n]:.3g}" if n in values else "" for n in names]
+        slope = _exponent([sizes[n] for n in values], list(values.values()))
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {slope} |")
+    return "\n".join(lines)
+
+
+def _exponent(sizes: Sequence[float], values: Sequence[float]) -> str:
+    """The slope of the least-squares line of the logarithms; of three shapes or more."""
+    if len(sizes) < 3:
+        return ""
+    return f"{np.polyfit(np.log(sizes), np.log(values), 1)[0]:.2f}"
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw times and peaks over the parameters, both logarithmic, as a PNG; needs Chromium."""
+    from plotly.subplots import make_subplots
+
+    sizes = {n: results[n]["make"]["parameters"] / 1e6 for n in _names(results)}
+    figure = make_subplots(1, 2, subplot_titles=("seconds", "peak of memory, GB"))
+    for label, values in rows(results).items():
+        figure.add_scatter(
+            x=[sizes[n] for n in values],
+            y=list(values.values()),
+            text=list(values),
+            name=label,
+            mode="lines+markers",
+            row=1,
+            col=2 if label.endswith("GB") else 1,
+        )
+    figure.update_xaxes(type="log", title="million parameters")
+    figure.update_yaxes(type="log")
+    figure.update_layout(template="plotly_white", width=1380, height=620)
+    with tempfile.TemporaryDirectory() as folder, browser(1400, 780) as driver:
+        page = Path(folder) / "plot.html"
+        figure.write_html(page)
+        driver.get(page.as_uri())
+        time.sleep(2)
+        driver.save_screenshot(str(path))
+
+
+def _names(results: dict[str, dict[str, Any]]) -> list[str]:
+    return [name for name in SHAPES if "make" in results.get(name, {})]
+
+
+def _settings(bits: Sequence[int], rates: Sequence[float], draws: int) -> Settings:
+    return Settings(grid_options(bits, (64,)) + coded_options(rates), draws=draws)
+
+
+def _shape(name: str) -> tuple[int, tuple[Unit, ...], dict[str, int]]:
+    """Parameters, units and their input positions of a shape; no weight is made."""
+    with torch.device("meta"):
+        module = WhisperForConditionalGeneration(configuration(name))
+    found = units(module)
+    where = positions(argparse.Namespace(module=module, units=found), 30.0)
+    return sum(p.numel() for p in module.parameters()), found, where
