@@ -99,8 +99,17 @@ def _rest(driver: webdriver.Chrome) -> None:
         idle = idle + rests if shows == last else 0
         last = shows
         if time.monotonic() > end:
-            raise Fault("the page does not come to rest")
+            raise Fault(f"the page does not come to rest: {_state(driver)}")
         time.sleep(0.1)
+
+
+def _state(driver: webdriver.Chrome) -> str:
+    """What a page that is at fault shows."""
+    script = """
+    return [location.search, document.querySelector('[data-test-script-state]')
+      ?.dataset.testScriptState, document.body.innerText.slice(0, 600)].join(' | ')
+    """
+    return str(driver.execute_script(script)).replace("\n", " / ")
 
 
 @lru_cache(maxsize=1024)
@@ -122,11 +131,14 @@ def _own(driver: webdriver.Chrome) -> str:
     end = time.monotonic() + PATIENCE
     while True:
         found = shown(driver)[0]
-        size = parse_qs(urlparse(driver.current_url).query).get("mb", [""])[0]
-        if found and (not size or found == _solved(size)):
+        asked = parse_qs(urlparse(driver.current_url).query)
+        size, by_hand = asked.get("mb", [""])[0], asked.get("pick", [""])[0]
+        # A press that the page slid away from may hit a measured map, which is then the pick.
+        wanted = by_hand or (_solved(size) if size else found)
+        if found and found == wanted:
             return found
         if time.monotonic() > end:
-            raise Fault(f"{found} is shown at {size} MB, not {_solved(size)}")
+            raise Fault(f"{found} is shown, not {wanted}: {_state(driver)}")
         time.sleep(0.1)
 
 
