@@ -166,7 +166,9 @@ def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int
             if kind < MEASURES:
                 _open(driver, page, "Measure", **here)
                 _rest(driver)
-                field = driver.find_element(By.CSS_SELECTOR, ".st-key-measure_limit input")
+                field = WebDriverWait(driver, PATIENCE, 0.2).until(
+                    lambda d: d.find_element(By.CSS_SELECTOR, ".st-key-measure_limit input")
+                )
                 field.send_keys(Keys.CONTROL + "a")
                 field.send_keys("2" + Keys.ENTER)
                 _click(driver, ".st-key-measure_this button")
