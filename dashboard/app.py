@@ -51,7 +51,17 @@ _TABS = {
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 0.8 !important; }
-@media (max-width: 640px) { .stMainBlockContainer { padding: 2.5rem 0.75rem; } }
+@media (max-width: 640px) {
+  .stMainBlockContainer { padding: 2.5rem 0.75rem; }
+  /* On a telephone the slider stays in sight, and the knobs that few turn come after the charts. */
+  .stColumn:has(> .stVerticalBlock > * > .st-key-dial),
+  .stColumn > .stVerticalBlock:has(> * > .st-key-dial) { display: contents; }
+  [data-testid="stLayoutWrapper"]:has(> .st-key-more) { order: 1; }
+  [data-testid="stLayoutWrapper"]:has(> .st-key-dial) {
+    position: sticky; top: 0; z-index: 9; padding: 0.5rem 0;
+    background: color-mix(in srgb, Canvas 80%, transparent); backdrop-filter: blur(12px);
+  }
+}
 </style>"""
 
 
@@ -115,7 +125,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     free_front = loaders.front(profile, Constraints(), target, free_task)
     low, *_, high = state.widths(free_task.menu)
     by = knobs.mode()
-    slider, more = st.container(), st.container()
+    slider, advice, more = st.container(key="dial"), st.container(), st.container(key="more")
     with more:
         knobs.limits(profile, free_task.menu)
         speech = knobs.speech(sets)
@@ -128,6 +138,7 @@ def _knobs(found: dict[str, Path]) -> Scene | None:
     with slider:
         knobs.budget(by, sizes, curve is not None)
         effect = st.empty()
+    with advice:
         st.caption(f"Recommended start: {reason}")
         if st.session_state.get("mb") != start or by != state.BY_SIZE:
             st.button("Use it", key="use_start", on_click=_use, args=(start,))

@@ -195,6 +195,13 @@ def test_a_telephone_shows_all_of_it(browser: Any, site: Site, scheme: str) -> N
         assert all(plot.get_attribute("aria-label") for plot in plots)
         assert all(0 < plot.size["width"] <= 390 for plot in plots)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        # The slider stays in sight beside the chart that it moves; rare knobs come after it.
+        tops = browser.execute_script(
+            "const top = (s) => document.querySelector(s).getBoundingClientRect().top;"
+            "document.querySelector('.plot').scrollIntoView({block: 'center'});"
+            "return [top('.st-key-mb'), top('.plot'), top('.st-key-widths')];"
+        )
+        assert 0 <= tops[0] < tops[1] < tops[2]
         # Text on the chart stands out from the page's ground.
         colours = browser.execute_script(
             "const plot = document.querySelector('.plot');"
