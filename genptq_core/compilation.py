@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,15 +199,18 @@ def _round_in_order(
     parameters = dict(model.module.named_parameters())
     done: dict[Unit, Stored] = {}
     weights: Mapping[str, Tensor] = dict(model.derived)
+    encoded: list[Any] = []  # what a rounded encoder wrote is the same for all of the decoder
     for index, (key, units) in enumerate(blocks.items()):
         report(Progress("compiling", index, len(blocks)))
         path = folder / f"{key[0]}{key[1]}.safetensors"
         found = _load_block(path, units, option_of)
+        if key[0] == "encoder":
+            encoded.clear()
         if found is None:
             sums: dict[str, Tensor] = {}
             if any(option_of[unit].form != "half" for unit in units):
                 with torch.no_grad(), replaced(model, weights):
-                    _listen(model, part, units, sums)
+                    _listen(model, part, units, sums, encoded)
             found = {}
             for unit in units:
                 _, importance = unit_statistics(profile, unit)
@@ -249,20 +253,33 @@ def _load_block(
 
 
 def _listen(
-    model: SpeechModel, part: _Part, units: Sequence[Unit], sums: dict[str, Tensor]
+    model: SpeechModel,
+    part: _Part,
+    units: Sequence[Unit],
+    sums: dict[str, Tensor],
+    encoded: list[Any],
 ) -> None:
+    """Sum up the inputs of some units of one part of the model.
+
+    Args:
+        model: with what is rounded so far.
+        part: utterances.
+        units: whose inputs.
+        sums: where they go, by input name.
+        encoded: what the encoder makes of each utterance, filled in where the decoder is heard.
+    """
     wanted = {unit.inputs for unit in units}
-    for start in range(0, len(part), CHUNK):
-        chunk = part[start : start + CHUNK]
-        with SecondMoments(model, sums, wanted):
-            encoded = model.encode(chunk.audio)
-        if units[0].part == "encoder":
-            continue
-        with SecondMoments(model, sums, wanted):
-            # One by one, so that padding does not count as input.
-            for index, transcript in enumerate(chunk.transcripts):
-                states = model.head_inputs(encoded[index : index + 1], [transcript])
-                model.log_probs(states[0])
+    if units[0].part == "encoder":
+        for samples in part.audio:
+            with SecondMoments(model, sums, wanted, stop=True):
+                model.encode([samples])
+        return
+    if not encoded:
+        encoded += [model.encode([samples]) for samples in part.audio]
+    with SecondMoments(model, sums, wanted):
+        # One by one, so that padding does not count as input.
+        for state, transcript in zip(encoded, part.transcripts, strict=True):
+            model.log_probs(model.head_inputs(state, [transcript])[0])
 
 
 def _tune(

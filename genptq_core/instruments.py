@@ -42,11 +42,16 @@ def divergences(reference: Iterable[Tensor], changed: Iterable[Tensor]) -> list[
     return [float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)]
 
 
+class _Enough(Exception):
+    """All that was to be heard of a run has been heard."""
+
+
 class SecondMoments:
     """While active, add the second moment of units' inputs to `sums`, by input name.
 
     Of all units, or only of the inputs in `names`. With a rank, inputs too wide for a matrix of
-    their own are summed as `quantizers.hessian.glance` does.
+    their own are summed as `quantizers.hessian.glance` does. With `stop`, the model runs no further
+    than to the last of them, so it must be run once, on one utterance, and its answer is lost.
     """
 
     def __init__(
@@ -55,21 +60,24 @@ class SecondMoments:
         sums: dict[str, Tensor],
         names: Collection[str] | None = None,
         rank: int | None = None,
+        stop: bool = False,
     ) -> None:
         modules = dict(model.module.named_modules())
         wanted = {u.inputs for u in model.units} if names is None else names
         self._targets = [(name, modules[name]) for name in sorted(wanted)]
         self._sums = sums
         self._rank = rank
+        self._left = {name for name, _ in self._targets} if stop else None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> None:
         for name, module in self._targets:
             self._handles.append(module.register_forward_pre_hook(self._hook(name)))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for handle in self._handles:
             handle.remove()
+        return kind is _Enough
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -77,6 +85,10 @@ class SecondMoments:
             wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
             product = (glance(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
+            if self._left is not None:
+                self._left.discard(name)
+                if not self._left:
+                    raise _Enough
 
         return add
 
