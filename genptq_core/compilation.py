@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +23,17 @@ from torch import Tensor
 
 from .bitmap import BitMap
 from .entries import read_entry, write_entry
-from .errors import ModelError, SpeechError
+from .errors import SpeechError
 from .files import cache_folder, sha256_json
-from .instruments import CHUNK, SecondMoments, divergence
-from .measurement import check_model, restored_weights, stored_units, unit_statistics
-from .models import SpeechModel, Transcript, replaced
+from .in_order import Part, round_in_order
+from .instruments import CHUNK, divergence
+from .measurement import check_model, restored_weights, stored_units
+from .models import SpeechModel, replaced
 from .models.made import overlaid
 from .options import Option
 from .profile import Profile
 from .progress import Progress, Report, silent
-from .quantizers import Stored, quantize
-from .quantizers.tensors import as_tensors, from_tensors
-from .sensitivity import unit_weight
+from .quantizers import Stored
 from .shards import baseline
 from .speech import SpeechSet, load_audio
 from .units import Unit
@@ -95,21 +93,6 @@ class Compiled:
         return {name: self.weights[name] for name in self.weights if name not in units}
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Utterances with what the original makes of them."""
-
-    audio: list[np.ndarray]
-    transcripts: list[Transcript]
-    states: list[Tensor]
-
-    def __getitem__(self, which: slice) -> _Part:
-        return _Part(self.audio[which], self.transcripts[which], self.states[which])
-
-    def __len__(self) -> int:
-        return len(self.audio)
-
-
 def compile_map(
     model: SpeechModel,
     profile: Profile,
@@ -143,14 +126,14 @@ def compile_map(
     digest = sha256_json(keys)
     folder = cache_folder() / "compiled" / digest[:32]
     transcripts, states = baseline(model, speech.utterances, report)
-    every = _Part([load_audio(u) for u in speech.utterances], transcripts, states)
+    every = Part([load_audio(u) for u in speech.utterances], transcripts, states)
     learn, judge = every[: -recipe.held_out], every[-recipe.held_out :]
     stored = tuple(stored_units(model, profile, chosen.options, report))
     weights = restored_weights(model, stored)
     before = rounded = loss_of(model, weights, judge)
     if recipe.sequential:
         weights = {}  # never two changed copies of the model
-        found = _round_in_order(model, profile, chosen, learn[: recipe.sequential], folder, report)
+        found = round_in_order(model, profile, chosen, learn[: recipe.sequential], folder, report)
         weights = restored_weights(model, found)
         rounded = loss_of(model, weights, judge)
         if rounded < before:
@@ -165,7 +148,7 @@ def compile_map(
     return Compiled(stored, weights, before, rounded, after, digest)
 
 
-def loss_of(model: SpeechModel, weights: Mapping[str, Tensor], part: _Part) -> float:
+def loss_of(model: SpeechModel, weights: Mapping[str, Tensor], part: Part) -> float:
     """Mean divergence from the original on some utterances, nats a token."""
     total, tokens = 0.0, 0
     with torch.no_grad():
@@ -181,112 +164,11 @@ def loss_of(model: SpeechModel, weights: Mapping[str, Tensor], part: _Part) -> f
     return total / tokens
 
 
-def _round_in_order(
-    model: SpeechModel,
-    profile: Profile,
-    chosen: BitMap,
-    part: _Part,
-    folder: Path,
-    report: Report,
-) -> tuple[tuple[Unit, Option, Stored], ...]:
-    """Round block after block, each with the inputs that the rounded ones before it give."""
-    option_of = dict(zip(profile.units, chosen.options, strict=True))
-    blocks: dict[tuple[str, int], list[Unit]] = {}
-    for unit in profile.units:
-        # The output projection comes last: its rows share their inputs.
-        block = -1 if unit.kind == "convolution" else unit.block
-        blocks.setdefault((unit.part, 0 if unit.part == "embedding" else block), []).append(unit)
-    parameters = dict(model.module.named_parameters())
-    done: dict[Unit, Stored] = {}
-    weights: Mapping[str, Tensor] = dict(model.derived)
-    encoded: list[Any] = []  # what a rounded encoder wrote is the same for all of the decoder
-    for index, (key, units) in enumerate(blocks.items()):
-        report(Progress("compiling", index, len(blocks)))
-        path = folder / f"{key[0]}{key[1]}.safetensors"
-        found = _load_block(path, units, option_of)
-        if key[0] == "encoder":
-            encoded.clear()
-        if found is None:
-            sums: dict[str, Tensor] = {}
-            if any(option_of[unit].form != "half" for unit in units):
-                with torch.no_grad(), replaced(model, weights):
-                    _listen(model, part, units, sums, encoded)
-            found = {}
-            for unit in units:
-                _, importance = unit_statistics(profile, unit)
-                weight, option = unit_weight(parameters[unit.parameter], unit), option_of[unit]
-                one = quantize(weight, sums.get(unit.inputs), importance, [option])[0]
-                if one is None:
-                    raise ModelError(
-                        f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
-                    )
-                found[unit] = one
-            _save_block(path, found, option_of)
-        done |= found
-        fresh = restored_weights(model, ((u, option_of[u], s) for u, s in found.items()))
-        weights = overlaid(weights, fresh)
-    report(Progress("compiling", len(blocks), len(blocks)))
-    return tuple((unit, option_of[unit], done[unit]) for unit in profile.units)
-
-
-def _save_block(path: Path, found: Mapping[Unit, Stored], option_of: Mapping[Unit, Option]) -> None:
-    tensors = {
-        f"{unit.name}:{part}": tensor
-        for unit, stored in found.items()
-        for part, tensor in as_tensors(unit.name, option_of[unit], stored).items()
-    }
-    write_entry(path, tensors)
-
-
-def _load_block(
-    path: Path, units: Sequence[Unit], option_of: Mapping[Unit, Option]
-) -> dict[Unit, Stored] | None:
-    done = read_entry(path)
-    if done is None:
-        return None
-    found: dict[Unit, Stored] = {}
-    for unit in units:
-        head = f"{unit.name}:"
-        parts = {k.removeprefix(head): t for k, t in done[0].items() if k.startswith(head)}
-        found[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
-    return found
-
-
-def _listen(
-    model: SpeechModel,
-    part: _Part,
-    units: Sequence[Unit],
-    sums: dict[str, Tensor],
-    encoded: list[Any],
-) -> None:
-    """Sum up the inputs of some units of one part of the model.
-
-    Args:
-        model: with what is rounded so far.
-        part: utterances.
-        units: whose inputs.
-        sums: where they go, by input name.
-        encoded: what the encoder makes of each utterance, filled in where the decoder is heard.
-    """
-    wanted = {unit.inputs for unit in units}
-    if units[0].part == "encoder":
-        for samples in part.audio:
-            with SecondMoments(model, sums, wanted, stop=True):
-                model.encode([samples])
-        return
-    if not encoded:
-        encoded += [model.encode([samples]) for samples in part.audio]
-    with SecondMoments(model, sums, wanted):
-        # One by one, so that padding does not count as input.
-        for state, transcript in zip(encoded, part.transcripts, strict=True):
-            model.log_probs(model.head_inputs(state, [transcript])[0])
-
-
 def _tune(
     model: SpeechModel,
     weights: Mapping[str, Tensor],
-    learn: _Part,
-    judge: _Part,
+    learn: Part,
+    judge: Part,
     loss: float,
     recipe: Recipe,
     folder: Path,
