@@ -111,7 +111,7 @@ def _exponent(sizes: Sequence[float], values: Sequence[float]) -> str:
 
 def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Draw times and peaks over the parameters, both logarithmic, as a PNG; needs Chromium."""
-    from plotly.colors.qualitative import Dark24
+    from plotly.colors import qualitative
     from plotly.subplots import make_subplots
 
     sizes = {n: results[n]["make"]["parameters"] / 1e6 for n in _names(results)}
@@ -128,7 +128,9 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
         )
     figure.update_xaxes(type="log", title="million parameters", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
-    figure.update_layout(template="plotly_white", colorway=Dark24, width=1380, height=620)
+    figure.update_layout(
+        template="plotly_white", colorway=qualitative.Dark24, width=1380, height=620
+    )
     with tempfile.TemporaryDirectory() as folder, browser(1400, 760) as driver:
         page = Path(folder) / "plot.html"
         figure.write_html(page, config={"displayModeBar": False})
