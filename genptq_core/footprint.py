@@ -179,13 +179,10 @@ def machine_memory() -> int:
 def _check(name: str, what: str, needed: int, allowed: int | None, remedy: str) -> None:
     if needed <= (allowed or machine_memory()):
         return
+    limit = f"this machine has {machine_memory() / 1e9:.1f} GB"
+    way = "If it can swap, name a larger --max-memory."
     if allowed:
         limit, way = f"{allowed / 1e9:.1f} GB are allowed", "Allow more with --max-memory."
-    else:
-        limit, way = (
-            f"this machine has {machine_memory() / 1e9:.1f} GB",
-            ("If it can swap, name a larger --max-memory."),
-        )
     raise FootprintError(
         f"{what} {name} takes {needed / 1e9:.1f} GB of memory, and {limit}.", f"{remedy} {way}"
     )

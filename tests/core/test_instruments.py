@@ -56,3 +56,27 @@ def test_divergence_is_the_mean_over_decisions() -> None:
     reference, changed = [p.log(), p[:1].log()], [q.log(), p[:1].log()]
     assert divergence(reference, changed) == pytest.approx(wanted)
     assert divergence(reference, reference) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_run_ends_where_the_last_wanted_input_is_heard() -> None:
+    torch.manual_seed(0)
+    module = _Small(3, 1, 1)
+    ran: list[str] = []
+    for name in ("conv", "linear"):
+        module.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+    model = SimpleNamespace(module=module, units=[])
+    inputs = [torch.randn(1, 3, 7), torch.randn(1, 3, 9)]
+    whole: dict[str, torch.Tensor] = {}
+    with SecondMoments(model, whole, ["conv"]):  # type: ignore[arg-type]
+        for one in inputs:
+            module(one)
+    assert ran == ["conv", "linear"] * 2
+    ran.clear()
+    short: dict[str, torch.Tensor] = {}
+    for one in inputs:
+        with SecondMoments(model, short, ["conv"], stop=True):  # type: ignore[arg-type]
+            module(one)
+    assert ran == []
+    assert short.keys() == whole.keys() and torch.equal(short["conv"], whole["conv"])
+    with pytest.raises(RuntimeError), SecondMoments(model, {}, ["linear"], stop=True):  # type: ignore[arg-type]
+        module(torch.randn(1, 4, 7))  # other faults are not swallowed
