@@ -12,14 +12,11 @@ from .files import read_json, write_json
 from .instruments import divergence
 from .models import Transcript, replaced
 from .options import UNQUANTIZED, USUAL_GROUP, Option
-from .profile import Anchor
+from .profile import Anchor, anchored
 from .progress import Progress
 from .speech import load_audio
 from .units import Unit
 from .work import SCHEMA, VERSION, Work
-
-UTTERANCES = 12
-"""Calibration utterances on which anchors are measured; of a small set, no more than a quarter."""
 
 COARSE = 2
 """Widths up to this one are checked against measured losses, group by group; of entropy codes
@@ -56,7 +53,7 @@ def measure_anchors(
     work.hits += sum(options in known for options in wanted)
     todo = [options for options in wanted if options not in known]
     if todo:
-        count = min(UTTERANCES, max(2, len(work.speech) // 4), len(work.speech))
+        count = anchored(len(work.speech))
         audio = [load_audio(u) for u in work.speech.utterances[:count]]
         model, written = work.model, transcripts[:count]
         with torch.no_grad():

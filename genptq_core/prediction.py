@@ -152,6 +152,9 @@ def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticL
 def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     """Fitted on the uniform anchors that are of use, whose every unit has the same option.
 
+    Both sides are of the utterances that anchors were measured on: that those are harder or easier
+    than the rest must not be taken for growth.
+
     Rounding errors are about as often up as down, so odd orders of the loss cancel and what comes
     after the second is the fourth: relative to it, a power of at least 1.
     """
@@ -160,8 +163,12 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     uniform = [a for a in profile.anchors if len(set(a.options)) == 1 and a.loss < _LARGEST_ANCHOR]
     if len(profile.units) < 2 or len(uniform) < 3:
         return Growth()
+    rows = profile.anchored * profile.projections.shape[1]
+    spoken, heard = profile.lengths.sum(), profile.lengths[: profile.anchored].sum()
+    part = loss.projections[:rows] * np.sqrt(spoken / max(heard, 1))
     columns = np.array([profile.menu.index(a.options[0]) for a in uniform])
-    second = loss(np.repeat(columns[:, None], len(profile.units), axis=1))
+    choices = np.repeat(columns[:, None], len(profile.units), axis=1)
+    second = QuadraticLoss(part, loss.shrinkage)(choices)
     measured = np.array([a.loss for a in uniform])
     usable = (second > 0) & (measured > 0)
     if usable.sum() < 3:

@@ -28,6 +28,9 @@ TENSORS_NAME = "tensors.safetensors"
 EMBEDDED = "whisper-tiny.en"
 """The profile that is meant where none is named."""
 
+ANCHORED = 12
+"""Calibration utterances on which anchors are measured; of a small set, no more than a quarter."""
+
 _REMEDY = "Compute the profile again with: python -m genptq_core profile."
 
 
@@ -130,6 +133,16 @@ class Profile:
     def menu(self) -> tuple[Option, ...]:
         """Every option a unit may have: those computed, and 16 bit for leaving it as it is."""
         return (*self.settings.options, UNQUANTIZED)
+
+    @property
+    def anchored(self) -> int:
+        """Utterances, from the first, on which the anchors were measured."""
+        return anchored(self.source.utterances)
+
+
+def anchored(utterances: int) -> int:
+    """Utterances, of so many, on which anchors are measured."""
+    return min(ANCHORED, max(2, utterances // 4), utterances)
 
 
 def save(profile: Profile, folder: Path) -> Profile:

@@ -250,7 +250,7 @@ def test_growth_rises_and_is_never_below_second_order(
 
 
 def test_growth_follows_the_uniform_anchors() -> None:
-    made = synthetic.profile(9, units=8, anchors=False)
+    made = synthetic.profile(9, units=8, utterances=2, anchors=False)
     made = dataclasses.replace(made, projections=made.projections * 0.02)  # losses below a nat
     raw = quadratic_loss(made)
     assert raw.growth == Growth()
@@ -265,3 +265,27 @@ def test_growth_follows_the_uniform_anchors() -> None:
     # What is lost beyond a nat says nothing of the maps that anyone takes.
     ruined = (Anchor((made.settings.options[0],) * 8, 7.0), *anchors[1:])
     assert quadratic_loss(dataclasses.replace(made, anchors=ruined)).growth(second[1]) < 1
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_what_other_utterances_lose_is_no_growth(factor: float) -> None:
+    """Anchors are of the first utterances; that the rest are harder is not growth."""
+    made = synthetic.profile(3, units=8, utterances=8)
+    made = dataclasses.replace(
+        made,
+        projections=made.projections * 0.02,
+        anchors=tuple(dataclasses.replace(a, loss=a.loss * 4e-4) for a in made.anchors),
+    )
+    # Groups' corrections are of all utterances; without them growth is seen alone.
+    made = dataclasses.replace(made, anchors=tuple(a for a in made.anchors if _uniform(a)))
+    rest = made.projections.copy()
+    rest[made.anchored :] *= factor
+    other = dataclasses.replace(made, projections=rest)
+    growth = quadratic_loss(made).growth
+    assert made.anchored < len(made.lengths) and np.isfinite(growth.knee)
+    found = quadratic_loss(other).growth
+    assert (found.knee, found.power) == pytest.approx((growth.knee, growth.power), rel=1e-6)
+
+
+def _uniform(anchor: Anchor) -> bool:
+    return len(set(anchor.options)) == 1
