@@ -25,19 +25,23 @@ from genptq_core import (
     quadratic_loss,
     solve_average_bits,
 )
+from genptq_core.prediction import Growth
 
 AVERAGES = (3.0, 3.5, 4.0, 5.0)
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
 def part(profile: Profile, utterances: np.ndarray, shrinkage: float) -> QuadraticLoss:
-    """Predicted loss from some utterances of a profile."""
+    """Second-order loss from some utterances of a profile.
+
+    Its growth is left out: the utterances that it is fitted to are in both halves, or in neither.
+    """
     fewer = dataclasses.replace(
         profile,
         projections=profile.projections[utterances],
         lengths=profile.lengths[utterances],
     )
-    return quadratic_loss(fewer, shrinkage)
+    return dataclasses.replace(quadratic_loss(fewer, shrinkage), growth=Growth())
 
 
 def main() -> None:
