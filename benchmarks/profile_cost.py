@@ -1,10 +1,12 @@
 """What a profile costs beside the bare passes: processor time and peak memory, in one run.
 
-    python benchmarks/profile_cost.py --model whisper-tiny.en --speech MANIFEST --utterances 64
+    python benchmarks/profile_cost.py --model whisper-tiny.en --speech MANIFEST --utterances 64 \\
+        --max-memory 3
 
 The bare passes are what no gradient-based method can do without: the forward pass on the model's
-own transcript and one backward pass a label draw, over the same utterances. Each of the two runs
-in a process of its own, with an empty cache. Transcribing is counted apart, for both need it.
+own transcript and one backward pass a label draw, over the same utterances. Each runs in a process
+of its own, with an empty cache. Transcribing is counted apart, for both need it. With
+`--max-memory` a profile is made within so many gigabytes too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,6 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.memory import peak_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def empty_cache() -> Iterator[Path]:
+    """A folder that is the cache, empty at first and gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GENPTQ_CACHE"] = folder
+        yield Path(folder)
 
 
 def bare(options: argparse.Namespace) -> dict[str, float]:
@@ -39,7 +51,8 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
     model = load_model(options.model)
     speech = load_manifest(options.speech, options.utterances)
     started = time.process_time()
-    transcripts, _ = baseline(model, speech.utterances)
+    with empty_cache():
+        transcripts, _ = baseline(model, speech.utterances)
     transcribing = time.process_time() - started
     wanted = {unit.parameter for unit in model.units}
     parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}
@@ -76,9 +89,10 @@ def profile(options: argparse.Namespace) -> dict[str, float]:
     speech = load_manifest(options.speech, options.utterances)
     settings = dataclasses.replace(Settings(), draws=options.draws)
     started = last[0] = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["GENPTQ_CACHE"] = str(Path(folder) / "cache")
-        made = compute(model, speech, Path(folder) / "profile", settings, report).profile
+    limit = int(options.max_memory * 1e9) if options.max_memory else None
+    with empty_cache() as folder:
+        out = folder / "profile"
+        made = compute(model, speech, out, settings, report, max_memory=limit).profile
     stages[str(last[1])] = stages.get(str(last[1]), 0.0) + time.process_time() - float(last[0])
     largest = max(unit.weights for unit in made.units) * len(settings.options) * 2
     return {
@@ -90,35 +104,50 @@ def profile(options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run both, each in its own process, and print a table."""
+    """Run each in its own process, and print what they took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="whisper-tiny.en")
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--utterances", type=int, default=64)
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--max-memory", type=float, metavar="GB", help="a profile within this too")
     parser.add_argument("--only", choices=["bare", "profile"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         print(json.dumps({"bare": bare, "profile": profile}[options.only](options)))
         return
-    found = {}
-    for part in ("bare", "profile"):
-        command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--only", part]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-        found[part] = json.loads(done.stdout.strip().splitlines()[-1])
-    plain, whole = found["bare"], found["profile"]
     print(f"{options.utterances} utterances, {options.draws} label draws; processor seconds")
+    common = ["--model", options.model, "--speech", str(options.speech)]
+    common += ["--utterances", str(options.utterances), "--draws", str(options.draws)]
+    plain = alone([*common, "--only", "bare"])
     print(f"bare passes: {plain['seconds']:.0f} s, peak {plain['memory']:.0f} MB")
-    print(f"transcribing them: {plain['transcribing']:.0f} s")
+    print(f"transcribing them: {plain['transcribing']:.0f} s", flush=True)
+    show(alone([*common, "--only", "profile"]), plain, "profile")
+    if options.max_memory:
+        limit = ["--max-memory", str(options.max_memory)]
+        whole = alone([*common, *limit, "--only", "profile"])
+        show(whole, plain, f"within {options.max_memory:g} GB")
+
+
+def alone(arguments: list[str]) -> dict[str, float]:
+    """One part in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def show(whole: dict[str, float], plain: dict[str, float], name: str) -> None:
+    """Print what a profile took beside the bare passes."""
+    both = plain["seconds"] + plain["transcribing"]
     print(
-        f"profile: {whole['seconds']:.0f} s ({whole['seconds'] / plain['seconds']:.2f} times, "
-        f"{(whole['seconds']) / (plain['seconds'] + plain['transcribing']):.2f} times with "
-        f"transcribing), peak {whole['memory']:.0f} MB; the largest unit's options take "
-        f"{whole['largest_options']:.0f} MB"
+        f"{name}: {whole['seconds']:.0f} s ({whole['seconds'] / plain['seconds']:.2f} times, "
+        f"{whole['seconds'] / both:.2f} times with transcribing), peak {whole['memory']:.0f} MB; "
+        f"the largest unit's options take {whole['largest_options']:.0f} MB"
     )
-    for name, value in whole.items():
-        if name.startswith("stage "):
-            print(f"  {name.removeprefix('stage ')}: {value:.0f} s")
+    for stage, value in whole.items():
+        if stage.startswith("stage "):
+            print(f"  {stage.removeprefix('stage ')}: {value:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
