@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..options import Option
 from .coded import Coded, quantize_coded
-from .gptq import quantize_gptq
+from .gptq import quantize_gptq, quantize_grids
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
 from .hessian import Sketch, glance, is_wide, sketch, sketch_glances
 
@@ -35,12 +35,11 @@ def quantize(
     rates = [option for option in options if option.form == "coded"]
     coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
     found.update(zip(rates, coded, strict=True))
-    for option in options:
-        if option.form == "grid":
-            moments = torch.zeros(weight.shape[1], weight.shape[1]) if hessian is None else hessian
-            found[option] = quantize_gptq(weight, moments, int(option.bits), option.group_size)
-        elif option.form == "half":
-            found[option] = weight
+    grids = [option for option in options if option.form == "grid"]
+    moments = torch.zeros(weight.shape[1], weight.shape[1]) if hessian is None else hessian
+    sizes = [(int(option.bits), option.group_size) for option in grids]
+    found.update(zip(grids, quantize_grids(weight, moments, sizes), strict=True))
+    found.update((option, weight) for option in options if option.form == "half")
     return [found[option] for option in options]
 
 
@@ -61,6 +60,7 @@ __all__ = [
     "quantize",
     "quantize_coded",
     "quantize_gptq",
+    "quantize_grids",
     "restored",
     "round_to_nearest",
     "sketch",

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from .codec import OCTAVE, estimated_bytes
+from .hessian import factored
 
 DAMPING = 0.1
 """Added to the Hessian's diagonal, as a fraction of its mean."""
@@ -116,12 +117,7 @@ def quantize_coded(
 def _factor(hessian: Tensor | None, columns: int) -> tuple[Tensor, Tensor]:
     if hessian is None or not float(hessian.diagonal().mean()) > 0:
         return torch.arange(columns), torch.eye(columns)
-    diagonal = hessian.diagonal()
-    order = torch.argsort(diagonal, descending=True)
-    damped = hessian.double()[order][:, order]
-    damped.diagonal().add_(DAMPING * float(diagonal.mean()))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return order, torch.linalg.cholesky(inverse, upper=True).float()
+    return factored(hessian, DAMPING)
 
 
 def _round(

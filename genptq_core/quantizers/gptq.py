@@ -7,10 +7,13 @@ order of falling Hessian diagonal, scales fixed beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from .grid import Quantized, fit_grid, round_to_nearest
+from .grid import Grid, Quantized, fit_grid, round_to_nearest
+from .hessian import factored
 
 DAMPING = 0.2
 """Added to the Hessian's diagonal, as a fraction of its mean.
@@ -22,32 +25,39 @@ _BLOCK = 64
 
 
 def quantize_gptq(weight: Tensor, hessian: Tensor, bits: int, group_size: int) -> Quantized:
+    """Quantize a weight to one integer grid; see `quantize_grids`."""
+    return quantize_grids(weight, hessian, [(bits, group_size)])[0]
+
+
+def quantize_grids(
+    weight: Tensor, hessian: Tensor, grids: Sequence[tuple[int, int]]
+) -> list[Quantized]:
     """Quantize a weight so that its outputs on the calibration inputs change least.
 
     Args:
         weight: shape (rows, columns).
         hessian: second moment of the layer's inputs, shape (columns, columns).
-        bits: width of a code, 1 to 8.
-        group_size: columns that share a scale.
+        grids: width of a code, 1 to 8, and columns that share a scale.
 
     Returns:
-        Codes with scales and zero points. Where the Hessian says nothing (all zero), plain
+        Codes with scales and zero points, a grid. Where the Hessian says nothing (all zero), plain
         rounding to the nearest.
     """
+    if not grids:
+        return []
     weight = weight.detach().float()
     diagonal = hessian.diagonal()
-    mean = float(diagonal.mean())
-    grid = fit_grid(weight, bits, group_size, diagonal.float() if mean > 0 else None)
-    if not mean > 0:
-        return round_to_nearest(weight, grid)
-    order = torch.argsort(diagonal, descending=True)
-    damped = hessian.double()[order][:, order]
-    damped.diagonal().add_(DAMPING * mean)
-    factor = torch.linalg.cholesky(
-        torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True
-    )
-    factor = factor.float()
+    if not float(diagonal.mean()) > 0:
+        return [round_to_nearest(weight, fit_grid(weight, *grid, None)) for grid in grids]
+    # For wide layers this takes longer than the rounding: once for all grids.
+    order, factor = factored(hessian, DAMPING)
+    return [
+        _round(weight, order, factor, fit_grid(weight, bits, size, diagonal.float()), size)
+        for bits, size in grids
+    ]
 
+
+def _round(weight: Tensor, order: Tensor, factor: Tensor, grid: Grid, group_size: int) -> Quantized:
     remaining = weight[:, order].T.contiguous()  # (columns, rows): each step reads one column
     group_of = order // group_size
     scales, zeros = grid.scale.T.contiguous(), grid.zero.T.contiguous()

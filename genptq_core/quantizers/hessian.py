@@ -36,6 +36,25 @@ class Sketch:
         return factor @ factor.T + torch.diag(self.diagonal)
 
 
+def factored(hessian: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """What GPTQ needs of a Hessian.
+
+    Args:
+        hessian: shape (columns, columns), its diagonal not all zero.
+        damping: added to the diagonal, as a fraction of its mean.
+
+    Returns:
+        Columns by falling diagonal; and in that order the upper Cholesky factor of the damped
+        Hessian's inverse, float32.
+    """
+    diagonal = hessian.diagonal()
+    order = torch.argsort(diagonal, descending=True)
+    damped = hessian.double()[order][:, order]
+    damped.diagonal().add_(damping * float(diagonal.mean()))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return order, torch.linalg.cholesky(inverse, upper=True).float()
+
+
 def sketch(hessian: Tensor, rank: int) -> Sketch:
     """Keep a Hessian's strongest directions, and its diagonal exactly as far as they allow.
 
