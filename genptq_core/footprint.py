@@ -16,8 +16,11 @@ from .quantizers import is_wide
 from .speech import LONGEST, SpeechSet, Utterance, duration
 from .units import Unit
 
-MOST_TOGETHER = 4
-"""Utterances whose gradients meet the rounding errors in one go, at most."""
+MOST_TOGETHER = 1
+"""Utterances whose gradients meet the rounding errors in one go, at most.
+
+Four took 3 GB more for tiny.en and no less time (`benchmarks/profile_cost.py`).
+"""
 
 HELD = 4_000_000_000
 """Bytes of gradients held at once where no limit is given."""

@@ -54,8 +54,9 @@ JOBS: list[Job] = []
 
 
 @pytest.fixture(autouse=True)
-def no_jobs() -> None:
+def jobs_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     JOBS.clear()
+    monkeypatch.setattr("genptq_core.footprint.MOST_TOGETHER", 4)
 
 
 def both(
