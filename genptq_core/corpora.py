@@ -142,13 +142,12 @@ def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
     datasets.disable_progress_bars()
     try:
         found = datasets.load_dataset(name, config, streaming=True, **settings)
-        columns = found.features or {}
-        for column, kind in columns.items():
-            if isinstance(kind, datasets.Audio):
-                found = found.cast_column(column, datasets.Audio(decode=False))
-        return found
     except Exception as error:  # its readers raise whatever theirs do
         raise _unreadable(source, error) from error
+    for column, kind in (found.features or {}).items():
+        if isinstance(kind, datasets.Audio):
+            found = found.cast_column(column, datasets.Audio(decode=False))
+    return found
 
 
 def _unreadable(source: str, error: Exception) -> SpeechError:

@@ -19,7 +19,7 @@ from .units import Unit
 MOST_TOGETHER = 1
 """Utterances whose gradients meet the rounding errors in one go, at most.
 
-Four took 3 GB more for tiny.en and no less time (`benchmarks/profile_cost.py`).
+With four here, `benchmarks/profile_cost.py` found 3 GB more for tiny.en and no less time.
 """
 
 HELD = 4_000_000_000

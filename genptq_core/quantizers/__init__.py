@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ..options import Option
@@ -36,9 +35,8 @@ def quantize(
     coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
     found.update(zip(rates, coded, strict=True))
     grids = [option for option in options if option.form == "grid"]
-    moments = torch.zeros(weight.shape[1], weight.shape[1]) if hessian is None else hessian
     sizes = [(int(option.bits), option.group_size) for option in grids]
-    found.update(zip(grids, quantize_grids(weight, moments, sizes), strict=True))
+    found.update(zip(grids, quantize_grids(weight, hessian, sizes), strict=True))
     found.update((option, weight) for option in options if option.form == "half")
     return [found[option] for option in options]
 

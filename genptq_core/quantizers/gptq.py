@@ -30,29 +30,30 @@ def quantize_gptq(weight: Tensor, hessian: Tensor, bits: int, group_size: int) -
 
 
 def quantize_grids(
-    weight: Tensor, hessian: Tensor, grids: Sequence[tuple[int, int]]
+    weight: Tensor, hessian: Tensor | None, grids: Sequence[tuple[int, int]]
 ) -> list[Quantized]:
     """Quantize a weight so that its outputs on the calibration inputs change least.
 
     Args:
         weight: shape (rows, columns).
-        hessian: second moment of the layer's inputs, shape (columns, columns).
+        hessian: second moment of the layer's inputs, shape (columns, columns); none for a table of
+            rows.
         grids: width of a code, 1 to 8, and columns that share a scale.
 
     Returns:
-        Codes with scales and zero points, a grid. Where the Hessian says nothing (all zero), plain
-        rounding to the nearest.
+        Codes with scales and zero points, a grid. Where there is no Hessian, or it says nothing
+        (all zero), plain rounding to the nearest.
     """
     if not grids:
         return []
     weight = weight.detach().float()
-    diagonal = hessian.diagonal()
-    if not float(diagonal.mean()) > 0:
+    if hessian is None or not float(hessian.diagonal().mean()) > 0:
         return [round_to_nearest(weight, fit_grid(weight, *grid, None)) for grid in grids]
     # For wide layers this takes longer than the rounding: once for all grids.
     order, factor = factored(hessian, DAMPING)
+    diagonal = hessian.diagonal().float()
     return [
-        _round(weight, order, factor, fit_grid(weight, bits, size, diagonal.float()), size)
+        _round(weight, order, factor, fit_grid(weight, bits, size, diagonal), size)
         for bits, size in grids
     ]
 

@@ -14,6 +14,7 @@ from genptq_core.quantizers import (
     Sketch,
     fit_grid,
     quantize_gptq,
+    quantize_grids,
     round_to_nearest,
     sketch,
 )
@@ -242,6 +243,19 @@ def test_gptq_is_the_textbooks(columns: int, group_size: int) -> None:
     found = quantize_gptq(weight, hessian, 3, group_size).codes
     wanted = _reference(weight, hessian, 3, group_size)
     assert (found == wanted).float().mean() > 0.99
+
+
+def test_grids_at_once_are_those_alone() -> None:
+    """They share a factor, and none leaves anything behind for the next."""
+    weight, hessian = _weight(5, 12, 40), _inputs(5, 40)
+    grids = [(2, 8), (4, 16), (2, 40), (4, 16)]
+    for moments in (hessian, torch.zeros(40, 40)):
+        for found, grid in zip(quantize_grids(weight, moments, grids), grids, strict=True):
+            alone = quantize_gptq(weight, moments, *grid)
+            assert torch.equal(found.codes, alone.codes)
+            assert torch.equal(found.grid.scale, alone.grid.scale)
+    for found, grid in zip(quantize_grids(weight, None, grids), grids, strict=True):
+        assert torch.equal(found.codes, quantize_gptq(weight, torch.zeros(40, 40), *grid).codes)
 
 
 def test_gptq_rows_are_independent() -> None:
