@@ -21,14 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from torch import Tensor
 
 from genptq_core import Profile, SpeechModel, load_manifest, load_model, load_profile
-from genptq_core.instruments import divergence, head_states
-from genptq_core.measurement import unit_statistics
-from genptq_core.models import replaced
+from genptq_core.models.divergence import divergence, head_states
+from genptq_core.models.weights import replaced, unit_weight
 from genptq_core.options import Option
 from genptq_core.quantizers import quantize, quantize_coded, restored
-from genptq_core.sensitivity import unit_weight
-from genptq_core.shards import baseline
-from genptq_core.speech import load_audio, speech_set
+from genptq_core.rounding.baseline import baseline
+from genptq_core.rounding.rounded import unit_statistics
+from genptq_core.speech.utterances import load_audio, speech_set
 from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit
 

@@ -42,15 +42,17 @@ from genptq_core import (
     problem,
     solve,
 )
-from genptq_core.compilation import Recipe, compile_map
-from genptq_core.files import write_text
-from genptq_core.instruments import CHUNK, SecondMoments, divergence, head_states
-from genptq_core.measurement import quantized_weights, score, unit_statistics
+from genptq_core.measurement.measure import score
+from genptq_core.models.divergence import CHUNK, divergence, head_states
+from genptq_core.models.weights import unit_weight
 from genptq_core.options import Option
+from genptq_core.profiling.hooks import SecondMoments
 from genptq_core.quantizers import quantize, restored
-from genptq_core.sensitivity import unit_weight
-from genptq_core.shards import baseline
-from genptq_core.speech import load_audio, speech_set
+from genptq_core.rounding.baseline import baseline
+from genptq_core.rounding.compilation import CompileSettings, compile_map
+from genptq_core.rounding.rounded import quantized_weights, unit_statistics
+from genptq_core.speech.utterances import load_audio, speech_set
+from genptq_core.storage.files import write_text
 from genptq_core.targets import NATIVE, TARGETS, kept_bytes
 from genptq_core.targets.native import unit_bytes
 
@@ -161,7 +163,7 @@ class Bench:
         reference = [self.model.log_probs(s).detach() for s in states]
 
         def judge(weights: Any) -> float:
-            from genptq_core.models import replaced
+            from genptq_core.models.weights import replaced
 
             with replaced(self.model, {**rest, **weights}):
                 found = head_states(self.model, audio, transcripts)
@@ -186,7 +188,7 @@ class Bench:
         if compiled:
             if self.tuning is None:
                 raise ValueError("compiling needs --tuning")
-            made = compile_map(self.model, self.profile, chosen, self.tuning, Recipe())
+            made = compile_map(self.model, self.profile, chosen, self.tuning, CompileSettings())
             weights = made.weights
             settings += f"; held out {made.before:.4f} > {made.rounded:.4f} > {made.after:.4f}"
         return weights, found.bytes, settings

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.shapes import repeated, shaped
 from genptq_core import Option, Problem, Profile, load_profile, problem, solve
-from genptq_core.knapsack import Knapsack, separable_front
+from genptq_core.allocation.knapsack import Knapsack, separable_front
 
 BUDGETS = 100
 

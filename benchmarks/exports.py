@@ -36,17 +36,19 @@ import torch
 
 from benchmarks.memory import peak_bytes
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
-from genptq_core.bitmap import BitMap
+from genptq_core.bitmaps.bitmap import BitMap
 from genptq_core.errors import InfeasibleError
-from genptq_core.export import export
-from genptq_core.files import write_text
-from genptq_core.measurement import quantized_weights, score
-from genptq_core.models import SpeechModel, Transcript, bundled, replaced
+from genptq_core.export.export import export
+from genptq_core.measurement.measure import score
+from genptq_core.models import SpeechModel, Transcript, bundled
+from genptq_core.models.weights import replaced
 from genptq_core.options import UNQUANTIZED
 from genptq_core.profile import Profile
-from genptq_core.speech import SpeechSet, load_audio
+from genptq_core.rounding.rounded import quantized_weights
+from genptq_core.speech.utterances import SpeechSet, load_audio
+from genptq_core.speech.wer import count_errors
+from genptq_core.storage.files import write_text
 from genptq_core.targets import TARGETS
-from genptq_core.wer import count_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "exports.json"

@@ -28,6 +28,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -104,8 +107,8 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from genptq_core import load_manifest, load_model
-    from genptq_core.instruments import GradientsOf
-    from genptq_core.speech import load_audio
+    from genptq_core.profiling.hooks import GradientsOf
+    from genptq_core.speech.utterances import load_audio
 
     model = load_model(str(options.work / options.shapes[0]))
     count = min(PASSES, options.utterances)
@@ -132,11 +135,11 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
 def profile(options: argparse.Namespace) -> dict[str, Any]:
     """A profile from nothing, its processor seconds by stage."""
     from genptq_core import load_manifest, load_model
-    from genptq_core.files import cache_folder
-    from genptq_core.footprint import planned
     from genptq_core.options import coded_options, grid_options
     from genptq_core.profile import Settings
-    from genptq_core.sensitivity import compute
+    from genptq_core.profiling.compute import compute
+    from genptq_core.profiling.footprint import planned
+    from genptq_core.storage.locations import cache_folder
 
     stages: dict[str, float] = {}
     last: list[Any] = [time.process_time(), "loading"]
@@ -174,10 +177,9 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
 
 def solve(options: argparse.Namespace) -> dict[str, Any]:
     """One allocation, and the whole front."""
-    from genptq_core import bitmap
-    from genptq_core.allocation import problem
-    from genptq_core.allocation import solve as allocate
-    from genptq_core.front import predicted_front
+    from genptq_core.allocation.front import predicted_front
+    from genptq_core.allocation.problem import problem
+    from genptq_core.allocation.solving import solve as allocate
     from genptq_core.profile import load_profile
 
     started = time.process_time()
@@ -188,9 +190,7 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     budget = (task.smallest - task.kept + int(task.cost.max(axis=1).sum())) // 4 + task.kept
     chosen = allocate(task, max(budget, task.smallest))
     one = time.process_time() - started
-    bitmap.write(
-        options.work / f"{options.shapes[0]}.json", found, bitmap.bit_map(found, chosen.options)
-    )
+    write_bit_map(options.work / f"{options.shapes[0]}.json", found, bit_map(found, chosen.options))
     started = time.process_time()
     front = predicted_front(task)
     return {
@@ -203,13 +203,12 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
 
 def export(options: argparse.Namespace) -> dict[str, Any]:
     """The solved map, written in the native format."""
-    from genptq_core import bitmap
-    from genptq_core.export import export as write
-    from genptq_core.models import load_model
+    from genptq_core.export.export import export as write
+    from genptq_core.loading import load_model
     from genptq_core.profile import load_profile
 
     found = load_profile(_profile_folder(options))
-    chosen = bitmap.read(options.work / f"{options.shapes[0]}.json", found)
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
     model = load_model(str(options.work / options.shapes[0]))
     started = time.process_time()
     out = options.work / f"{options.shapes[0]}-export"
@@ -220,15 +219,15 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
 
 def compile_(options: argparse.Namespace) -> dict[str, Any]:
     """The solved map, compiled with few utterances: rounding in order, and steps of tuning."""
-    from genptq_core import bitmap, load_manifest, load_model
-    from genptq_core.compilation import Recipe, compile_map
+    from genptq_core import load_manifest, load_model
     from genptq_core.profile import load_profile
+    from genptq_core.rounding.compilation import CompileSettings, compile_map
 
     found = load_profile(_profile_folder(options))
-    chosen = bitmap.read(options.work / f"{options.shapes[0]}.json", found)
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
     model = load_model(str(options.work / options.shapes[0]))
     speech = load_manifest(options.speech, options.utterances)
-    recipe = Recipe(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
+    recipe = CompileSettings(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
     stages: dict[str, float] = {}
     last: list[Any] = [time.process_time(), "beginning"]
     steps = 1

@@ -15,10 +15,10 @@ from transformers import WhisperForConditionalGeneration
 
 from benchmarks.dashboard import browser
 from benchmarks.growth import SHAPES, configuration
-from genptq_core.footprint import footprint, positions
 from genptq_core.models.whisper import units
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Settings
+from genptq_core.profiling.footprint import footprint, positions
 from genptq_core.units import Unit
 
 _BY_UTTERANCE = {

@@ -30,12 +30,14 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
-from genptq_core.instruments import divergence
-from genptq_core.measurement import quantized_weights
-from genptq_core.models import SpeechModel, bundled, replaced
-from genptq_core.shards import baseline, blocks
-from genptq_core.speech import RATE, SpeechSet, load_audio
-from genptq_core.wer import count_errors
+from genptq_core.measurement.shards import blocks
+from genptq_core.models import SpeechModel, bundled
+from genptq_core.models.divergence import divergence
+from genptq_core.models.weights import replaced
+from genptq_core.rounding.baseline import baseline
+from genptq_core.rounding.rounded import quantized_weights
+from genptq_core.speech.utterances import RATE, SpeechSet, load_audio
+from genptq_core.speech.wer import count_errors
 
 Texts = list[str]
 

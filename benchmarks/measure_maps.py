@@ -41,7 +41,7 @@ from genptq_core import (
     solve_average_bits,
     with_predictions,
 )
-from genptq_core.store import ship
+from genptq_core.measurement.store import ship
 
 DEMOS = ("demo/manifest", "spelled/manifest")
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.allocation import greedy
 from genptq_core import Problem, Profile, load_manifest, load_model, load_profile, problem, solve
-from genptq_core.files import write_text
-from genptq_core.knapsack import separable_front
-from genptq_core.prediction import quadratic_loss
+from genptq_core.allocation.knapsack import separable_front
+from genptq_core.allocation.predicted_loss import quadratic_loss
+from genptq_core.storage.files import write_text
 
 
 def choices(profile: Profile, target: str, size: int) -> dict[str, np.ndarray]:
@@ -50,11 +50,11 @@ def _indices(task: Problem, size: int) -> np.ndarray:
 
 def measure(profile: Profile, options: argparse.Namespace) -> None:
     """Measure what is missing."""
-    from genptq_core.instruments import divergence, head_states
-    from genptq_core.measurement import quantized_weights
-    from genptq_core.models import replaced
-    from genptq_core.shards import baseline
-    from genptq_core.speech import load_audio, speech_set
+    from genptq_core.models.divergence import divergence, head_states
+    from genptq_core.models.weights import replaced
+    from genptq_core.rounding.baseline import baseline
+    from genptq_core.rounding.rounded import quantized_weights
+    from genptq_core.speech.utterances import load_audio, speech_set
 
     model = load_model(profile.source.model)
     every = load_manifest(options.speech).utterances

@@ -48,10 +48,10 @@ def main() -> None:
     options = parser.parse_args()
 
     from genptq_core import load_manifest, load_model
-    from genptq_core.instruments import GradientsOf
+    from genptq_core.models.weights import unit_weight
+    from genptq_core.profiling.hooks import GradientsOf
     from genptq_core.quantizers import fit_grid, round_to_nearest
-    from genptq_core.sensitivity import unit_weight
-    from genptq_core.speech import load_audio
+    from genptq_core.speech.utterances import load_audio
 
     model = load_model(options.model)
     speech = load_manifest(options.speech, options.utterances)

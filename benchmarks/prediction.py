@@ -24,7 +24,8 @@ from genptq_core import (
     quadratic_loss,
     with_predictions,
 )
-from genptq_core.front import LEAST_POINTS, fit_wer_curve, wer_curve
+from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
+from genptq_core.measurement.speech_sets import wer_curve
 
 SPLITS = 200
 

@@ -44,9 +44,9 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from genptq_core import load_manifest, load_model
-    from genptq_core.instruments import GradientsOf
-    from genptq_core.shards import baseline
-    from genptq_core.speech import load_audio
+    from genptq_core.profiling.hooks import GradientsOf
+    from genptq_core.rounding.baseline import baseline
+    from genptq_core.speech.utterances import load_audio
 
     model = load_model(options.model)
     speech = load_manifest(options.speech, options.utterances)
@@ -75,7 +75,7 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
 def profile(options: argparse.Namespace) -> dict[str, float]:
     """A profile from nothing, its seconds by stage."""
     from genptq_core import Settings, load_manifest, load_model
-    from genptq_core.sensitivity import compute
+    from genptq_core.profiling.compute import compute
 
     stages: dict[str, float] = {}
     last = [time.process_time(), "loading"]

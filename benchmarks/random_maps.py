@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import Profile, load_manifest, load_profile, problem, quadratic_loss
-from genptq_core.files import write_text
 from genptq_core.options import Option
+from genptq_core.storage.files import write_text
 
 
 def random_maps(profile: Profile, target: str, count: int, seed: int) -> list[tuple[Option, ...]]:
@@ -54,13 +54,12 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
     import torch
 
     from genptq_core import load_model
-    from genptq_core.instruments import divergence, head_states
-    from genptq_core.measurement import unit_statistics
-    from genptq_core.models import replaced
+    from genptq_core.models.divergence import divergence, head_states
+    from genptq_core.models.weights import replaced, unit_weight
     from genptq_core.quantizers import quantize, restored
-    from genptq_core.sensitivity import unit_weight
-    from genptq_core.shards import baseline
-    from genptq_core.speech import load_audio, speech_set
+    from genptq_core.rounding.baseline import baseline
+    from genptq_core.rounding.rounded import unit_statistics
+    from genptq_core.speech.utterances import load_audio, speech_set
 
     model = load_model(profile.source.model)
     held = {}

@@ -27,9 +27,9 @@ import torch
 from torch import nn
 
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
-from genptq_core.measurement import transcribe_files
-from genptq_core.recipes import NAME, RECIPES, export_recipe
-from genptq_core.wer import count_errors
+from genptq_core.export.runtime_configs import NAME, RUNTIME_CONFIGS, export_runtime_config
+from genptq_core.measurement.measure import transcribe_files
+from genptq_core.speech.wer import count_errors
 
 Configuration = dict[str, dict[str, Any]]
 
@@ -97,13 +97,13 @@ def main() -> None:
     print(f"{len(speech)} utterances; full precision {100 * full.wer:.2f} % WER", flush=True)
     for name, (package, follow) in RUNTIMES.items():
         with tempfile.TemporaryDirectory() as folder:
-            export_recipe(profile, chosen, name, Path(folder) / "recipe")
+            export_runtime_config(profile, chosen, name, Path(folder) / "recipe")
             recipe = json.loads((Path(folder) / "recipe" / NAME).read_text(encoding="utf-8"))
         model = load_model(profile.source.model)
         held = follow(model.module, recipe["configuration"])
         wer = count_errors(references, transcribe_files(model, speech)).wer
         print(
-            f"{RECIPES[name].title} ({package} {version(package)}): {held} layers of "
+            f"{RUNTIME_CONFIGS[name].title} ({package} {version(package)}): {held} layers of "
             f"{len(recipe['configuration'])} named, {100 * wer:.2f} % WER",
             flush=True,
         )

@@ -25,7 +25,7 @@ from genptq_core import (
     quadratic_loss,
     solve_average_bits,
 )
-from genptq_core.prediction import Growth
+from genptq_core.allocation.predicted_loss import Growth
 
 AVERAGES = (3.0, 3.5, 4.0, 5.0)
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)

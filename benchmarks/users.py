@@ -49,7 +49,7 @@ from benchmarks.dashboard import (
     shown,
     wait_for_charts,
 )
-from dashboard.state import SHORT
+from dashboard.page.knobs import SHORT
 from genptq_core import Problem, Profile, bit_map, load_profile, problem, solve
 
 MEASURES, EXPORTS = 0.03, 0.03

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-_ROOT = str(Path(__file__).resolve().parent.parent)
-if _ROOT not in sys.path:  # Streamlit puts the script's own folder there, not the repository's
-    sys.path.insert(0, _ROOT)
+import streamlit as st
 
-import streamlit as st  # noqa: E402
-
-from dashboard import loaders, state  # noqa: E402
-from dashboard.demands import bound_units, parse  # noqa: E402
-from dashboard.scene import (  # noqa: E402
-    Pick,
-    Scene,
-    pick_measured,
-    pick_solved,
-    speech_sets,
-    start_mark,
-)
-from dashboard.views import (  # noqa: E402
+from dashboard.page import knobs as state
+from dashboard.page import loaders
+from dashboard.page.demands import bound_units, parse
+from dashboard.page.scene import Pick, Scene, pick_measured, pick_solved, speech_sets, start_mark
+from dashboard.views import (
     compare,
     export,
     front,
     headline,
+    job_list,
+    kept,
     knobs,
     layers,
     listen,
     measure,
     profiles,
-    shelf,
     table,
-    work,
 )
-from genptq_core.constraints import Constraints  # noqa: E402
-from genptq_core.errors import GenPTQError, InfeasibleError  # noqa: E402
+from genptq_core.allocation.constraints import Constraints
+from genptq_core.errors import GenPTQError, InfeasibleError
 
 _TABS = {
     "Listen": listen.draw,
@@ -75,7 +64,7 @@ def main() -> None:
         "layer gets a bit width of its own, solved as you move, and you see what it costs in "
         "word errors, hear it, and take the model with you."
     )
-    work.strip()
+    job_list.strip()
     _explorer()
 
 
@@ -101,7 +90,7 @@ def _draw() -> None:
         return
     with right:
         headline.draw(scene)
-        shelf.bar(scene)
+        kept.bar(scene)
         front.draw(scene)
     layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")

@@ -6,13 +6,13 @@ import html
 import string
 from collections.abc import Sequence
 
-from genptq_core.allocation import Allocation
-from genptq_core.front import WerCurve
+from genptq_core.allocation.solving import Allocation
+from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.measurement.records import Measured
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.store import Measured
+from genptq_core.speech.wer import Span
 from genptq_core.units import Unit
-from genptq_core.wer import Span
 
 _PUNCTUATION = {ord(c): f"\\{c}" for c in string.punctuation}
 _NAMES = {

@@ -9,18 +9,34 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "allocation": (
-        "Allocation",
+    "allocation.constraints": ("Constraints",),
+    "allocation.front": (
+        "Front",
+        "predicted_front",
+    ),
+    "allocation.predicted_loss": (
+        "QuadraticLoss",
+        "quadratic_loss",
+    ),
+    "allocation.problem": (
         "Problem",
-        "choices_of",
         "problem",
+    ),
+    "allocation.solving": (
+        "Allocation",
+        "choices_of",
         "solve",
         "solve_average_bits",
     ),
-    "bitmap": ("BitMap", "bit_map"),
-    "comparison": ("Comparison", "WerDifference", "compare", "wer_difference"),
-    "constraints": ("Constraints",),
-    "corpora": ("load_speech",),
+    "allocation.wer_curve": (
+        "WerCurve",
+        "fit_wer_curve",
+        "solve_wer_increase",
+    ),
+    "bitmaps.bitmap": (
+        "BitMap",
+        "bit_map",
+    ),
     "errors": (
         "BitMapError",
         "ClusterError",
@@ -33,33 +49,82 @@ _HOMES = {
         "SpeechError",
         "StoreError",
     ),
-    "export": ("ExportResult",),
-    "front": (
-        "Front",
-        "WerCurve",
-        "fit_wer_curve",
-        "predicted_front",
-        "solve_wer_increase",
+    "export.export": ("ExportResult",),
+    "loading": (
+        "BUNDLED",
+        "load_model",
+    ),
+    "measurement.comparison": (
+        "Comparison",
+        "WerDifference",
+        "compare",
+        "wer_difference",
+    ),
+    "measurement.measure": (
+        "measure",
+        "transcribe_files",
+    ),
+    "measurement.next_map": (
+        "Suggestion",
+        "suggest_next_map",
+    ),
+    "measurement.predictions": ("with_predictions",),
+    "measurement.records": ("Measured",),
+    "measurement.speech_sets": (
+        "MeasuredSet",
+        "across_sets",
+        "measured_sets",
         "wer_curve",
     ),
-    "listening": ("Heard", "heard"),
-    "measurement": ("measure", "quantized_weights", "transcribe_files"),
-    "models": ("BUNDLED", "SpeechModel", "Transcript", "load_model"),
-    "options": ("RATES", "UNQUANTIZED", "Option", "coded_options", "grid_options"),
-    "prediction": ("QuadraticLoss", "quadratic_loss", "with_predictions"),
-    "profile": ("Profile", "Settings", "bundled_profile", "load_profile"),
-    "progress": ("Progress", "Report"),
-    "sensitivity": ("Outcome", "compute"),
-    "sets": ("MeasuredSet", "across_sets", "measured_sets"),
-    "sharing": ("sharing",),
-    "speech": ("SpeechSet", "Utterance", "load_manifest"),
-    "store": ("Measured", "load_measured", "save_measured"),
-    "sweep": ("measure_maps",),
+    "measurement.store": (
+        "load_measured",
+        "save_measured",
+    ),
+    "measurement.sweep": ("measure_maps",),
+    "measurement.worth_hearing": (
+        "TranscriptPair",
+        "worth_hearing",
+    ),
+    "models": (
+        "SpeechModel",
+        "Transcript",
+    ),
+    "options": (
+        "RATES",
+        "UNQUANTIZED",
+        "Option",
+        "coded_options",
+        "grid_options",
+    ),
+    "profile": (
+        "Profile",
+        "Settings",
+        "bundled_profile",
+        "load_profile",
+    ),
+    "profiling.compute": (
+        "ComputedProfile",
+        "compute",
+    ),
+    "profiling.shared_gradients": ("shared_gradients",),
+    "progress": (
+        "Progress",
+        "Report",
+    ),
+    "rounding.rounded": ("quantized_weights",),
+    "speech.sources": ("load_speech",),
+    "speech.utterances": (
+        "SpeechSet",
+        "Utterance",
+        "load_manifest",
+    ),
+    "speech.wer": (
+        "align",
+        "normalize",
+    ),
     "targets": ("TARGETS",),
-    "teaching": ("Lesson", "most_teaching"),
     "units": ("Unit",),
-    "wer": ("align", "normalize"),
-    "workers": ("Workers",),
+    "workers.pool": ("Workers",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -6,7 +6,7 @@ import sys
 # Threads that spin while they wait make a shared two-core machine several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from .errors import ProfileError
-from .files import atomic, read_json, sha256_file, sha256_json, write_json
 from .options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
+from .storage.digests import sha256_file, sha256_json
+from .storage.files import atomic
+from .storage.json_files import read_json, write_json
+from .storage.locations import bundled_profiles
 from .units import Unit
 
 SCHEMA = "genptq-profile"
@@ -275,15 +278,10 @@ def _load_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
         raise ProfileError(f"{path} is not a safetensors file ({error}).", _REMEDY) from error
 
 
-def bundled_folder() -> Path:
-    """Folder of the profiles that ship."""
-    return Path(__file__).resolve().parent.parent / "data" / "profiles"
-
-
 def bundled_profile(name: str = EMBEDDED) -> Profile:
     """A profile that ships, by name.
 
     Raises:
         ProfileError: there is none of that name.
     """
-    return load_profile(bundled_folder() / name)
+    return load_profile(bundled_profiles() / name)

@@ -37,7 +37,7 @@ def shared_speech() -> Path:
 @pytest.fixture(scope="session")
 def tiny_en():  # type: ignore[no-untyped-def]
     """The embedded model, loaded once."""
-    from genptq_core.models import load_model
+    from genptq_core.loading import load_model
 
     return load_model("whisper-tiny.en")
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from genptq_core.bitmap import BitMap
-from genptq_core.comparison import Comparison, WerDifference, compare, wer_difference
+from genptq_core.bitmaps.bitmap import BitMap
+from genptq_core.measurement.comparison import Comparison, WerDifference, compare, wer_difference
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.speech_sets import across_sets
 from genptq_core.profile import Profile
-from genptq_core.sets import across_sets
-from genptq_core.store import Measured
 
-from ..compare_charts import changes_figure, transition_figure
-from ..plot import plot
-from ..scene import Scene
+from ..charts.compare import changes_figure, transition_figure
+from ..charts.component import plot
+from ..page.scene import Scene
 from ..wording import markdown, measured_name, megabytes, percent, points
-from . import shelf, work
+from . import job_list, kept
 
 _NOW = "now"
 
@@ -33,7 +33,7 @@ class Side:
 
 def draw(scene: Scene) -> None:
     """The kept picks, and two maps side by side."""
-    shelf.draw(scene)
+    kept.draw(scene)
     sides = _sides(scene)
     if len(sides) < 2:
         st.info(
@@ -72,7 +72,7 @@ def _sides(scene: Scene) -> dict[str, Side]:
     if scene.pick is not None:
         size = megabytes(scene.pick.allocation.bytes)
         found[_NOW] = Side(f"your pick, {size}", scene.pick.map)
-    for item in shelf.mine(scene):
+    for item in kept.mine(scene):
         found[f"kept:{item.map.digest}"] = Side(f"kept: {item.name}", item.map)
     known = {side.map.digest for side in found.values()}
     for record in scene.records:
@@ -107,7 +107,7 @@ def _differences(scene: Scene, left: str, right: str) -> list[WerDifference]:
 def _difference(
     _left: Measured, _right: Measured, left: str, right: str, speech: str, version: str
 ) -> WerDifference:
-    known = work.speech_at_hand().get(speech)
+    known = job_list.speech_at_hand().get(speech)
     said = {u.digest: u.text for u in known.utterances} if known is not None else {}
     return wer_difference(_left, _right, said)
 

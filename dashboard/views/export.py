@@ -9,19 +9,19 @@ from typing import Any
 
 import streamlit as st
 
-from genptq_core.bitmap import to_csv, to_json
-from genptq_core.files import cache_folder
+from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
+from genptq_core.storage.locations import exports_folder
 from genptq_core.targets import TARGETS, fault, predicted_bytes, usable
 
-from .. import jobs
-from ..findings import report_of
-from ..recipe import solve_command
-from ..report import to_html
-from ..scene import Pick, Scene
-from ..state import SHORT, link
-from ..tasks import ExportMap
+from ..jobs import queue as jobs
+from ..jobs.requests import ExportMap
+from ..page.command_line import solve_command
+from ..page.knobs import SHORT, link
+from ..page.scene import Pick, Scene
+from ..report.content import report_of
+from ..report.html import to_html
 from ..wording import markdown, megabytes
-from . import recipes, work
+from . import job_list, runtime_configs
 from .knobs import switch_target
 
 _ZIP_LIMIT = 400_000_000
@@ -50,7 +50,7 @@ def draw(scene: Scene) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Bit map, JSON",
-            to_json(scene.profile, pick.map, **_figures(scene)),
+            bit_map_json(scene.profile, pick.map, **_figures(scene)),
             f"{stem}.json",
             "application/json",
             key="download_json",
@@ -60,7 +60,7 @@ def draw(scene: Scene) -> None:
         )
         st.download_button(
             "Bit map, CSV",
-            to_csv(scene.profile, pick.map, scene.target),
+            bit_map_csv(scene.profile, pick.map, scene.target),
             f"{stem}.csv",
             "text/csv",
             key="download_csv",
@@ -139,8 +139,8 @@ def _targets(scene: Scene, pick: Pick) -> None:
             "whisper.cpp and CTranslate2 (faster-whisper) store all layers at one width, so no "
             "mixed map can be written for them."
         )
-    work.history(ExportMap)
-    recipes.draw(scene, pick)
+    job_list.history(ExportMap)
+    runtime_configs.draw(scene, pick)
 
 
 def _runs(name: str) -> str:
@@ -152,7 +152,7 @@ def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:
     """Targets that the pick is being written for, and folders where it is, by target."""
     live: set[str] = set()
     made: dict[str, Path] = {}
-    for job in work.listed(ExportMap):
+    for job in job_list.listed(ExportMap):
         wanted = job.request
         if not isinstance(wanted, ExportMap) or wanted.map_digest != pick.map.digest:
             continue
@@ -164,8 +164,8 @@ def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:
 
 
 def _queue(scene: Scene, pick: Pick, target: str) -> None:
-    folder = cache_folder() / "exports" / f"{scene.name}-{pick.map.digest[:SHORT]}-{target}"
-    work.add(
+    folder = exports_folder() / f"{scene.name}-{pick.map.digest[:SHORT]}-{target}"
+    job_list.add(
         ExportMap(
             profile=str(scene.folder),
             profile_digest=scene.profile.digest,

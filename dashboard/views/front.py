@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from genptq_core.store import Measured
+from genptq_core.measurement.records import Measured
 
-from ..charts import USABLE
-from ..figures import front_of
-from ..plot import plot
-from ..scene import LEAST_FOR_CURVE, Scene, outcome
-from ..state import BY_SIZE, SHORT, SizeRange
+from ..charts.component import plot
+from ..charts.front import USABLE
+from ..charts.of_scene import front_of
+from ..page.knobs import BY_SIZE, SHORT, SizeRange
+from ..page.scene import LEAST_FOR_CURVE, Scene, outcome
 from ..wording import markdown, measured_name, percent
 from .knobs import remember, unpick
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from genptq_core.allocation import Allocation
+from genptq_core.allocation.solving import Allocation
 
-from .. import elsewhere
-from ..scene import LEAST_FOR_CURVE, Scene, outcome
-from ..state import SHORT
+from ..page import costs
+from ..page.knobs import SHORT
+from ..page.scene import LEAST_FOR_CURVE, Scene, outcome
 from ..wording import bound, markdown, megabytes, percent, points, stored_bits
 
 _CARD = 148
@@ -132,7 +132,7 @@ def _identity(scene: Scene) -> None:
     with st.container(key="identity", gap="small"):
         st.markdown(_sentence(scene))
         st.caption(f"Bit map `{pick.map.digest[:SHORT]}`: {kind}.{speech}")
-        if others := elsewhere.sentence(scene):
+        if others := costs.sentence(scene):
             st.caption(others)
 
 

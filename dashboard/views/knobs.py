@@ -12,8 +12,7 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held, usable
 
-from ..scene import Outcome, Scene, Speech, outcome
-from ..state import (
+from ..page.knobs import (
     BY_SIZE,
     LOSS_START,
     LOSSES,
@@ -25,6 +24,7 @@ from ..state import (
     size_range,
     widths,
 )
+from ..page.scene import Outcome, Scene, Speech, outcome
 from ..wording import megabytes, percent, points
 
 

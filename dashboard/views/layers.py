@@ -10,10 +10,10 @@ import streamlit as st
 from genptq_core.errors import ConstraintError, GenPTQError, InfeasibleError
 from genptq_core.units import Unit
 
-from .. import demands, loaders
-from ..figures import REFERENCE_BITS, layers_of
-from ..plot import plot
-from ..scene import Scene, price_of_limits
+from ..charts.component import plot
+from ..charts.of_scene import REFERENCE_BITS, layers_of
+from ..page import demands, loaders
+from ..page.scene import Scene, price_of_limits
 from ..wording import markdown, points
 from .knobs import remember, unpick
 

@@ -6,15 +6,15 @@ import math
 
 import streamlit as st
 
-from genptq_core.listening import Heard, heard
-from genptq_core.speech import SpeechSet, Utterance
-from genptq_core.store import Measured
-from genptq_core.wer import align
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.worth_hearing import TranscriptPair, worth_hearing
+from genptq_core.speech.utterances import SpeechSet, Utterance
+from genptq_core.speech.wer import align
 
-from .. import loaders
-from ..scene import Scene
+from ..page import loaders
+from ..page.scene import Scene
 from ..wording import markdown, marked, measured_name, megabytes, percent
-from . import voice, work
+from . import job_list, voice
 from .measure import queue_measurement
 
 _SHOWN = 4
@@ -76,7 +76,7 @@ def draw(scene: Scene) -> None:
 
 def _speech(scene: Scene) -> SpeechSet | None:
     """The speech to listen to: of what is here and was transcribed, what the user chooses."""
-    here = work.speech_at_hand()
+    here = job_list.speech_at_hand()
     found = {
         digest: speech
         for digest, speech in here.items()
@@ -114,11 +114,11 @@ def _nearest(scene: Scene, records: list[Measured]) -> Measured | None:
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _heard(
     _record: Measured, _speech: SpeechSet, map_digest: str, speech: str, when: str
-) -> list[Heard]:
-    return heard(_record, {u.digest: u.text for u in _speech.utterances})
+) -> list[TranscriptPair]:
+    return worth_hearing(_record, {u.digest: u.text for u in _speech.utterances})
 
 
-def _summary(found: list[Heard], which: str) -> None:
+def _summary(found: list[TranscriptPair], which: str) -> None:
     fresh = sum(h.newly_wrong for h in found)
     worse = sum(h.picked_errors > h.full_errors for h in found)
     better = sum(h.picked_errors < h.full_errors for h in found)
@@ -131,7 +131,7 @@ def _summary(found: list[Heard], which: str) -> None:
     st.caption(f"Marks: {voice.LEGEND}; case and punctuation do not count.")
 
 
-def _utterance(item: Heard, utterance: Utterance, name: str, normalizer: str) -> None:
+def _utterance(item: TranscriptPair, utterance: Utterance, name: str, normalizer: str) -> None:
     with st.container(border=True):
         left, right = st.columns([1, 3], vertical_alignment="center")
         with left:

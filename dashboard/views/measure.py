@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
-from genptq_core.bitmap import BitMap, bit_map
-from genptq_core.corpora import HUB
+from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import GenPTQError
-from genptq_core.teaching import Lesson, most_teaching
-from genptq_core.workers import named_scheduler
+from genptq_core.measurement.next_map import Suggestion, suggest_next_map
+from genptq_core.speech.sources import HUB
+from genptq_core.workers.pool import named_scheduler
 
-from .. import loaders
-from ..scene import Scene
-from ..state import SHORT
-from ..tasks import Measure
+from ..jobs.requests import Measure
+from ..page import loaders
+from ..page.knobs import SHORT
+from ..page.paths import shown, typed
+from ..page.scene import Scene
 from ..wording import markdown, megabytes, percent
-from . import work
+from . import job_list
 
 _LITTLE = 0.05
 """Share of the uncertainty under which one more measurement is not worth its minutes."""
@@ -32,7 +31,7 @@ def speech_source(text: str) -> str:
     """
     if text.startswith(HUB):
         return text
-    path = (loaders.ROOT / Path(text).expanduser()).resolve()
+    path = typed(text)
     if path.suffix == ".jsonl" or not path.exists():
         loaders.manifest(path)
     return str(path)
@@ -49,7 +48,7 @@ def queue_measurement(
     except (OSError, ValueError, RuntimeError) as error:
         st.error(f"The path cannot be used ({markdown(str(error))}).")
     else:
-        work.add(
+        job_list.add(
             Measure(
                 profile=str(scene.folder),
                 profile_digest=scene.profile.digest,
@@ -65,7 +64,7 @@ def queue_measurement(
 def draw(scene: Scene) -> None:
     """The form, what would teach most, and the queue's history."""
     pick = scene.pick
-    lesson = most_teaching(scene.front, scene.curve, scene.shown)
+    lesson = suggest_next_map(scene.front, scene.curve, scene.shown)
     if pick is None:
         st.info("There is no pick to measure: no map satisfies the knobs.")
     else:
@@ -78,7 +77,7 @@ def draw(scene: Scene) -> None:
         with st.form("measure", border=False):
             manifest = st.text_input(
                 "Speech: a manifest or folder",
-                str(loaders.demo(scene.profile).relative_to(loaders.ROOT)),
+                shown(loaders.demo(scene.profile)),
                 # Each family has a demo of its own.
                 key=f"manifest_{scene.profile.source.family}",
                 help='JSON lines {"audio": "clips/a.flac", "text": "what was said"}, CSV, a folder '
@@ -109,7 +108,7 @@ def draw(scene: Scene) -> None:
                 choice = scene.front.choices[lesson.point]
                 chosen = bit_map(scene.profile, [scene.task.menu[column] for column in choice])
                 queue_measurement(scene, chosen, manifest, int(limit) or None, label)
-    work.history(Measure)
+    job_list.history(Measure)
 
 
 def _machines() -> str:
@@ -120,7 +119,7 @@ def _machines() -> str:
     return f" The workers of the Dask scheduler at {markdown(address)} share the decoding."
 
 
-def _advice(scene: Scene, lesson: Lesson) -> str:
+def _advice(scene: Scene, lesson: Suggestion) -> str:
     """Which map would teach most, and why, in words."""
     where = f"of **{megabytes(lesson.bytes)}** (predicted loss {lesson.loss:.2g} nats a token)"
     on = f" on {markdown(scene.speech.name)}" if scene.speech is not None else ""

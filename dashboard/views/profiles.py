@@ -11,16 +11,17 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from genptq_core.arguments import rates, sizes, widths
-from genptq_core.corpora import HUB
+from genptq_core.cli.arguments import rates, sizes, widths
 from genptq_core.errors import GenPTQError
 from genptq_core.options import RATES
+from genptq_core.speech.sources import HUB
 
-from .. import loaders
-from ..scene import Scene
-from ..tasks import ComputeProfile
+from ..jobs.requests import ComputeProfile
+from ..page import loaders
+from ..page.paths import shown, typed
+from ..page.scene import Scene
 from ..wording import markdown, seconds
-from . import work
+from . import job_list
 from .measure import speech_source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -52,7 +53,7 @@ def form() -> None:
     )
     manifest = right.text_input(
         "Calibration speech: a manifest or folder",
-        str(loaders.DEMO.relative_to(loaders.ROOT)),
+        shown(loaders.DEMO),
         key="profile_speech",
         help='JSON lines: {"audio": "clips/a.flac"}.',
     )
@@ -102,8 +103,8 @@ def form() -> None:
         except (OSError, ValueError, RuntimeError) as error:
             st.error(f"The path cannot be used ({markdown(str(error))}).")
         else:
-            work.add(wanted)
-    work.history(ComputeProfile)
+            job_list.add(wanted)
+    job_list.history(ComputeProfile)
 
 
 def _in_the_way(name: str, found: dict[str, Path]) -> str:
@@ -135,7 +136,7 @@ def _request(
     """
     source = manifest.strip()
     if not source.startswith(HUB):
-        source = str((loaders.ROOT / Path(source).expanduser()).resolve())
+        source = str(typed(source))
     wanted = ComputeProfile(
         model=model.strip(),
         manifest=source,
@@ -154,7 +155,7 @@ def command(wanted: ComputeProfile) -> str:
     """The command line that computes the same profile; what is usual is left out."""
     usual = ComputeProfile("", "", None, "")
     parts = ["python", "-m", "genptq_core", "profile", "--model", wanted.model]
-    parts += ["--speech", _shown(wanted.manifest)]
+    parts += ["--speech", shown(wanted.manifest)]
     if wanted.utterances is not None:
         parts += ["--limit", str(wanted.utterances)]
     for flag, value, otherwise in (
@@ -164,13 +165,7 @@ def command(wanted: ComputeProfile) -> str:
     ):
         if value != otherwise:
             parts += [flag, ",".join(f"{number:g}" for number in value) or "0"]
-    return shlex.join([*parts, "--out", _shown(wanted.out)])
-
-
-def _shown(path: str) -> str:
-    """A path as it is written from the repository's root."""
-    inside = Path(path).is_relative_to(loaders.ROOT)
-    return os.path.relpath(path, loaders.ROOT) if inside else path
+    return shlex.join([*parts, "--out", shown(wanted.out)])
 
 
 def _table(found: dict[str, Path]) -> pd.DataFrame:

@@ -8,8 +8,8 @@ import io
 import pandas as pd
 import streamlit as st
 
-from ..scene import Scene
-from ..state import SHORT
+from ..page.knobs import SHORT
+from ..page.scene import Scene
 from ..wording import layout, measured_name, stored_bits
 
 

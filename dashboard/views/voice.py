@@ -9,14 +9,15 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.errors import GenPTQError
-from genptq_core.wer import WHISPER_ENGLISH, align, count_errors
+from genptq_core.speech.wer import WHISPER_ENGLISH, align, count_errors
 
-from .. import jobs, uploads
-from ..scene import Scene
-from ..state import SHORT
-from ..tasks import Transcribe
+from ..jobs import queue as jobs
+from ..jobs import uploads
+from ..jobs.requests import Transcribe
+from ..page.knobs import SHORT
+from ..page.scene import Scene
 from ..wording import markdown, marked, widths
-from . import work
+from . import job_list
 
 LEGEND = (
     ":red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
@@ -35,7 +36,7 @@ def draw(scene: Scene) -> None:
     owner = _owner()
     mine = [
         job
-        for job in work.listed(Transcribe)
+        for job in job_list.listed(Transcribe)
         if isinstance(job.request, Transcribe)
         and job.request.owner == owner
         and job.request.profile == str(scene.folder)
@@ -46,8 +47,8 @@ def draw(scene: Scene) -> None:
             _recorder(scene, owner)
         for job in [job for job in mine if job.state == jobs.DONE][:_SHOWN]:
             _result(job)
-        for job in [job for job in mine if job.state in work.AGAIN][:_SHOWN]:
-            work.past(job)
+        for job in [job for job in mine if job.state in job_list.AGAIN][:_SHOWN]:
+            job_list.past(job)
 
 
 def _owner() -> str:
@@ -93,7 +94,7 @@ def _recorder(scene: Scene, owner: str) -> None:
     except GenPTQError as error:
         st.error(markdown(str(error)))
         return
-    work.add(
+    job_list.add(
         Transcribe(
             profile=str(scene.folder),
             profile_digest=scene.profile.digest,
@@ -137,4 +138,4 @@ def _result(job: jobs.Job) -> None:
         st.markdown(f"**{markdown(wanted.name)}**\n\n{text}")
         if not wanted.said:
             st.caption("Marked: where the map departs from full precision, which may err itself.")
-        work.forget(job)
+        job_list.forget(job)

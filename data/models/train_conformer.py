@@ -41,9 +41,9 @@ from transformers import (
 )
 
 from genptq_core import SpeechSet, load_manifest
-from genptq_core.files import write_text
 from genptq_core.models.ctc import fold_norms
-from genptq_core.speech import RATE, load_audio
+from genptq_core.speech.utterances import RATE, load_audio
+from genptq_core.storage.files import write_text
 
 SPEEDS = (0.9, 1.0, 1.1)
 BLANK, SPACE = "<pad>", "|"

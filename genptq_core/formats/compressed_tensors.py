@@ -18,12 +18,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import ExportError, ModelError
-from ..files import write_text
-from ..models import SpeechModel, assembled
+from ..models import SpeechModel
+from ..models.hub import assembled
 from ..options import Option
 from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_words
 from ..quantizers.tensors import half
+from ..storage.files import write_text
 from ..units import Unit
 
 NAME = "model.safetensors"

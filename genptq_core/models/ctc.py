@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ..errors import ModelError
-from ..speech import RATE
+from ..speech.utterances import RATE
+from ..speech.wer import BASIC
 from ..units import Unit
-from ..wer import BASIC
-from .base import Transcript, weights_digest
+from . import Transcript
+from .weights import weights_digest
 
 _PARTS = {
     "parakeet_ctc": ("encoder", "ctc_head"),

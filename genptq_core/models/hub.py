@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .base import SpeechModel, parameter_count
+from . import SpeechModel
+from .weights import parameter_count
 
 _FOLDER_REMEDY = "Point to a folder written by save_pretrained."
 _HUB_REMEDY = "Give a local folder written by save_pretrained, or a model that is bundled."

@@ -23,11 +23,12 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from ..errors import ModelError
-from ..speech import RATE
+from ..speech.utterances import RATE
+from ..speech.wer import WHISPER_ENGLISH
 from ..units import Unit
-from ..wer import WHISPER_ENGLISH
-from .base import Transcript, weights_digest
+from . import Transcript
 from .greedy import greedy
+from .weights import weights_digest
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"

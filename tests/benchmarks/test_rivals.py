@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks import rival_allocation, rival_libraries, rivals
 from benchmarks.rival_libraries import LIBRARIES, Library, Scheme
 from genptq_core.errors import GenPTQError
-from genptq_core.models import load_model
+from genptq_core.loading import load_model
 from genptq_core.options import Option
 from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit

@@ -22,22 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from genptq_core.allocation import Problem
-from genptq_core.allocation import problem as make_problem
-from genptq_core.bitmap import bit_map
-from genptq_core.constraints import Constraints
-from genptq_core.files import sha256, sha256_array
-from genptq_core.models import SpeechModel, parameter_count
-from genptq_core.options import (
-    UNQUANTIZED,
-    USUAL_GROUP,
-    Option,
-    coded_options,
-    grid_options,
-)
-from genptq_core.prediction import SHRINKAGE, QuadraticLoss, figures_of, quadratic_loss
+from genptq_core.allocation.constraints import Constraints
+from genptq_core.allocation.predicted_loss import SHRINKAGE, QuadraticLoss, quadratic_loss
+from genptq_core.allocation.problem import Problem
+from genptq_core.allocation.problem import problem as make_problem
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.figures import figures_of
+from genptq_core.measurement.records import Measured
+from genptq_core.models import SpeechModel
+from genptq_core.models.weights import parameter_count
+from genptq_core.options import UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
 from genptq_core.profile import Anchor, Profile, Settings, Source
-from genptq_core.store import Measured
+from genptq_core.storage.digests import sha256, sha256_array
 from genptq_core.targets import TARGETS, kept_bytes
 from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit

@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.errors import ConstraintError
-from genptq_core.options import (
-    RATES,
-    UNQUANTIZED,
-    Option,
-    coded_options,
-    grid_options,
-    resolve,
-)
+from genptq_core.options import RATES, UNQUANTIZED, Option, coded_options, grid_options, resolve
 from genptq_core.targets import TARGETS, held, usable
 from genptq_core.targets.native import unit_bytes
 from tests.core import synthetic

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from dashboard.jobs import DONE, ENDED_EARLY, FAILED, INTERRUPTED, QUEUED, Queue
-from genptq_core import bitmap
-from genptq_core.doctor import examine
-from genptq_core.export import load
+from dashboard.jobs.queue import DONE, ENDED_EARLY, FAILED, INTERRUPTED, QUEUED, Queue
+from genptq_core.bitmaps.file import read_bit_map
+from genptq_core.cli.doctor import examine
+from genptq_core.formats.reading import load_export
+from genptq_core.measurement.store import load_measured
 from genptq_core.models import SpeechModel
 from genptq_core.profile import bundled_profile, load_profile, save
-from genptq_core.store import load_measured
 from tests.core import unchanged
 
 NEAR = 1e-2
@@ -138,7 +138,7 @@ def test_a_bit_map_is_read_and_written_the_same(tmp_path: Path) -> None:
     assert text == FILES["files"]["bitmap"]
     path = tmp_path / "bitmap.json"
     path.write_text(FILES["files"]["bitmap"], encoding="utf-8")
-    assert bitmap.read(path, profile) == chosen
+    assert read_bit_map(path, profile) == chosen
     assert chosen.digest == FILES["files"]["bitmap_digest"]
 
 
@@ -183,5 +183,5 @@ def test_an_export_is_read_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     unchanged.unpack(FILES["files"]["export"], folder)
     assert unchanged.manifest_fields(folder) == FILES["files"]["export_manifest"]
-    assert load(folder).digest == FILES["files"]["export_reads_as"]
+    assert load_export(folder).digest == FILES["files"]["export_reads_as"]
     assert examine(tmp_path) == ([str(folder)], [])

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genptq_core.allocation import problem, solve
-from genptq_core.bitmap import bit_map
+from genptq_core.allocation.problem import problem
+from genptq_core.allocation.solving import solve
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.figures import figures_of
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.store import ship
 from genptq_core.options import Option
-from genptq_core.prediction import figures_of
 from genptq_core.profile import Profile, load_profile, save
-from genptq_core.speech import SpeechSet, load_manifest
-from genptq_core.store import Measured, ship
-from genptq_core.wer import count_errors, paired_interval
+from genptq_core.speech.utterances import SpeechSet, load_manifest
+from genptq_core.speech.wer import count_errors, paired_interval
 from tests.core import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import jobs
-from dashboard.state import size_range
+from dashboard.jobs import queue as jobs
+from dashboard.page.knobs import size_range
 from dashboard.wording import markdown, megabytes
+from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.store import ship
 from genptq_core.options import Option
 from genptq_core.profile import Profile
-from genptq_core.recipes import RECIPES
-from genptq_core.speech import SpeechSet
-from genptq_core.store import Measured, ship
+from genptq_core.speech.utterances import SpeechSet
 from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
 
 from .conftest import APP, ROOT, record
@@ -361,19 +362,20 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
     def rows() -> dict[str, str]:
         texts = [m.value for m in page.markdown]
         return {
-            n: next(t for t in texts if t.startswith(f"**{r.title}**")) for n, r in RECIPES.items()
+            n: next(t for t in texts if t.startswith(f"**{r.title}**"))
+            for n, r in RUNTIME_CONFIGS.items()
         }
 
     def disabled() -> list[bool]:
         found = [b.proto for b in page.get("download_button")]
         return [b.disabled for b in found if "recipe-get-" in b.id]
 
-    assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RECIPES.items())
-    assert {r.status == "untested" for r in RECIPES.values()} == {True, False}
+    assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RUNTIME_CONFIGS.items())
+    assert {r.status == "untested" for r in RUNTIME_CONFIGS.values()} == {True, False}
     assert all(
         "it can hold nothing" in text and "entropy-coded" in text for text in rows().values()
     )
-    assert disabled() == [True] * len(RECIPES)
+    assert disabled() == [True] * len(RUNTIME_CONFIGS)
     # The word stands with nothing else: what this program writes itself was loaded and run.
     for target in TARGETS.values():
         mine = [
@@ -385,5 +387,5 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
     assert page.selectbox(key="target").value == "integer"
     for text in rows().values():
         assert "Of this map it holds" in text
-    assert disabled() == [False] * len(RECIPES)
+    assert disabled() == [False] * len(RUNTIME_CONFIGS)
     assert "recipe-solve-hqq" not in {button.key for button in page.button}

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from genptq_core.profile import JSON_NAME, Profile, bundled_folder
-from genptq_core.store import Measured
+from genptq_core.measurement.records import Measured
+from genptq_core.profile import JSON_NAME, Profile
+from genptq_core.storage.locations import bundled_profiles
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -67,11 +68,11 @@ def _check_no_exception(browser: Any) -> None:
 
 
 @pytest.mark.skipif(
-    not (bundled_folder() / "whisper-tiny.en" / JSON_NAME).is_file(),
+    not (bundled_profiles() / "whisper-tiny.en" / JSON_NAME).is_file(),
     reason="the bundled profile is not here",
 )
 def test_slider_address_and_download(browser: Any, serve: Callable[[Path], str]) -> None:
-    browser.get(serve(bundled_folder()))
+    browser.get(serve(bundled_profiles()))
     before = _until(lambda: _digest(browser), "the first map")
     size = float(_query(browser)["mb"][0])
 

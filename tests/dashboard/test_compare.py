@@ -7,12 +7,12 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.compare_charts import changes_figure, transition_figure
-from dashboard.state import size_range
-from genptq_core.bitmap import bit_map
-from genptq_core.comparison import compare
+from dashboard.charts.compare import changes_figure, transition_figure
+from dashboard.page.knobs import size_range
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.measurement.comparison import compare
+from genptq_core.measurement.records import Measured
 from genptq_core.profile import Profile
-from genptq_core.store import Measured
 
 from .test_app import _errors, _map, _page
 

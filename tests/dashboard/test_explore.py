@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dashboard.state import size_range
+from dashboard.page.knobs import size_range
+from genptq_core.measurement.store import ship
 from genptq_core.profile import Profile, load_profile, save
-from genptq_core.speech import SpeechSet
-from genptq_core.store import ship
+from genptq_core.speech.utterances import SpeechSet
 from tests.core import synthetic
 
 from .conftest import record, served

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from genptq_core.measurement.store import ship
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Settings, load_profile, save
-from genptq_core.sensitivity import compute
-from genptq_core.speech import SpeechSet, load_manifest
-from genptq_core.store import ship
+from genptq_core.profiling.compute import compute
+from genptq_core.speech.utterances import SpeechSet, load_manifest
 from tests.core import synthetic
 
 from .conftest import DEMO, record, served
@@ -57,7 +57,7 @@ def site(
     made = save(synthetic.profile(1, units=24, width=96), profiles / "made-up")
     maps = [(bits,) * 24 for bits in (3, 4, 8)] + [(3, 4) * 12, (4, 6) * 12, (3, 8) * 12]
     ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
-    from genptq_core.models import load_model
+    from genptq_core.loading import load_model
 
     settings = Settings(grid_options((3, 4), (8,)) + coded_options((3,)), draws=1)
     compute(load_model(str(random_whisper)), load_manifest(DEMO, 2), profiles / "small", settings)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import jobs, worker
-from dashboard.tasks import ComputeProfile
+from dashboard.jobs import queue as jobs
+from dashboard.jobs import worker
+from dashboard.jobs.requests import ComputeProfile
 from dashboard.views.profiles import command
-from genptq_core.cli import _parser
+from genptq_core.cli.main import _parser
 from genptq_core.profile import Profile, load_profile
 
 from .conftest import ROOT

@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from genptq_core import bitmap, doctor, manifest, profile, store
-from genptq_core.entries import read_entry, write_entry
-from genptq_core.errors import GenPTQError
-from genptq_core.export import export
-from genptq_core.files import sha256, sha256_array
-from genptq_core.models import load_model
+from genptq_core import profile
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.figures import measured_figures
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
+from genptq_core.bitmaps.schema import REMEDY, SCHEMA, VERSIONS, parse
+from genptq_core.cli import doctor
+from genptq_core.errors import BitMapError, GenPTQError
+from genptq_core.export.export import export
+from genptq_core.formats import export_file
+from genptq_core.loading import load_model
+from genptq_core.measurement import store
+from genptq_core.storage.cache import read_cached, write_cached
+from genptq_core.storage.digests import sha256, sha256_array
+from genptq_core.storage.json_files import read_json
 from tests.core import synthetic
 from tests.drill import ledger
 
@@ -69,24 +77,22 @@ def _measure(folder: Path) -> None:
 
 
 def _maps(folder: Path) -> None:
-    chosen = bitmap.bit_map(PROFILE, [2, 3, 4, 6] * 3)
-    known = bitmap.measured_figures(_records()[0])
-    bitmap.write(folder / "bitmap.json", PROFILE, chosen, predicted_loss=0.25, measured=known)
+    chosen = bit_map(PROFILE, [2, 3, 4, 6] * 3)
+    known = measured_figures(_records()[0])
+    write_bit_map(folder / "bitmap.json", PROFILE, chosen, predicted_loss=0.25, measured=known)
 
 
 def _read_map(folder: Path) -> Any:
     path = folder / "bitmap.json"
-    document = bitmap.read_json(
-        path, bitmap.SCHEMA, bitmap.VERSIONS, bitmap.BitMapError, bitmap.REMEDY
-    )
-    return bitmap.parse(document, path).model_dump(exclude={"sha256"}), bitmap.read(path, PROFILE)
+    document = read_json(path, SCHEMA, VERSIONS, BitMapError, REMEDY)
+    return parse(document, path).model_dump(exclude={"sha256"}), read_bit_map(path, PROFILE)
 
 
 def _entries(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = {f"{i}": torch.randn(40, 30, generator=generator) for i in range(4)}
     tensors["half"] = torch.ones(7, dtype=torch.float16)
-    write_entry(folder / "entry.safetensors", tensors, [["a text", [1, 2, 3]]])
+    write_cached(folder / "entry.safetensors", tensors, [["a text", [1, 2, 3]]])
 
 
 KINDS = {
@@ -102,7 +108,7 @@ KINDS = {
         _measure, lambda folder: store.load_measured(folder, PROFILE.digest), repaired=True
     ),
     "bit map": Kind(_maps, _read_map),
-    "cache entry": Kind(_entries, lambda folder: read_entry(folder / "entry.safetensors")),
+    "cache entry": Kind(_entries, lambda folder: read_cached(folder / "entry.safetensors")),
 }
 
 
@@ -177,8 +183,8 @@ def test_damage_is_harmless_or_named(kind: str, count: int, tmp_path: Path) -> N
 def test_damage_to_an_export_is_named(count: int, random_whisper: Path, tmp_path: Path) -> None:
     model = load_model(str(random_whisper))
     made = synthetic.profile_of(model, bits=(2, 3), group_size=(8,))
-    export(made, bitmap.bit_map(made, ["3/8"] * len(made.units)), None, tmp_path / "out", model)
-    kind = Kind(export, manifest.verify)
+    export(made, bit_map(made, ["3/8"] * len(made.units)), None, tmp_path / "out", model)
+    kind = Kind(export, export_file.verify)
     assert drill("native export", kind, tmp_path / "out", tmp_path / "copies", count) == []
 
 

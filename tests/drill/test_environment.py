@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.jobs import FAILED, INTERRUPTED, RUNNING, SILENCE, Queue
-from dashboard.tasks import ComputeProfile
-from dashboard.worker import NO_MEMORY
-from genptq_core import bitmap, profile, store
+from dashboard.jobs.queue import FAILED, INTERRUPTED, RUNNING, SILENCE, Queue
+from dashboard.jobs.requests import ComputeProfile
+from dashboard.jobs.worker import NO_MEMORY
+from genptq_core import profile
+from genptq_core.bitmaps.file import read_bit_map
 from genptq_core.errors import GenPTQError
-from genptq_core.models import load_model
+from genptq_core.loading import load_model
+from genptq_core.measurement import store
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
-from genptq_core.sensitivity import compute
-from genptq_core.speech import load_manifest
+from genptq_core.profiling.compute import compute
+from genptq_core.speech.utterances import load_manifest
 from tests.conftest import ROOT
 from tests.core import synthetic
 from tests.drill import ledger
@@ -55,7 +57,7 @@ def test_the_command_line_needs_neither_home_nor_utf8(
     out = folder / "karte ≥.json"
     found = solve(folder, out, **environment)
     assert found.returncode == 0, found.stderr
-    assert bitmap.read(out, profile.load_profile(folder))
+    assert read_bit_map(out, profile.load_profile(folder))
     refused = solve(folder / "none", out, **environment)
     assert refused.returncode == 2
     assert refused.stderr.count(b"\n") == 1
@@ -127,7 +129,7 @@ def test_a_worker_without_memory_says_what_to_lower(tmp_path: Path) -> None:
     queue.add(asked)
     room = 1500 << 20  # enough to start and to load the model, not to compute with it
     found = subprocess.run(
-        [sys.executable, "-m", "dashboard.jobs", "worker", "--queue", str(queue.path)],
+        [sys.executable, "-m", "dashboard.jobs.worker", "--queue", str(queue.path)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)),
@@ -147,7 +149,7 @@ def test_a_dead_worker_is_known_after_the_clock_was_set_back(
     queue.add(ComputeProfile("whisper-tiny.en", "speech.jsonl", 2, str(tmp_path / "out")))
     assert queue.claim() is not None
     clock = time.time() - 3600
-    monkeypatch.setattr("dashboard.jobs.time.time", lambda: clock)
+    monkeypatch.setattr("dashboard.jobs.queue.time.time", lambda: clock)
     (job,) = queue.jobs()
     assert job.state == RUNNING  # it may live; its silence begins now
     clock += SILENCE + 1

@@ -21,13 +21,17 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genptq_core import bitmap, manifest, profile, store
-from genptq_core.corpora import load_speech
-from genptq_core.entries import read_entry
+from genptq_core import profile
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
 from genptq_core.errors import GenPTQError
-from genptq_core.files import sealed, sha256_file, sha256_json
-from genptq_core.formats import native
-from genptq_core.speech import load_audio, utterance
+from genptq_core.formats import export_file, native
+from genptq_core.measurement import store
+from genptq_core.speech.sources import load_speech
+from genptq_core.speech.utterances import load_audio, utterance
+from genptq_core.storage.cache import read_cached
+from genptq_core.storage.digests import sha256_file, sha256_json
+from genptq_core.storage.json_files import sealed
 from tests.core import synthetic
 from tests.drill import ledger
 
@@ -91,15 +95,15 @@ TEXTS = {
 
 def _readers(folder: Path) -> dict[Path, Callable[[], object]]:
     return {
-        folder / "bitmap.json": lambda: bitmap.read(folder / "bitmap.json", PROFILE),
+        folder / "bitmap.json": lambda: read_bit_map(folder / "bitmap.json", PROFILE),
         folder / profile.JSON_NAME: lambda: profile.load_profile(folder),
         folder / store.JSON_NAME: lambda: store.load_measured(folder, PROFILE.digest),
         folder / store.SQLITE_NAME: lambda: store.load_measured(folder, PROFILE.digest),
-        folder / manifest.NAME: lambda: manifest.verify(folder),
+        folder / export_file.NAME: lambda: export_file.verify(folder),
         folder / "speech.jsonl": lambda: load_speech(folder / "speech.jsonl"),
         folder / "speech.csv": lambda: load_speech(folder / "speech.csv"),
         folder / native.NAME: lambda: native.read(folder / native.NAME),
-        folder / "entry.safetensors": lambda: read_entry(folder / "entry.safetensors"),
+        folder / "entry.safetensors": lambda: read_cached(folder / "entry.safetensors"),
         folder / "a.flac": lambda: load_audio(utterance(folder / "a.flac")),
         folder / "a.raw": lambda: load_audio(utterance(folder / "a.raw")),
     }
@@ -137,15 +141,15 @@ def test_values_that_do_not_belong_are_refused(kind: str, count: int, tmp_path: 
     rng = np.random.default_rng(1)
     profile.save(PROFILE, tmp_path)
     store.ship(tmp_path, [synthetic.measured(PROFILE, 3)])
-    bitmap.write(tmp_path / "bitmap.json", PROFILE, bitmap.bit_map(PROFILE, [3] * 8))
+    write_bit_map(tmp_path / "bitmap.json", PROFILE, bit_map(PROFILE, [3] * 8))
     (tmp_path / "file").write_bytes(b"x")
-    said = manifest.Manifest("native", "m", "whisper", "d", "p", "b", 1, {"file": "0" * 64})
-    manifest.write(tmp_path, said)
+    said = export_file.ExportFile("native", "m", "whisper", "d", "p", "b", 1, {"file": "0" * 64})
+    export_file.write(tmp_path, said)
     soundfile.write(tmp_path / "a.wav", np.zeros(100), 16_000)
     (tmp_path / "speech.jsonl").write_text('{"audio": "a.wav", "text": "t", "speaker": "s"}')
     names = {
         "profile": profile.JSON_NAME, "bit map": "bitmap.json", "measurements": store.JSON_NAME,
-        "export": manifest.NAME, "speech": "speech.jsonl",
+        "export": export_file.NAME, "speech": "speech.jsonl",
     }  # fmt: skip
     path = tmp_path / names[kind]
     sound = json.loads(path.read_text())
@@ -169,9 +173,11 @@ def test_an_export_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("../secret", str(tmp_path / "secret"), "a/../../secret"):
         files = {name: sha256_file(tmp_path / "secret")}
-        manifest.write(folder, manifest.Manifest("native", "m", "f", "d", "p", "b", 1, files))
+        export_file.write(
+            folder, export_file.ExportFile("native", "m", "f", "d", "p", "b", 1, files)
+        )
         with pytest.raises(GenPTQError, match="a file elsewhere"):
-            manifest.verify(folder)
+            export_file.verify(folder)
         ledger.note("hostile: export", ledger.NAMED)
 
 

@@ -17,17 +17,21 @@ import numpy as np
 import pytest
 import torch
 
-from genptq_core import bitmap, load_manifest, store
-from genptq_core.cli import main
-from genptq_core.compilation import Recipe, compile_map
-from genptq_core.export import export
-from genptq_core.files import STALE, sha256_file, stale
-from genptq_core.models import load_model
+from genptq_core import load_manifest
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
+from genptq_core.cli.main import main
+from genptq_core.export.export import export
+from genptq_core.loading import load_model
+from genptq_core.measurement import store
 from genptq_core.profile import Profile, load_profile, save
+from genptq_core.rounding.compilation import CompileSettings, compile_map
+from genptq_core.storage.digests import sha256_file
+from genptq_core.storage.files import STALE, stale
 from tests.core import synthetic
 from tests.drill import ledger
 
-COMPILING = Recipe(sequential=3, passes=3, rate=2e-2, batch=2, held_out=2, checks=1)
+COMPILING = CompileSettings(sequential=3, passes=3, rate=2e-2, batch=2, held_out=2, checks=1)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -71,7 +75,7 @@ def content(folder: Path) -> dict[str, object]:
 def profile(random_whisper: Path, tmp_path: Path) -> Profile:
     made = synthetic.profile_of(load_model(str(random_whisper)), bits=(2, 3), group_size=(8,))
     made = save(made, tmp_path / "given")
-    bitmap.write(tmp_path / "map.json", made, bitmap.bit_map(made, ["3/8"] * len(made.units)))
+    write_bit_map(tmp_path / "map.json", made, bit_map(made, ["3/8"] * len(made.units)))
     return made
 
 
@@ -103,7 +107,7 @@ def test_a_killed_run_continues(
         return ["export", *where, "--out", str(out)]
 
     def compiled(out: Path) -> None:
-        original, map_read = load_model(model), bitmap.read(tmp_path / "map.json", profile)
+        original, map_read = load_model(model), read_bit_map(tmp_path / "map.json", profile)
         made = compile_map(original, profile, map_read, load_manifest(tones), COMPILING)
         export(profile, map_read, "native", out, original, compiled=made)
 

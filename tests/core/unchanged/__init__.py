@@ -24,36 +24,35 @@ import numpy as np
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from dashboard.jobs import DONE, FAILED, Queue
-from dashboard.tasks import ComputeProfile, ExportMap, Measure, Request, Transcribe
-from genptq_core import manifest
-from genptq_core.allocation import Problem, problem, solve
-from genptq_core.bitmap import BitMap, bit_map, to_json
-from genptq_core.compilation import Compiled, Recipe, compile_map
-from genptq_core.entries import read_entry, write_entry
-from genptq_core.export import export
-from genptq_core.files import cache_folder, sha256, sha256_array, sha256_file, sha256_json
-from genptq_core.front import predicted_front
-from genptq_core.kept_weights import kept_weights
-from genptq_core.measurement import measure, rounding_key
-from genptq_core.models import SpeechModel, bundled, load_model
+from dashboard.jobs.queue import DONE, FAILED, Queue
+from dashboard.jobs.requests import ComputeProfile, ExportMap, Measure, Request, Transcribe
+from genptq_core.allocation.front import predicted_front
+from genptq_core.allocation.predicted_loss import quadratic_loss
+from genptq_core.allocation.problem import Problem, problem
+from genptq_core.allocation.solving import solve
+from genptq_core.bitmaps.bitmap import BitMap, bit_map
+from genptq_core.bitmaps.file import bit_map_json
+from genptq_core.export.export import export
+from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
+from genptq_core.export.runtime_configs import to_json as recipe_json
+from genptq_core.formats import export_file
+from genptq_core.loading import load_model
+from genptq_core.measurement.measure import measure
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.shards import shard_key
+from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
+from genptq_core.models import SpeechModel, bundled
 from genptq_core.options import Option, coded_options, grid_options
-from genptq_core.prediction import quadratic_loss
-from genptq_core.profile import (
-    Anchor,
-    Profile,
-    Settings,
-    Source,
-    bundled_folder,
-    bundled_profile,
-)
+from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
+from genptq_core.profiling.compute import ComputedProfile, compute
 from genptq_core.progress import Progress
-from genptq_core.recipes import RECIPES
-from genptq_core.recipes import to_json as recipe_json
-from genptq_core.sensitivity import Outcome, compute
-from genptq_core.shards import shard_key
-from genptq_core.speech import SpeechSet, Utterance, load_manifest, speech_set, utterance
-from genptq_core.store import JSON_NAME, Measured, read_shipped, save_measured
+from genptq_core.rounding.compilation import Compiled, CompileSettings, compile_map
+from genptq_core.rounding.kept import kept_weights
+from genptq_core.rounding.rounded import rounding_key
+from genptq_core.speech.utterances import SpeechSet, Utterance, load_manifest, speech_set, utterance
+from genptq_core.storage.cache import read_cached, write_cached
+from genptq_core.storage.digests import sha256, sha256_array, sha256_file, sha256_json
+from genptq_core.storage.locations import bundled_profiles, cache_folder
 from genptq_core.targets import TARGETS, target_of, usable
 from tests.conftest import DEMO
 from tests.core import synthetic
@@ -259,7 +258,9 @@ def recipes() -> dict[str, str]:
     """The start of the SHA-256 of every recipe's text, for 4 bits in groups of 64 everywhere."""
     profile = bundled_profile()
     chosen = bit_map(profile, ["4/64"] * len(profile.units))
-    return {name: sha256(recipe_json(profile, chosen, name).encode())[:16] for name in RECIPES}
+    return {
+        name: sha256(recipe_json(profile, chosen, name).encode())[:16] for name in RUNTIME_CONFIGS
+    }
 
 
 # --- What ships
@@ -268,7 +269,7 @@ def recipes() -> dict[str, str]:
 def shipped(name: str) -> dict[str, Any]:
     """What a profile that ships, and its measurements, read as."""
     profile = bundled_profile(name)
-    records = read_shipped(bundled_folder() / name / JSON_NAME)
+    records = read_shipped(bundled_profiles() / name / JSON_NAME)
     fields = [sorted(dataclasses.asdict(record).items()) for record in records]
     return {
         "digest": profile.digest,
@@ -353,7 +354,7 @@ def written_map(profile: Profile) -> tuple[BitMap, str]:
     """A map of `written_profile`, and its file."""
     chosen = bit_map(profile, ["2/8", "2.5", "16", "4/8"])
     figures = {"target": "native", "bytes": 1234, "avg_bits": 6.25, "predicted_loss": 0.125}
-    return chosen, to_json(profile, chosen, **figures)
+    return chosen, bit_map_json(profile, chosen, **figures)
 
 
 RECORD = Measured(
@@ -464,7 +465,7 @@ def written_export(folder: Path, model: SpeechModel) -> str:
 
 def manifest_fields(folder: Path) -> dict[str, Any]:
     """What an export's manifest says, once every file was checked against it."""
-    return dataclasses.asdict(manifest.verify(folder))
+    return dataclasses.asdict(export_file.verify(folder))
 
 
 def packed(folder: Path) -> dict[str, Any]:
@@ -517,7 +518,7 @@ def _decompressed(text: str) -> bytes:
 
 # --- The cache
 
-RECIPE = Recipe(sequential=2, passes=1, batch=1, held_out=1, checks=1)
+RECIPE = CompileSettings(sequential=2, passes=1, batch=1, held_out=1, checks=1)
 CACHED = Settings(grid_options((2, 4), (32,)) + coded_options((6,)), draws=1, rank=4)
 KEPT = {"made": torch.arange(6, dtype=torch.float32).reshape(2, 3)}
 """Stands in for a map's rounded weights."""
@@ -544,7 +545,7 @@ def clips(folder: Path) -> SpeechSet:
 class Cached:
     """What a user's work on one tiny model gives, be it computed or found in the cache."""
 
-    outcome: Outcome
+    outcome: ComputedProfile
     record: Measured
     compiled: Compiled
     kept: Mapping[str, torch.Tensor]
@@ -580,7 +581,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
         if keep:
-            write_entry(cache_folder() / "kept" / "weights.safetensors", KEPT, key)
+            write_cached(cache_folder() / "kept" / "weights.safetensors", KEPT, key)
         return Cached(
             outcome,
             measure(model, profile, chosen, speech),
@@ -592,13 +593,13 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
 def shortened() -> None:
     """Empty the steps' means in what is kept of a finished tuning: noise, and not read again."""
     for path in cache_folder().glob("compiled/*/tuning.safetensors"):
-        found = read_entry(path)
+        found = read_cached(path)
         assert found is not None
         tensors = {
             name: torch.zeros_like(tensor) if name.startswith(("mean/", "square/")) else tensor
             for name, tensor in found[0].items()
         }
-        write_entry(path, tensors, found[1])
+        write_cached(path, tensors, found[1])
 
 
 class _Enough(Exception):

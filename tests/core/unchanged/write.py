@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from genptq_core.files import cache_folder
 from genptq_core.profile import bundled_profile, save
+from genptq_core.storage.locations import cache_folder
 from tests.core import unchanged
 
 

@@ -1,0 +1,327 @@
+"""What the front's figure is made of, trace by trace: pure functions, see `charts`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genptq_core.allocation.front import Front
+from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.measurement.records import Measured
+from genptq_core.options import Option
+
+from ..wording import hover, is_uniform, layout, measured_name, percent, points, widths
+
+# Okabe and Ito, "Color Universal Design" (2008): apart for every common kind of colour vision.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
+VERMILION, PURPLE, GREY = "#D55E00", "#CC79A7", "#8A8A8A"
+
+LINE_POINTS = 160
+_CLICK_POINTS = 48
+_BAND = "rgba(86,180,233,0.22)"
+
+Holds = Callable[[Sequence[Option]], bool]
+"""Whether the chosen format holds a map."""
+
+Trace = dict[str, Any]
+
+Height = Callable[[np.ndarray], np.ndarray]
+"""Where predicted losses lie on the chart's axis."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where the pick lies: size in bytes, predicted loss, and its measurement if there is one.
+
+    Attributes:
+        text: what hovering over it says, one line each.
+    """
+
+    bytes: int
+    loss: float
+    digest: str
+    measured: Measured | None
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OneWidth:
+    """What a runtime that stores every layer alike would get: predicted, not measured.
+
+    Attributes:
+        target: the runtime.
+        option: how it calls the width.
+        bytes: size of the model.
+        loss: predicted loss, nats a token.
+        notes: where the figures come from, one line each.
+    """
+
+    target: str
+    option: str
+    bytes: int
+    loss: float
+    notes: tuple[str, ...] = ()
+
+
+def thin(front: Front, count: int) -> np.ndarray:
+    """Indices of about `count` points of a front, evenly spread over its logarithmic sizes."""
+    sizes = np.geomspace(float(front.bytes[0]), float(front.bytes[-1]), count)
+    index = np.searchsorted(front.bytes, sizes, side="right") - 1
+    return np.unique(np.append(index.clip(0), front.knee))
+
+
+def listed(values: np.ndarray) -> list[float]:
+    """Numbers to five digits: what a screen can show, in few bytes."""
+    return [float(f"{value:.5g}") for value in values]
+
+
+def predicted(front: Front, curve: WerCurve, full_wer: float, top: float) -> list[Trace]:
+    index = thin(front, LINE_POINTS)
+    size, loss = front.bytes[index] / 1e6, front.loss[index]
+    middle = 100 * (full_wer + curve.increase(loss))
+    low, high = (100 * (full_wer + end) for end in curve.interval(loss))
+    band = np.concatenate([np.minimum(high, 2 * top), np.maximum(low, 0)[::-1]])
+    return [
+        {
+            "type": "scatter",
+            "x": listed(np.concatenate([size, size[::-1]])),
+            "y": listed(band),
+            "fill": "toself",
+            "fillcolor": _BAND,
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "name": "predicted, 90 % band",
+            "mode": "lines",
+        },
+        {
+            "type": "scatter",
+            "x": listed(size),
+            "y": listed(middle),
+            "mode": "lines",
+            "line": {"color": SKY, "width": 2.5},
+            "name": "predicted front",
+            "hoverinfo": "skip",
+        },
+    ]
+
+
+def click_targets(front: Front, height: Height, what: str, unit: str) -> Trace:
+    # A bare line takes no clicks, so markers that do not show carry them.
+    index = thin(front, _CLICK_POINTS)
+    return {
+        "type": "scatter",
+        "x": listed(front.bytes[index] / 1e6),
+        "y": listed(height(front.loss[index])),
+        "mode": "markers",
+        "marker": {"size": 14, "color": SKY, "opacity": 0},
+        "customdata": [
+            [f"size:{int(front.bytes[i])}", float(f"{front.loss[i]:.3g}")] for i in index
+        ],
+        "hovertemplate": (
+            f"<b>predicted</b><br>%{{x:.1f}} MB<br>{what} %{{y:.3~g}}{unit}"
+            "<br>loss %{customdata[1]:.3~g} nats a token<br>click to set this size<extra></extra>"
+        ),
+        "name": "sizes to click",
+        "showlegend": False,
+    }
+
+
+def knee(front: Front, height: float) -> Trace:
+    return {
+        "type": "scatter",
+        "x": [float(front.bytes[front.knee] / 1e6)],
+        "y": [height],
+        "mode": "markers+text",
+        "text": ["knee"],
+        "textposition": "bottom left",
+        "textfont": {"size": 12},
+        "marker": {"symbol": "diamond-tall", "size": 13, "color": BLUE},
+        "name": "knee",
+        "customdata": [[f"size:{int(front.bytes[front.knee])}"]],
+        "hovertemplate": (
+            "<b>knee of the predicted front</b><br>%{x:.1f} MB<br>below it errors grow fast, above "
+            "it each megabyte buys little<br>click to set this size<extra></extra>"
+        ),
+    }
+
+
+def recommended(start: Mark | None, height: Height) -> list[Trace]:
+    if start is None:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "x": [start.bytes / 1e6],
+            "y": listed(height(np.array([start.loss]))),
+            "mode": "markers",
+            "marker": {"symbol": "cross", "size": 12, "color": GREEN},
+            "name": "recommended",
+            "customdata": [[f"size:{start.bytes}"]],
+            "hovertemplate": "<br>".join(
+                [
+                    "<b>recommended</b>",
+                    f"{start.bytes / 1e6:.2f} MB",
+                    *start.text,
+                    "click to set this size<extra></extra>",
+                ]
+            ),
+        }
+    ]
+
+
+def uniform(
+    shown: Sequence[OneWidth],
+    height: Height,
+    top: float,
+    what: str,
+    unit: str,
+) -> list[Trace]:
+    symbols = ("triangle-up-open", "triangle-down-open", "pentagon-open", "hexagon-open")
+    traces = []
+    for place, target in enumerate(dict.fromkeys(u.target for u in shown)):
+        mine = [u for u in shown if u.target == target]
+        values = height(np.array([u.loss for u in mine]))
+        text = [
+            "<br>".join(
+                [
+                    f"<b>{hover(u.target)}, every layer at {hover(u.option)}</b>",
+                    "predicted, not measured",
+                    f"{u.bytes / 1e6:.1f} MB",
+                    f"{what} {value:.3g}{unit}",
+                    *u.notes,
+                ]
+            )
+            for u, value in zip(mine, values, strict=True)
+        ]
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [u.bytes / 1e6 for u in mine],
+                "y": listed(np.minimum(values, top)),
+                "mode": "markers+text",
+                "text": [hover(u.option) for u in mine],
+                "textposition": _around(mine, ("bottom", "top")[place % 2]),
+                "textfont": {"size": 10},
+                "marker": {
+                    "symbol": symbols[place % len(symbols)],
+                    "size": 11,
+                    "color": PURPLE,
+                    "line": {"width": 2},
+                },
+                "customdata": [["", line] for line in text],
+                "hovertemplate": "%{customdata[1]}<extra></extra>",
+                "name": f"{target}, one width, predicted",
+            }
+        )
+    return traces
+
+
+def _around(shown: Sequence[OneWidth], side: str) -> list[str]:
+    """Where names stand: the smallest's to the left and the largest's to the right, apart."""
+    sizes = [u.bytes for u in shown]
+    ends = {min(sizes): "left", max(sizes): "right"}
+    return [f"{side} {ends.get(size, 'center')}" for size in sizes]
+
+
+def measured(
+    records: Sequence[Measured], top: float, holds: Holds, pick: Mark | None
+) -> tuple[list[Trace], int]:
+    """Measured points, grey but for the one picked, and how many lie above the axis."""
+    shown = pick.measured.map_digest if pick is not None and pick.measured is not None else ""
+    inside = [m for m in records if 100 * m.wer <= top]
+    outside = [m for m in records if 100 * m.wer > top]
+    mine = [m for m in inside if holds(m.options)]
+    mixed = [m for m in mine if not is_uniform(m.options)]
+    uniform = [m for m in mine if is_uniform(m.options)]
+    other = [m for m in inside if not holds(m.options)]
+    groups = (
+        ("measured, other format", "x-thin-open", other),
+        ("measured, mixed widths", "circle", mixed),
+        ("measured, uniform width", "square-open", uniform),
+    )
+    traces: list[Trace] = []
+    for name, symbol, group in groups:
+        if not group:
+            continue
+        trace = _points(group, symbol, 10, [100 * m.wer for m in group], shown)
+        low = [100 * max(m.wer - m.wer_full_precision - m.ci95[0], 0) for m in group]
+        high = [100 * max(m.wer_full_precision + m.ci95[1] - m.wer, 0) for m in group]
+        trace["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": high,
+            "arrayminus": low,
+            "thickness": 1.2,
+            "width": 4,
+            "color": GREY,
+        }
+        if symbol == "square-open":
+            trace |= {
+                "mode": "markers+text",
+                "text": [f"{m.options[0].bits}" for m in group],
+                "textposition": "top right",
+                "textfont": {"size": 11},
+            }
+        traces.append(trace | {"name": name})
+    if outside:
+        trace = _points(outside, "triangle-up", 11, [top] * len(outside), shown)
+        traces.append(trace | {"name": "measured, above the axis"})
+    return traces, len(outside)
+
+
+def _points(
+    group: Sequence[Measured], symbol: str, size: int, heights: list[float], shown: str
+) -> Trace:
+    colours = [VERMILION if m.map_digest == shown else GREY for m in group]
+    return {
+        "type": "scatter",
+        "x": [m.bytes / 1e6 for m in group],
+        "y": heights,
+        "mode": "markers",
+        "marker": {"symbol": symbol, "color": colours, "size": size, "line": {"width": 2}},
+        "customdata": [[f"map:{m.map_digest}", record_text(m)] for m in group],
+        "hovertemplate": "%{customdata[1]}<br>click to pick it<extra></extra>",
+    }
+
+
+def record_text(record: Measured) -> str:
+    """A measurement's whole record, for hovering."""
+    low, high = (record.wer_full_precision + end for end in record.ci95)
+    return "<br>".join(
+        [
+            f"<b>measured: {hover(measured_name(record))}</b>",
+            f"{record.bytes / 1e6:.2f} MB, {percent(record.reduction_vs_fp32)} under fp32",
+            f"{record.avg_bits:.2f} bits on average ({widths(record.options)})",
+            layout(record.options),
+            f"WER {percent(record.wer)} ({100 * low:.1f} to {100 * high:.1f})",
+            f"{points(record.wer_increase)} points on full precision",
+            f"loss {record.loss:.3g} measured, {record.predicted_loss:.3g} predicted",
+            f"{record.utterances} utterances of {hover(record.speech)}, {hover(record.when)}",
+            f"map {record.map_digest[:10]}",
+        ]
+    )
+
+
+def star(pick: Mark, height: float, value: str) -> list[Trace]:
+    kind = "measured" if pick.measured is not None else "predicted"
+    lines = [f"<b>your pick, {kind}</b>", f"{pick.bytes / 1e6:.2f} MB", value, *pick.text]
+    place = {"type": "scatter", "x": [pick.bytes / 1e6], "y": [height], "mode": "markers"}
+    star = {
+        "symbol": "star" if pick.measured is not None else "star-open",
+        "size": 15,
+        "color": VERMILION,
+        "line": {"width": 2, "color": VERMILION},
+    }
+    ring = {"symbol": "circle-open", "size": 30, "color": VERMILION, "line": {"width": 2}}
+    return [
+        {**place, "marker": ring, "hoverinfo": "skip", "showlegend": False, "name": "ring"},
+        {
+            **place,
+            "marker": star,
+            "name": f"your pick, {kind}",
+            "hovertemplate": "<br>".join([*lines, f"map {pick.digest[:10]}"]) + "<extra></extra>",
+        },
+    ]

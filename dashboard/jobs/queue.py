@@ -1,0 +1,334 @@
+"""Long work in a process of its own: a queue in SQLite that the page fills and a worker empties.
+
+The page adds jobs and starts `python -m dashboard.jobs.worker`; the worker takes one job at a
+time, writes its progress and a heartbeat, and leaves when none is left. Since all state is in the
+file, a reload of the page finds its jobs again, a restarted server goes on with what waits, and a
+worker that died is known by its silence. Only the worker imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genptq_core.errors import GenPTQError, StoreError
+from genptq_core.storage.json_files import sealed, unsealed
+from genptq_core.storage.locations import job_queue_file
+from genptq_core.storage.sqlite import enter_wal
+
+from . import uploads
+from .requests import Request, Transcribe, from_json, kind_of, to_json
+
+VERSION = 3
+SILENCE = 20.0
+"""Seconds without a heartbeat after which a worker counts as dead."""
+
+ENDED_EARLY = (
+    "The process at work ended before it was done, as when a system runs out of memory. "
+    "What it finished is kept."
+)
+
+DAMAGED = "What came of it was damaged in the queue's file. Run it again."
+
+QUEUED, RUNNING, DONE = "queued", "running", "done"
+FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
+LIVE = (QUEUED, RUNNING)
+ENDED = (DONE, FAILED, CANCELLED, INTERRUPTED)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    state TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    request TEXT NOT NULL,
+    stage TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    stage_started REAL,
+    heartbeat REAL,
+    finished REAL,
+    cancel INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',
+    result TEXT NOT NULL DEFAULT '{}'
+)
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request, and how far it is.
+
+    Attributes:
+        id: number in the queue.
+        request: what to do.
+        state: queued, running, done, failed, cancelled or interrupted.
+        stage, done, total: progress within the current stage.
+        stage_started: time the stage began, seconds since the epoch.
+        cancel: whether the user asked to stop it.
+        message: what went wrong, one sentence.
+        result: what came of it, where that is not kept elsewhere.
+    """
+
+    id: int
+    request: Request
+    state: str
+    stage: str
+    done: int
+    total: int
+    stage_started: float | None
+    cancel: bool
+    message: str
+    result: dict[str, Any]
+
+    def seconds_left(self, now: float) -> float | None:
+        """Time left in this stage at its pace so far; None while that is a guess."""
+        if self.stage_started is None or self.done < 1 or self.total < self.done:
+            return None
+        spent = max(0.0, now - self.stage_started)  # a clock may be set back
+        return spent / self.done * (self.total - self.done)
+
+
+class Queue:
+    """The jobs in one SQLite file.
+
+    Args:
+        path: the file; made when first written to.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or job_queue_file()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one write transaction.
+
+        Raises:
+            StoreError: the file is damaged, locked or of another version.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            with contextlib.closing(connection):
+                connection.row_factory = sqlite3.Row
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version > VERSION:
+                    raise StoreError(
+                        f"{self.path} has job queue version {version}; this program reads "
+                        f"version {VERSION}.",
+                        "Update the program, or move the file away.",
+                    )
+                if version == 0:
+                    enter_wal(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                if version < VERSION:
+                    # What an older program queued can be queued again; it is not worth converting.
+                    connection.execute("DROP TABLE IF EXISTS jobs")
+                    connection.execute(_SCHEMA)
+                    connection.execute(f"PRAGMA user_version={VERSION}")
+                yield connection
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"The job queue {self.path} cannot be used ({error}).",
+                "If it is damaged, move it away; what was measured or profiled is kept elsewhere.",
+            ) from error
+
+    def add(self, request: Request) -> int:
+        """Queue a request; an equal one that is still live is not queued twice."""
+        with self._open() as connection:
+            for job in _jobs(connection, LIVE):
+                if job.request == request and not job.cancel:
+                    return job.id
+            row = connection.execute(
+                "INSERT INTO jobs (state, kind, request, created) VALUES (?, ?, ?, ?)",
+                (QUEUED, kind_of(request), to_json(request), time.time()),
+            )
+            return int(row.lastrowid or 0)
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        """The latest jobs, newest first, silent workers' jobs marked as interrupted."""
+        if not self.path.exists():
+            return []
+        with self._open() as connection:
+            _mark_silent(connection)
+            rows = connection.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (limit,))
+            return [_job(row) for row in rows.fetchall()]
+
+    def cancel(self, number: int) -> None:
+        """Ask for a job to stop: at once where it waits, else within a second or so."""
+        with self._open() as connection:
+            for job in _jobs(connection, (QUEUED,)):
+                if job.id == number:
+                    _end(connection, number, CANCELLED)
+                    _clean(job)
+            connection.execute(
+                "UPDATE jobs SET cancel = 1 WHERE id = ? AND state = ?", (number, RUNNING)
+            )
+
+    def forget(self, number: int) -> None:
+        """Take an ended job, and what came of it, off the list."""
+        with self._open() as connection:
+            for job in _jobs(connection, ENDED):
+                if job.id == number:
+                    connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
+                    _clean(job)
+
+    def requeue(self, number: int) -> int:
+        """Queue again what an ended job asked for, in its place; returns the new job's number."""
+        with self._open() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+            if row is None:
+                raise StoreError(f"There is no job {number} to run again.", "Reload the page.")
+            if row["state"] in ENDED:
+                connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
+        return self.add(_job(row).request)
+
+    def claim(self) -> Job | None:
+        """Take the next queued job, unless another worker is at work."""
+        with self._open() as connection:
+            _mark_silent(connection)
+            waiting = _jobs(connection, (QUEUED,))
+            if not waiting or _jobs(connection, (RUNNING,)):
+                return None
+            now = time.time()
+            connection.execute(
+                "UPDATE jobs SET state = ?, stage = 'starting', stage_started = ?, heartbeat = ?"
+                " WHERE id = ?",
+                (RUNNING, now, now, waiting[0].id),
+            )
+            return waiting[0]
+
+    def beat(self, number: int) -> bool:
+        """Say that a job's worker lives; returns whether it should go on."""
+        with self._open() as connection:
+            connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time(), number))
+            row = connection.execute(
+                "SELECT cancel, state FROM jobs WHERE id = ?", (number,)
+            ).fetchone()
+        return row is not None and row["state"] == RUNNING and not row["cancel"]
+
+    def progress(self, number: int, stage: str, done: int, total: int) -> None:
+        """Note how far a job is."""
+        with self._open() as connection:
+            connection.execute(
+                "UPDATE jobs SET stage_started = CASE WHEN stage = ? THEN stage_started ELSE ? END,"
+                " stage = ?, done = ?, total = ? WHERE id = ?",
+                (stage, time.time(), stage, done, total, number),
+            )
+
+    def finish(
+        self, number: int, state: str, message: str = "", result: dict[str, Any] | None = None
+    ) -> None:
+        """Note a job's end; a recording that it no longer needs is deleted."""
+        with self._open() as connection:
+            _end(connection, number, state, message, result)
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+            if row is not None and state != INTERRUPTED:
+                _clean(_job(row))
+
+    def sweep(self) -> None:
+        """Delete recordings that no job waits for."""
+        with self._open() as connection:
+            waiting = _jobs(connection, (*LIVE, INTERRUPTED))
+        uploads.sweep({j.request.audio for j in waiting if isinstance(j.request, Transcribe)})
+
+
+def _end(
+    connection: sqlite3.Connection,
+    number: int,
+    state: str,
+    message: str = "",
+    result: dict[str, Any] | None = None,
+) -> None:
+    connection.execute(
+        "UPDATE jobs SET state = ?, message = ?, result = ?, finished = ? WHERE id = ?",
+        (state, message, json.dumps(sealed(result or {})), time.time(), number),
+    )
+
+
+def _clean(job: Job) -> None:
+    if isinstance(job.request, Transcribe):
+        uploads.drop(job.request.audio)
+
+
+def _mark_silent(connection: sqlite3.Connection) -> None:
+    now = time.time()
+    # A clock set back leaves heartbeats in the future; from now on silence counts again.
+    connection.execute(
+        "UPDATE jobs SET heartbeat = ? WHERE state = ? AND heartbeat > ?", (now, RUNNING, now)
+    )
+    connection.execute(
+        "UPDATE jobs SET state = ?, finished = ?, message = ? WHERE state = ? AND heartbeat < ?",
+        (INTERRUPTED, now, ENDED_EARLY, RUNNING, now - SILENCE),
+    )
+
+
+def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
+    marks = ", ".join("?" * len(states))
+    rows = connection.execute(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
+    return [_job(row) for row in rows.fetchall()]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    state, message, result = row["state"], row["message"], {}
+    try:
+        result = unsealed(json.loads(row["result"]))
+    except (ValueError, TypeError):
+        state, message = FAILED, DAMAGED  # what it says cannot be trusted, and it can run again
+    return Job(
+        row["id"],
+        from_json(row["kind"], row["request"]),
+        state,
+        row["stage"],
+        row["done"],
+        row["total"],
+        row["stage_started"],
+        bool(row["cancel"]),
+        message,
+        result,
+    )
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def start_worker(queue: Queue) -> None:
+    """Start a worker process for what is queued. One too many leaves at once by itself."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    log = queue.path.with_suffix(".log")
+    # The page must stay quick while a worker computes, so idle threads sleep instead of spinning.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dashboard.jobs.worker", "--queue", str(queue.path)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # stopping the page with Ctrl-C leaves the work running
+            )
+    except OSError as error:
+        raise GenPTQError(
+            f"No process for the work could be started ({error}).",
+            "Check that the cache folder can be written.",
+        ) from error
+    _started.append(process)
+
+
+def resume(queue: Queue, found: Sequence[Job]) -> None:
+    """Start a worker where jobs wait and none is at work, as after a restart of the server."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    states = {job.state for job in found}
+    if QUEUED in states and RUNNING not in states and not _started:
+        start_worker(queue)

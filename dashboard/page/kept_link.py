@@ -1,0 +1,124 @@
+"""Kept picks as one word of the page's address, so that they outlive a reload. Pure.
+
+The address is a browser window's own: nobody else sees what was kept there, unless the address is
+given to them. The word is JSON, deflated, in base64 without padding:
+
+    [[name, profile digest, map digest, knobs as query parameters, option keys, a key a unit], ...]
+
+with a unit's key as its place in the list of keys. Whatever is in an address may be made up, so a
+pick counts only once `fitted` has checked it against its profile.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import zlib
+from typing import Any
+
+from genptq_core.bitmaps.bitmap import BitMap, bit_map
+from genptq_core.errors import BitMapError
+from genptq_core.options import Option
+from genptq_core.profile import Profile
+from genptq_core.targets import NATIVE, held, usable
+
+from .kept import Kept, Shelf, keep
+from .knobs import LOSSES, POINTS, Knobs, from_params, size_range, to_params, widths
+
+LONGEST = 4000
+"""Characters that kept picks may take in an address; browsers and proxies take twice as many."""
+
+_MOST = 1_000_000
+"""Characters that a word may unpack to."""
+
+
+def written(shelf: Shelf) -> tuple[str, int]:
+    """A shelf as a word, and how many of its picks are in it: the latest, as many as fit."""
+    for start in range(max(len(shelf) - LONGEST // 20, 0), len(shelf)):
+        text = json.dumps([_item(kept) for kept in shelf[start:]], separators=(",", ":"))
+        word = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+        if len(word) <= LONGEST:
+            return word, len(shelf) - start
+    return "", 0
+
+
+def read(word: str) -> Shelf:
+    """The shelf of a word, not yet checked; what cannot be read is left out."""
+    try:
+        data = base64.urlsafe_b64decode(word[:LONGEST] + "=" * (-len(word) % 4))
+        found = json.loads(zlib.decompressobj().decompress(data, _MOST))
+    except (binascii.Error, zlib.error, ValueError, RecursionError):
+        return ()
+    shelf: Shelf = ()
+    for item in found if isinstance(found, list) else ():
+        try:
+            shelf = keep(shelf, _kept(*item))
+        except (TypeError, ValueError, IndexError, AttributeError):
+            continue
+    return shelf
+
+
+def fitted(shelf: Shelf, profile: Profile) -> Shelf:
+    """A shelf whose picks of a profile are maps of it, and their knobs such as the page has.
+
+    Picks of other profiles stay as they are; those of this one that are no maps of it go.
+    """
+    sound = []
+    for kept in shelf:
+        if kept.profile_digest == profile.digest:
+            try:
+                same = bit_map(profile, kept.map.options).digest == kept.map.digest
+            except BitMapError:
+                continue
+            if not same:
+                continue
+            kept = dataclasses.replace(kept, knobs=_turned(kept.knobs, profile))
+        sound.append(kept)
+    return tuple(sound)
+
+
+def _item(kept: Kept) -> list[Any]:
+    keys = sorted({option.key for option in kept.map.options})
+    places = [keys.index(option.key) for option in kept.map.options]
+    params = to_params(kept.knobs)
+    return [kept.name, kept.profile_digest, kept.map.digest, params, keys, places]
+
+
+def _kept(
+    name: str,
+    profile_digest: str,
+    digest: str,
+    params: dict[str, list[str]],
+    keys: list[str],
+    places: list[int],
+) -> Kept:
+    values = [v for group in params.values() for v in group]
+    if not all(isinstance(v, str) for v in (name, profile_digest, digest, *params, *values)):
+        raise ValueError("a name is no text")
+    if not all(type(place) is int and place >= 0 for place in places):
+        raise ValueError("a place is no number")
+    options = [Option.parse(key) for key in keys]
+    chosen = BitMap(tuple(options[place] for place in places), digest)
+    return Kept(name, profile_digest, chosen, from_params(params, Knobs("")))
+
+
+def _turned(knobs: Knobs, profile: Profile) -> Knobs:
+    """Knobs at positions that they have on the page."""
+    names = usable(profile.menu, profile.source.family) or [NATIVE]
+    target = knobs.target if knobs.target in names else names[0]
+    offered = widths([profile.menu[column] for column in held(profile.menu, target)])
+    asked = knobs.min_bits, knobs.max_bits
+    sound = set(asked) <= set(offered) and asked[0] <= asked[1]
+    low, high = asked if sound else (offered[0], offered[-1])
+    least, most, step = POINTS
+    return dataclasses.replace(
+        knobs,
+        target=target,
+        size_mb=size_range(profile, target).clip(knobs.size_mb),
+        points=min(max(round(knobs.points / step) * step, least), most),
+        loss=min(LOSSES, key=lambda loss: abs(loss - knobs.loss)),
+        min_bits=low,
+        max_bits=high,
+    )

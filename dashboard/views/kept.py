@@ -1,0 +1,165 @@
+"""The shelf: picks kept under a name, and the way back through what the knobs were set to."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ..page import kept_link
+from ..page.kept import Kept, Shelf, Trail, drop, keep, of_profile
+from ..page.knobs import SHORT, Knobs
+from ..page.scene import Scene
+from ..wording import markdown, megabytes
+from .knobs import remember
+
+_PARAMETER = "kept"
+
+
+def _trail() -> Trail[Knobs]:
+    found: Trail[Knobs] = st.session_state.get("trail", Trail())
+    return found
+
+
+def _shelves() -> Trail[Shelf]:
+    """What is kept; a page just loaded takes it from its address."""
+    if "shelves" not in st.session_state:
+        st.session_state["shelves"] = Trail(kept_link.read(st.query_params.get(_PARAMETER, "")))
+    found: Trail[Shelf] = st.session_state["shelves"]
+    return found
+
+
+def _put(shelves: Trail[Shelf]) -> None:
+    """Note what is kept, in the address too."""
+    st.session_state["shelves"] = shelves
+    word, _ = kept_link.written(shelves.now or ())
+    if word:
+        st.query_params[_PARAMETER] = word
+    else:
+        st.query_params.pop(_PARAMETER, None)
+
+
+def bar(scene: Scene) -> None:
+    """Undo and redo of the knobs, and keeping the pick; notes where the knobs have been."""
+    trail = _trail()
+    if trail.now is not None and trail.now.model != scene.knobs.model:
+        trail = Trail()
+    trail = trail.visit(scene.knobs)
+    st.session_state["trail"] = trail
+    with st.container(horizontal=True, gap="small", key="pick_bar"):
+        st.button(
+            "Undo",
+            key="undo",
+            icon=":material/undo:",
+            disabled=not trail.past,
+            on_click=_step,
+            args=(trail.undo(),),
+            help="Back to the pick before, knobs and all.",
+        )
+        st.button(
+            "Redo",
+            key="redo",
+            icon=":material/redo:",
+            disabled=not trail.future,
+            on_click=_step,
+            args=(trail.redo(),),
+        )
+        if scene.pick is not None:
+            kept = {k.map.digest: k.name for k in mine(scene)}.get(scene.pick.map.digest)
+            with st.popover(
+                f"Kept as {markdown(kept)}" if kept else "Keep this pick",
+                icon=":material/bookmark:",
+            ):
+                size = megabytes(scene.pick.allocation.bytes)
+                name = st.text_input("Name", kept or size, max_chars=40, key="keep_name")
+                st.button(
+                    "Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene, name)
+                )
+                st.caption(
+                    "Kept picks are compared under Compare. They are in the address of this page, "
+                    "so a reload brings them back, and nobody else sees them without it."
+                )
+
+
+def _step(trail: Trail[Knobs]) -> None:
+    st.session_state["trail"] = trail
+    if trail.now is not None:
+        _restore(trail.now)
+
+
+def _restore(knobs: Knobs) -> None:
+    """Set every knob as it was."""
+    st.session_state["by"] = knobs.mode
+    st.session_state["mb"] = knobs.size_mb
+    st.session_state["points"] = knobs.points
+    st.session_state["loss"] = knobs.loss
+    st.session_state["widths"] = (knobs.min_bits, knobs.max_bits)
+    st.session_state["pins"] = knobs.pins
+    for key, value in (
+        ("pick", knobs.pick),
+        ("speech", knobs.speech),
+        ("beside", knobs.beside),
+        ("target", knobs.target),
+    ):
+        if key in st.session_state:
+            st.session_state[key] = value
+            remember(key)
+
+
+def _keep(scene: Scene, name: str) -> None:
+    if scene.pick is None:
+        return
+    new = Kept(name, scene.profile.digest, scene.pick.map, scene.knobs)
+    shelves = _shelves()
+    _put(shelves.visit(keep(shelves.now or (), new)))
+    # What was kept last is what the next picks are compared with.
+    st.session_state["compare_left"] = f"kept:{new.map.digest}"
+
+
+def _drop(gone: Kept) -> None:
+    shelves = _shelves()
+    _put(shelves.visit(drop(shelves.now or (), gone)))
+
+
+def _undo_shelf() -> None:
+    _put(_shelves().undo())
+
+
+def mine(scene: Scene) -> Shelf:
+    """What is kept of the scene's profile."""
+    shelves, digest = _shelves(), scene.profile.digest
+    checked = st.session_state.setdefault("shelf_checked", set())
+    if digest not in checked:  # what came with the address may be anything
+        shelves = Trail(kept_link.fitted(shelves.now or (), scene.profile))
+        st.session_state["shelves"] = shelves
+        checked.add(digest)
+    return of_profile(shelves.now or (), digest)
+
+
+def draw(scene: Scene) -> None:
+    """What is kept, with ways to show it again or let it go."""
+    kept_here = mine(scene)
+    shelves = _shelves()
+    if not kept_here and not shelves.past:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="shelf"):
+        st.markdown("**Kept**")
+        for kept in kept_here:
+            short = kept.map.digest[:SHORT]
+            with st.popover(markdown(kept.name), icon=":material/bookmark:"):
+                st.caption(f"Bit map `{short}`")
+                st.button("Show it", key=f"show-{short}", on_click=_restore, args=(kept.knobs,))
+                st.button("Let it go", key=f"drop-{short}", on_click=_drop, args=(kept,))
+        st.button(
+            "Undo the last change",
+            key="undo_shelf",
+            type="tertiary",
+            disabled=not shelves.past,
+            on_click=_undo_shelf,
+            help="Brings back a pick that was let go, takes away one just kept.",
+        )
+    everything = shelves.now or ()
+    _, there = kept_link.written(everything)
+    if there < len(everything):
+        st.caption(
+            f"The address has room for the latest {there} of {len(everything)} kept picks; the "
+            "others are gone after a reload."
+        )

@@ -1,0 +1,127 @@
+"""Maps written by others, as bit maps of a profile, to stand on the same front.
+
+AutoRound's `layer_config` is a table from module names to `{"bits", "group_size"}`; a saved
+configuration has it under `layer_config` or `extra_config`, with the widths of all others beside.
+exllamav2's `strategy` is a table from module names, or from blocks with their modules, to
+`{"bits": [4, 3], "bits_prop": [0.1, 0.9], "group_size": ...}`: parts of a matrix at widths of
+their own, which stand here for their mean. Modules are named with or without `.weight`; a layer
+that a map does not name stays at 16 bit. Each gets the nearest option that the profile offers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BitMapError
+from ..options import UNQUANTIZED, USUAL_GROUP, Option
+from ..profile import Profile
+from .bitmap import BitMap, bit_map
+from .file import read_bit_map
+
+_TABLES = ("layer_config", "extra_config", "strategy")
+_REMEDY = "Give a bit map, AutoRound's layer_config, or a strategy of exllamav2."
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A bit map that was read.
+
+    Attributes:
+        map: the bit map.
+        origin: who wrote it: "genptq", "autoround" or "exl2".
+        changed: units whose wanted width or group size the profile does not offer exactly.
+    """
+
+    map: BitMap
+    origin: str
+    changed: tuple[str, ...]
+
+
+def read(path: Path, profile: Profile) -> Imported:
+    """Read a bit map, whoever wrote it.
+
+    Raises:
+        BitMapError: the file cannot be read, or is of no known kind, or names no layer.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError):
+        document = None  # the bit map's reader says what is wrong with it
+    if not isinstance(document, dict) or "schema" in document:
+        return Imported(read_bit_map(path, profile), "genptq", ())
+    if "measurement" in document and "strategy" not in document:
+        raise BitMapError(f"{path} holds measurements and no strategy.", _REMEDY)
+    table = next((document[key] for key in _TABLES if key in document), document)
+    if not isinstance(table, dict):
+        raise BitMapError(f"{path} has no table of layers.", _REMEDY)
+    wanted = dict(_wanted(table, path))
+    origin = "exl2" if "strategy" in document or _any_lists(table) else "autoround"
+    named = {unit.parameter.removesuffix(".weight") for unit in profile.units}
+    if not named & wanted.keys():
+        known = f"This profile is of {profile.source.model}." if wanted else _REMEDY
+        raise BitMapError(f"{path} names no layer of {profile.source.model}.", known)
+    usual = _widths(document, path) if "bits" in document else None
+    options, changed = [], []
+    for unit in profile.units:
+        way = wanted.get(unit.parameter.removesuffix(".weight"), usual)
+        option, exact = _nearest(profile, way)
+        options.append(option)
+        changed += [] if exact else [unit.name]
+    return Imported(bit_map(profile, options), origin, tuple(changed))
+
+
+def _wanted(table: Mapping[str, Any], path: Path, above: str = "") -> Iterator[tuple[str, Any]]:
+    """(module, (bits, group size)) of every entry, blocks opened."""
+    for name, entry in table.items():
+        full = f"{above}{name}".removesuffix(".weight")
+        if isinstance(entry, dict) and "bits" in entry:
+            yield full, _widths(entry, path, full)
+        elif isinstance(entry, dict):
+            yield from _wanted(entry, path, f"{full}.")
+
+
+def _widths(entry: Mapping[str, Any], path: Path, name: str = "all layers") -> tuple[float, int]:
+    bits, size, shares = entry["bits"], entry.get("group_size"), entry.get("bits_prop")
+    try:
+        if isinstance(bits, list):
+            shares = shares or [1 / len(bits)] * len(bits)
+            bits = sum(b * share for b, share in zip(bits, shares, strict=True)) / sum(shares)
+        if isinstance(size, dict):  # exllamav2: a group size by width
+            size = max(size.values())
+        if isinstance(bits, bool) or not 0 < bits <= 32:
+            raise ValueError(bits)
+        return float(bits), int(size or USUAL_GROUP)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise BitMapError(f"{path} gives {name} {entry!r}.", _REMEDY) from error
+
+
+def _any_lists(table: Mapping[str, Any]) -> bool:
+    return any(
+        isinstance(entry, dict) and (isinstance(entry.get("bits"), list) or _any_lists(entry))
+        for entry in table.values()
+    )
+
+
+def _nearest(profile: Profile, wanted: tuple[float, int] | None) -> tuple[Option, bool]:
+    """The option nearest to a width and group size, and whether it is just that."""
+    if wanted is None or wanted[0] >= 16:
+        return UNQUANTIZED, True
+    bits, size = wanted
+    grids = [option for option in profile.menu if option.form == "grid"]
+    if not grids:
+        raise BitMapError(
+            f"The profile of {profile.source.model} offers no integers.",
+            "Compute one with: python -m genptq_core profile --bits 2,3,4,8.",
+        )
+    size = size if size > 0 else max(option.group_size for option in grids)
+
+    def distance(option: Option) -> tuple[float, float]:
+        return abs(option.bits - bits), abs(math.log2(option.group_size / size))
+
+    found = min(grids, key=distance)
+    return found, (found.bits, found.group_size) == wanted

@@ -1,0 +1,264 @@
+"""Recipes: a bit map as the configuration of a quantizer that rounds the original itself.
+
+A recipe that `benchmarks/recipes.py` had its runtime follow says with which version; the others say
+that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it lacks)
+stays at 16 bit, and is named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bitmaps.bitmap import BitMap
+from ..bitmaps.file import write_bit_map
+from ..errors import ConstraintError
+from ..formats import export_file
+from ..options import Option
+from ..profile import Profile
+from ..storage.folders import atomic_folder
+from ..storage.json_files import sealed, write_json
+from ..targets.compressed_tensors import LINEAR
+from ..units import Unit
+
+SCHEMA = "genptq-recipe"
+VERSION = 1
+NAME = "recipe.json"
+UNTESTED = "untested"
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How one runtime is told widths by layer.
+
+    Attributes:
+        title: how people know it.
+        widths: bits that it has.
+        use: what to do with the configuration.
+        configuration: from options by module name (16 bit where it stays) to what it reads.
+        tried: package and version that followed it; "" for none.
+    """
+
+    title: str
+    widths: tuple[int, ...]
+    use: str
+    configuration: Callable[[Mapping[str, Option]], dict[str, Any]]
+    tried: str = ""
+
+    @property
+    def status(self) -> str:
+        """Whether it was run, in a word or a few."""
+        return f"tried with {self.tried}" if self.tried else UNTESTED
+
+
+def _autoround(options: Mapping[str, Option]) -> dict[str, Any]:
+    grids = {"sym": False, "data_type": "int"}
+    return {
+        name: {"bits": 16, "data_type": "fp"}
+        if option.form == "half"
+        else {"bits": option.bits, "group_size": option.group_size, **grids}
+        for name, option in options.items()
+    }
+
+
+def _gptqmodel(options: Mapping[str, Option]) -> dict[str, Any]:
+    dynamic: dict[str, Any] = {}
+    for name, option in options.items():
+        pattern = f"^{name.replace('.', '[.]')}$"
+        if option.form == "half":
+            dynamic[f"-:{pattern}"] = {}
+        else:
+            ways = {"bits": option.bits, "group_size": option.group_size, "sym": False}
+            dynamic[f"+:{pattern}"] = ways
+    return {"bits": 4, "group_size": 64, "sym": False, "dynamic": dynamic}
+
+
+def _mlx(options: Mapping[str, Option]) -> dict[str, Any]:
+    layers: dict[str, Any] = {
+        name: False
+        if option.form == "half"
+        else {"bits": option.bits, "group_size": option.group_size}
+        for name, option in options.items()
+    }
+    return {"quantization": {"bits": 4, "group_size": 64, **layers}}
+
+
+def _hqq(options: Mapping[str, Option]) -> dict[str, Any]:
+    return {
+        name: {"nbits": option.bits, "group_size": option.group_size}
+        for name, option in options.items()
+        if option.form == "grid"
+    }
+
+
+def _torchao(options: Mapping[str, Option]) -> dict[str, Any]:
+    return {
+        name: {
+            "config": "IntxWeightOnlyConfig",
+            "weight_dtype": f"int{option.bits}",
+            "granularity": {"PerGroup": option.group_size},
+            "mapping_type": "ASYMMETRIC",
+        }
+        for name, option in options.items()
+        if option.form == "grid"
+    }
+
+
+RUNTIME_CONFIGS = {
+    "autoround": RuntimeConfig(
+        "AutoRound", (2, 3, 4, 8), "AutoRound(model, layer_config=configuration)", _autoround
+    ),
+    "gptqmodel": RuntimeConfig(
+        "GPTQModel", (2, 3, 4, 8), "GPTQModel.load(model, QuantizeConfig(**configuration))",
+        _gptqmodel,
+    ),
+    "hqq": RuntimeConfig(
+        "HQQ", (1, 2, 3, 4, 8),
+        "Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
+        _hqq, "hqq 0.2.8.post1",
+    ),
+    "mlx": RuntimeConfig(
+        "MLX", (2, 3, 4, 5, 6, 8),
+        "mlx.nn.quantize(model, class_predicate=lambda name, _: "
+        "configuration['quantization'].get(name, False))",
+        _mlx,
+    ),
+    "torchao": RuntimeConfig(
+        "torchao", (1, 2, 3, 4, 5, 6, 7, 8),
+        "quantize_(model, FqnToConfig(...)), one IntxWeightOnlyConfig a name; it stores int8, so "
+        "no size is won below 8 bits",
+        _torchao, "torchao 0.18.0",
+    ),
+}  # fmt: skip
+
+
+def _is_module(unit: Unit) -> bool:
+    """Whether a unit is a Linear module, and all of it."""
+    return unit.kind in LINEAR and unit.name == unit.parameter
+
+
+def by_module(
+    profile: Profile, chosen: BitMap, widths: tuple[int, ...]
+) -> tuple[dict[str, Option], list[str]]:
+    """Options by module name, for modules that are one unit; and the units that stay at 16 bit."""
+    options, left = {}, []
+    for unit, option in zip(profile.units, chosen.options, strict=True):
+        whole = _is_module(unit)
+        if option.form == "grid" and whole and option.bits in widths:
+            options[unit.parameter.removesuffix(".weight")] = option
+        elif whole:
+            options[unit.parameter.removesuffix(".weight")] = Option(16)
+        if not (whole and option.form == "grid" and option.bits in widths):
+            left.append(unit.name)
+    return options, left
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a map a runtime holds, in units; the counts add up to all of them.
+
+    Attributes:
+        widths: bits that it has.
+        held: units that it stores as the map says.
+        coded: whole Linear modules that are entropy-coded.
+        width: whole Linear modules of a width that it lacks.
+        place: units that are quantized but no whole Linear module: row blocks, convolutions.
+        half: units that the map leaves at 16 bit.
+    """
+
+    widths: tuple[int, ...]
+    held: int
+    coded: int
+    width: int
+    place: int
+    half: int
+
+
+def coverage(profile: Profile, chosen: BitMap, name: str) -> Coverage:
+    """How much of a map the runtime of a recipe holds."""
+    widths = RUNTIME_CONFIGS[name].widths
+    _, left = by_module(profile, chosen, widths)
+    counts = {"coded": 0, "width": 0, "place": 0, "half": 0}
+    for unit, option in zip(profile.units, chosen.options, strict=True):
+        if unit.name not in left:
+            continue
+        if option.form == "half":
+            counts["half"] += 1
+        elif not _is_module(unit):
+            counts["place"] += 1
+        else:
+            counts["coded" if option.form == "coded" else "width"] += 1
+    return Coverage(widths, len(profile.units) - len(left), **counts)
+
+
+def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
+    """A recipe file's text.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+    """
+    content = {"schema": SCHEMA, "version": VERSION, **document(profile, chosen, name)}
+    return json.dumps(sealed(content), indent=1, allow_nan=False) + "\n"
+
+
+def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
+    """A recipe's content.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+    """
+    if name not in RUNTIME_CONFIGS:
+        raise ConstraintError(
+            f"There is no recipe {name!r}.", f"Recipes: {', '.join(RUNTIME_CONFIGS)}."
+        )
+    recipe = RUNTIME_CONFIGS[name]
+    options, left = by_module(profile, chosen, recipe.widths)
+    if all(option.form == "half" for option in options.values()):
+        raise ConstraintError(
+            f"{recipe.title} can hold nothing of this map.", "Solve with --target integer."
+        )
+    return {
+        "runtime": recipe.title,
+        "status": recipe.status,
+        "model": profile.source.model,
+        "map_digest": chosen.digest,
+        "use": recipe.use,
+        "left_at_16_bit": left,
+        "configuration": recipe.configuration(options),
+    }
+
+
+def export_runtime_config(
+    profile: Profile, chosen: BitMap, name: str, out: Path
+) -> tuple[str, ...]:
+    """Write a recipe and its bit map to a folder; whole, or not at all.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+        ExportError: the folder cannot be written.
+    """
+    content = document(profile, chosen, name)
+    with atomic_folder(Path(out), export_file.NAME) as folder:
+        write_json(folder / NAME, SCHEMA, VERSION, content)
+        write_bit_map(folder / "bitmap.json", profile, chosen)
+        source = profile.source
+        export_file.write(
+            folder,
+            export_file.ExportFile(
+                target=name,
+                model=source.model,
+                family=source.family,
+                model_digest=source.model_digest,
+                profile_digest=profile.digest,
+                map_digest=chosen.digest,
+                bytes=0,
+                files=export_file.digests(folder),
+            ),
+        )
+    return tuple(sorted(path.name for path in Path(out).iterdir()))

@@ -1,0 +1,13 @@
+"""The module that writes and reads each format."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from . import compressed_tensors, native, onnx_runtime
+
+FORMATS: dict[str, ModuleType] = {
+    "native": native,
+    "compressed_tensors": compressed_tensors,
+    "onnx_runtime": onnx_runtime,
+}

@@ -1,0 +1,188 @@
+"""The store of measured configurations: SQLite in write-ahead mode, beside its profile.
+
+What ships with a profile is `measured.json`, plain text that a diff can show; what is measured
+later goes to `measured.sqlite` beside it or, where that folder cannot be written, to the cache
+folder under the profile's digest. Reading joins all three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import StoreError
+from ..storage.files import require_file
+from ..storage.json_files import read_json, sealed, write_json
+from ..storage.locations import measured_file
+from ..storage.sqlite import enter_wal
+from .records import Measured, from_fields, to_fields
+
+SCHEMA = "genptq-measured"
+
+
+VERSION = 2
+
+
+JSON_NAME = "measured.json"
+
+
+SQLITE_NAME = "measured.sqlite"
+
+
+_REMEDY = (
+    "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
+)
+
+
+class StoreVersionError(StoreError):
+    """A store was written by a newer program."""
+
+
+def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
+    """Everything measured for a profile, by rising size; the latest of equal measurements.
+
+    Raises:
+        StoreError: a store is damaged or of another version.
+    """
+    found: dict[tuple[str, str], Measured] = {}
+    shipped = Path(folder) / JSON_NAME
+    if shipped.exists():
+        found |= {(m.map_digest, m.set_key): m for m in read_shipped(shipped)}
+    for path in _stores(folder, profile_digest):
+        if path.exists():
+            found |= {(m.map_digest, m.set_key): m for m in read_store(path)}
+    mine = [m for m in found.values() if m.profile_digest == profile_digest]
+    return sorted(mine, key=lambda m: (m.speech, m.bytes, m.loss))
+
+
+def read_shipped(path: Path) -> list[Measured]:
+    """The records of a `measured.json`.
+
+    Raises:
+        StoreError: it is damaged or of another version.
+    """
+    remedy = "Delete it, or get it again from where it came."
+    listed = read_json(path, SCHEMA, VERSION, StoreError, remedy).get("measured")
+    if not isinstance(listed, list):
+        raise StoreError(f"{path} holds no list of measurements.", remedy)
+    return _parse([json.dumps(m) for m in listed], path, remedy)
+
+
+def read_store(path: Path) -> list[Measured]:
+    """The records of a `measured.sqlite`, in the order of measuring.
+
+    Raises:
+        StoreError: it is damaged or of another version.
+    """
+    with _connection(path) as connection:
+        # A damaged page can hide rows: they are in the table and not in its index, or neither.
+        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if said != "ok":
+            raise StoreError(f"{path} is damaged ({' '.join(said.split())}).", _REMEDY)
+        rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
+    return _parse([row[0] for row in rows], path, _REMEDY)
+
+
+def repair_store(path: Path) -> str:
+    """Set a damaged `measured.sqlite` aside, and write a new one of its sound records.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    try:
+        for ending in ("", "-wal", "-shm"):
+            beside = path.with_name(path.name + ending)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + ending))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be set aside ({error.strerror}).", _REMEDY) from error
+    kept = 0
+    with _connection(path) as connection:
+        for record in _sound(aside):
+            _insert(connection, record)
+            kept += 1
+    return f"{path}: set aside as {aside.name}; {kept} sound records kept."
+
+
+def _sound(path: Path) -> Iterator[Measured]:
+    """Records of a damaged store that can still be read and match their digests."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as found:
+        for (text,) in found.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
+            with contextlib.suppress(StoreError):
+                yield from _parse([text], path, "")
+
+
+def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
+    """Add one measurement, replacing an earlier one of the same map on the same set.
+
+    Raises:
+        StoreError: no store can be written.
+    """
+    beside, cached = _stores(folder, profile_digest)
+    path = beside if os.access(folder, os.W_OK) else cached
+    with _connection(path) as connection:
+        _insert(connection, record)
+
+
+def _insert(connection: sqlite3.Connection, record: Measured) -> None:
+    text = json.dumps(sealed(to_fields(record)), allow_nan=False)
+    with connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
+            (record.map_digest, record.set_key, text),
+        )
+
+
+def ship(folder: Path, records: list[Measured]) -> None:
+    """Write records as the profile's `measured.json`."""
+    content = {"measured": [to_fields(record) for record in records]}
+    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, content)
+
+
+def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
+    return Path(folder) / SQLITE_NAME, measured_file(profile_digest)
+
+
+def _parse(texts: list[str], path: Path, remedy: str) -> list[Measured]:
+    try:
+        return [from_fields(json.loads(text)) for text in texts]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StoreError(f"{path} holds a damaged record ({error}).", remedy) from error
+
+
+@contextlib.contextmanager
+def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            require_file(path)
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                enter_wal(connection)
+                with connection:
+                    connection.execute(
+                        "CREATE TABLE IF NOT EXISTS measured"
+                        " (map TEXT, speech TEXT, record TEXT, PRIMARY KEY (map, speech))"
+                    )
+                    connection.execute(f"PRAGMA user_version={VERSION}")
+            elif version != VERSION:
+                raise StoreVersionError(
+                    f"{path} has store version {version}; this program reads version {VERSION}.",
+                    "Update the program, or move the file away and measure again.",
+                )
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"The store {path} cannot be used ({error}).",
+            _REMEDY,
+        ) from error

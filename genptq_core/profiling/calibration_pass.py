@@ -1,0 +1,94 @@
+"""What the model does on calibration speech: transcripts, input moments, what each row matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..models import Transcript
+from ..models.divergence import CHUNK
+from ..progress import Progress
+from ..quantizers import Sketch, sketch, sketch_glances
+from ..speech.utterances import load_audio
+from ..storage.cache import read_cached, write_cached
+from .hooks import SecondMoments
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CalibrationPass:
+    """What one pass over calibration speech tells.
+
+    Attributes:
+        transcripts: what the model wrote, one an utterance of the calibration set.
+        sketches: Hessian sketches by input name.
+        outputs: sum over decisions of p (1 - p) for each output, shape (outputs,): the Fisher
+            information of its logit.
+    """
+
+    transcripts: list[Transcript]
+    sketches: dict[str, Sketch]
+    outputs: Tensor
+
+
+def run_calibration_pass(work: Workspace) -> CalibrationPass:
+    """Transcribe all speech, and sum up the inputs of every unit; resumes."""
+    path = work.folder / "observed.safetensors"
+    every = (*work.speech.utterances, *(work.listening.utterances if work.listening else ()))
+    total = len(every)
+    tensors, transcripts = _load(path)
+    work.hits += len(transcripts)
+    decoder = {unit.inputs for unit in work.model.units if unit.part != "encoder"}
+    sketched = [name for name in tensors if name.startswith("factor/")]
+    while len(transcripts) < total:
+        work.report(Progress("listening", len(transcripts), total))
+        batch = every[len(transcripts) : len(transcripts) + CHUNK]
+        audio = [load_audio(u) for u in batch]
+        with torch.no_grad():
+            # The encoder has a thousand positions an utterance: the calibration set is plenty.
+            listened = decoder if len(transcripts) >= len(work.speech) else None
+            with SecondMoments(work.model, tensors, listened, work.settings.rank):
+                encoded = work.model.encode(audio)
+            fresh = work.model.transcribe(encoded)
+            with SecondMoments(work.model, tensors, listened, work.settings.rank):
+                # One by one, so that padding does not count as input.
+                for index, transcript in enumerate(fresh):
+                    states = work.model.head_inputs(encoded[index : index + 1], [transcript])
+                    chances = work.model.log_probs(states[0]).exp()
+                    spread = (chances * (1 - chances)).sum(dim=0).cpu()
+                    tensors["outputs"] = tensors.get("outputs", torch.zeros(1)) + spread
+        transcripts += fresh
+        _save(path, tensors, transcripts)
+    if not sketched:
+        names = sorted(tensors.keys() - {"outputs"})
+        compact = {"outputs": tensors["outputs"]}
+        for done, name in enumerate(names):
+            work.report(Progress("sketching", done, len(names)))
+            summed = tensors.pop(name)  # of a large model they take gigabytes
+            whole = summed.shape[0] == summed.shape[1]
+            small = (sketch if whole else sketch_glances)(summed, work.settings.rank)
+            compact[f"factor/{name}"] = small.factor.contiguous()
+            compact[f"scale/{name}"] = small.scale
+            compact[f"diagonal/{name}"] = small.diagonal
+        tensors = compact
+        _save(path, tensors, transcripts)
+    work.report(Progress("listening", total, total))
+    names = [name.removeprefix("factor/") for name in tensors if name.startswith("factor/")]
+    sketches = {
+        n: Sketch(tensors[f"factor/{n}"], tensors[f"scale/{n}"], tensors[f"diagonal/{n}"])
+        for n in names
+    }
+    return CalibrationPass(transcripts[: len(work.speech)], sketches, tensors["outputs"])
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], list[Transcript]]:
+    tensors, written = read_cached(path) or ({}, [])
+    return tensors, [Transcript(text, tuple(tokens)) for text, tokens in written]
+
+
+def _save(path: Path, tensors: dict[str, Tensor], transcripts: Sequence[Transcript]) -> None:
+    write_cached(path, tensors, [[t.text, t.tokens] for t in transcripts])

@@ -1,0 +1,211 @@
+"""Footprint: the memory and disk that a profile takes, told before the work starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import FootprintError, SpeechError
+from ..loading import promised
+from ..models import SpeechModel
+from ..models.layered import HELD as HELD_WEIGHTS
+from ..models.weights import parameter_count
+from ..profile import Settings
+from ..quantizers import is_wide
+from ..speech.utterances import LONGEST, SpeechSet, Utterance, duration
+from ..units import Unit
+
+MOST_TOGETHER = 1
+"""Utterances whose gradients meet the rounding errors in one go, at most.
+
+With four here, `benchmarks/profile_cost.py` found 3 GB more for tiny.en and no less time.
+"""
+
+HELD = 4_000_000_000
+"""Bytes of gradients held at once where no limit is given."""
+
+_PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
+_MARGIN = 1.5  # on activations: norms, residuals, attention beside what units read and write
+_FRAMES = 100  # positions a second that no front end of a CTC model exceeds
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a profile takes, in bytes, by stage; only one stage runs at a time.
+
+    Attributes:
+        model: the weights, float32.
+        moments: sums over inputs while speech is listened to.
+        rounding: the largest unit at every option, with its Hessian.
+        activations: what a backward pass keeps of the forward pass.
+        gradients: gradients held at once, and the rounding errors they meet.
+        anchors: changed weights beside the original ones.
+        disk: rounding errors and sums in the cache folder.
+    """
+
+    model: int
+    moments: int
+    rounding: int
+    activations: int
+    gradients: int
+    anchors: int
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        """Peak memory of the process."""
+        stages = (self.moments, self.rounding, self.activations + self.gradients, self.anchors)
+        return _PROGRAM + self.model + max(stages)
+
+
+def footprint(
+    parameters: int,
+    units: Sequence[Unit],
+    positions: Mapping[str, int],
+    settings: Settings,
+    together: int,
+) -> Footprint:
+    """Estimate what a profile takes.
+
+    Args:
+        parameters: of the model.
+        units: its units.
+        positions: most input positions of a unit on one utterance, by unit name.
+        settings: of the profile.
+        together: utterances whose gradients are held at once; 0 where each gradient goes as soon
+            as it has met the rounding errors.
+    """
+    options = len(settings.options)
+    weights = sum(unit.weights for unit in units)
+    largest = max(unit.weights for unit in units)
+    widest = max(unit.columns for unit in units)
+    sizes = _parameter_sizes(units)
+    inputs = {unit.inputs: unit.columns for unit in units}.values()
+    summed = [n * (2 * settings.rank + 1 if is_wide(n, settings.rank) else n) for n in inputs]
+    activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
+    held = together * settings.draws * weights if together else 0
+    # Anchors' weights: all, or of a large model a layer's with its errors.
+    changed = 4 * parameters if 4 * parameters <= HELD_WEIGHTS else 12 * max(sizes.values())
+    # The largest gradient twice: autograd sums the parts of a tied one, or several are stacked.
+    gradients = held + max(2, together * settings.draws) * max(sizes.values()) + largest
+    return Footprint(
+        model=4 * parameters,
+        moments=4 * (sum(summed) + max(summed)) + 8 * 4 * min(widest, 1 << 14) * settings.rank,
+        # Of each option codes, remainders and steps; four Hessians in double precision.
+        rounding=16 * options * largest + 4 * 8 * widest**2,
+        activations=int(_MARGIN * 4 * activations),
+        gradients=4 * gradients,
+        anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
+        disk=2 * options * weights + 2 * 4 * sum(summed),
+    )
+
+
+def check_weights(name: str, max_memory: int | None = None) -> None:
+    """Refuse a model whose weights alone do not fit, before they are read.
+
+    Args:
+        name: of the model; see `load_model`.
+        max_memory: most bytes of memory that may be used; all that the machine has otherwise.
+
+    Raises:
+        FootprintError: they do not fit.
+        ModelError: nothing of that name can be loaded.
+    """
+    _check(name, "Loading", _PROGRAM + 4 * promised(name), max_memory, "Take a smaller model.")
+
+
+def planned(
+    model: SpeechModel,
+    speech: SpeechSet,
+    settings: Settings,
+    folder: Path,
+    max_memory: int | None = None,
+) -> tuple[int, Footprint]:
+    """How many utterances' gradients to hold at once, and what the profile takes then.
+
+    Args:
+        model: the model.
+        speech: the calibration set.
+        settings: of the profile.
+        folder: where the cache is, or will be.
+        max_memory: most bytes of memory that may be used; all that the machine has otherwise.
+
+    Returns:
+        Utterances held together, 0 for none, and the footprint.
+
+    Raises:
+        FootprintError: it does not fit in the memory allowed, or on the disk.
+    """
+    where = positions(model, max((_seconds(u) for u in speech.utterances), default=LONGEST))
+    count = parameter_count(model.module)
+
+    def at(together: int) -> Footprint:
+        return footprint(count, model.units, where, settings, together)
+
+    _check(model.name, "A profile of", at(0).memory, max_memory, "Offer fewer options.")
+    weights = 4 * sum(unit.weights for unit in model.units) * settings.draws
+    most = min(MOST_TOGETHER, HELD // weights) if max_memory is None else MOST_TOGETHER
+    limit = max_memory or machine_memory()
+    together = max(n for n in range(most + 1) if n == 0 or at(n).memory <= limit)
+    found = at(together)
+    free = shutil.disk_usage(_existing(folder)).free
+    if found.disk > free:
+        raise FootprintError(
+            f"A profile of {model.name} takes {found.disk / 1e9:.1f} GB on disk for the time being;"
+            f" {folder} has {free / 1e9:.1f} GB.",
+            "Offer fewer options, or let $GENPTQ_CACHE name a folder with more room.",
+        )
+    return together, found
+
+
+def positions(model: SpeechModel, seconds: float) -> dict[str, int]:
+    """Most input positions of every unit on an utterance of so many seconds, by unit name."""
+    config = model.module.config
+    heard = int(getattr(config, "max_source_positions", 0) or _FRAMES * max(seconds, 1.0))
+    # Half the text context is written at most, after a prompt of a few tokens.
+    written = int(getattr(config, "max_target_positions", 0) or 2 * heard) // 2 + 4
+
+    def of(unit: Unit) -> int:
+        if unit.part == "encoder":
+            return 2 * heard if unit.kind == "convolution" else heard
+        return heard if "encoder_attn.k_proj" in unit.inputs else written
+
+    return {unit.name: of(unit) for unit in model.units}
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check(name: str, what: str, needed: int, allowed: int | None, remedy: str) -> None:
+    if needed <= (allowed or machine_memory()):
+        return
+    limit = f"this machine has {machine_memory() / 1e9:.1f} GB"
+    way = "If it can swap, name a larger --max-memory."
+    if allowed:
+        limit, way = f"{allowed / 1e9:.1f} GB are allowed", "Allow more with --max-memory."
+    raise FootprintError(
+        f"{what} {name} takes {needed / 1e9:.1f} GB of memory, and {limit}.", f"{remedy} {way}"
+    )
+
+
+def _parameter_sizes(units: Sequence[Unit]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for unit in units:
+        sizes[unit.parameter] = sizes.get(unit.parameter, 0) + unit.weights
+    return sizes
+
+
+def _seconds(recording: Utterance) -> float:
+    try:
+        return duration(recording)
+    except SpeechError:
+        return LONGEST  # what is wrong with it is said where it is read
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -1,0 +1,121 @@
+"""Hooks on a running model: second moments of inputs, gradients of chosen weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor, nn
+
+from ..models import SpeechModel
+from ..quantizers import glance, is_wide
+
+
+class _Enough(Exception):
+    """All that was to be heard of a run has been heard."""
+
+
+class SecondMoments:
+    """While active, add the second moment of units' inputs to `sums`, by input name.
+
+    Of all units, or only of the inputs in `names`. With a rank, inputs too wide for a matrix of
+    their own are summed as `quantizers.hessian.glance` does. With `stop`, the model runs no further
+    than to the last of them, so it must be run once, on one utterance, and its answer is lost.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        sums: dict[str, Tensor],
+        names: Collection[str] | None = None,
+        rank: int | None = None,
+        stop: bool = False,
+    ) -> None:
+        modules = dict(model.module.named_modules())
+        wanted = {u.inputs for u in model.units} if names is None else names
+        self._targets = [(name, modules[name]) for name in sorted(wanted)]
+        self._sums = sums
+        self._rank = rank
+        self._left = {name for name, _ in self._targets} if stop else None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        for name, module in self._targets:
+            self._handles.append(module.register_forward_pre_hook(self._hook(name)))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for handle in self._handles:
+            handle.remove()
+        return kind is _Enough
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            flat = _patches(module, inputs[0].detach())
+            wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
+            product = (glance(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
+            self._sums[name] = self._sums[name] + product if name in self._sums else product
+            if self._left is not None:
+                self._left.discard(name)
+                if not self._left:
+                    raise _Enough
+
+        return add
+
+
+Take = Callable[[str, Tensor], None]
+"""Called with a parameter's name and its gradient."""
+
+
+class GradientsOf:
+    """While active, only these parameters ask for gradients.
+
+    With `take`, each gradient goes there as soon as the backward pass has it, and is not kept.
+    """
+
+    def __init__(
+        self, module: nn.Module, parameters: dict[str, nn.Parameter], take: Take | None = None
+    ) -> None:
+        self._all = list(module.parameters())
+        self._parameters = parameters
+        self._take = take
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        self._before = [p.requires_grad for p in self._all]
+        wanted = {id(p) for p in self._parameters.values()}
+        for parameter in self._all:
+            parameter.requires_grad_(id(parameter) in wanted)
+        if self._take is not None:
+            for name, parameter in self._parameters.items():
+                hook = self._hook(name, self._take)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for parameter, before in zip(self._all, self._before, strict=True):
+            parameter.requires_grad_(before)
+
+    def _hook(self, name: str, take: Take) -> Callable[[Tensor], None]:
+        def pass_on(parameter: Tensor) -> None:
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None:
+                take(name, gradient)
+
+        return pass_on
+
+
+def _patches(module: nn.Module, inputs: Tensor) -> Tensor:
+    """What each row of a module's flattened weight meets: shape (positions, columns)."""
+    if isinstance(module, nn.Conv2d):
+        edges = (int(module.padding[0]), int(module.padding[1]))
+        windows = nn.functional.unfold(
+            inputs, module.kernel_size, module.dilation, edges, module.stride
+        )
+        inputs = windows.transpose(1, 2)  # (batch, positions, channels * kernel)
+    # A subclass with a forward of its own may take its channels last, as a linear layer does.
+    elif isinstance(module, nn.Conv1d) and type(module).forward is nn.Conv1d.forward:
+        padded = nn.functional.pad(inputs, (int(module.padding[0]),) * 2)
+        windows = padded.unfold(2, module.kernel_size[0], module.stride[0])
+        inputs = windows.transpose(1, 2).flatten(2)  # (batch, positions, channels * kernel)
+    return inputs.reshape(-1, inputs.shape[-1])

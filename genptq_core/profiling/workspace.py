@@ -1,0 +1,73 @@
+"""The work folder of one profile: what its stages share, and where each finds what is done."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import ProfileError
+from ..models import SpeechModel
+from ..profile import Settings
+from ..progress import Report
+from ..speech.utterances import SpeechSet
+from ..storage.json_files import read_json, write_json
+from ..units import Unit
+
+SCHEMA = "genptq-work"
+VERSION = 3
+
+
+@dataclass
+class Workspace:
+    """One profile in the making; every stage resumes from its files in `folder`.
+
+    Attributes:
+        folder: where stages keep what is done, keyed by content.
+        model: the model.
+        speech: the calibration set.
+        listening: more speech, for the statistics of inputs alone.
+        settings: what to compute.
+        report: called with the progress of each stage.
+        hits: steps found done.
+        backward_passes: backward passes made.
+        parameters: what the units are parts of, by name.
+        rows_of: the units of each of them, with their places in the profile.
+    """
+
+    folder: Path
+    model: SpeechModel
+    speech: SpeechSet
+    listening: SpeechSet | None
+    settings: Settings
+    report: Report
+    hits: int = 0
+    backward_passes: int = 0
+    parameters: dict[str, nn.Parameter] = field(init=False)
+    rows_of: dict[str, list[tuple[int, Unit]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        wanted = {unit.parameter for unit in self.model.units}
+        named = self.model.module.named_parameters()
+        self.parameters = {name: p for name, p in named if name in wanted}
+        self.rows_of = {name: [] for name in wanted}
+        for row, unit in enumerate(self.model.units):
+            self.rows_of[unit.parameter].append((row, unit))
+
+    def spent(self, seconds: float) -> float:
+        """Add to, and return, the seconds that all runs of this profile took."""
+        path = self.folder / "seconds.json"
+        try:
+            before = float(read_json(path, SCHEMA, VERSION, ProfileError, "")["seconds"])
+        except (ProfileError, KeyError, TypeError, ValueError):
+            before = 0.0  # absent or damaged
+        if self.backward_passes == 0 and before:
+            return before
+        write_json(path, SCHEMA, VERSION, {"seconds": before + seconds})
+        return before + seconds
+
+    def finish(self) -> None:
+        """Drop the rounding errors: large, and not needed again."""
+        shutil.rmtree(self.folder / "errors", ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Rounding: a model's weights as a bit map stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..models import SpeechModel
+from ..models.layered import held_or_layered
+from ..models.weights import unit_weight
+from ..options import Option
+from ..profile import Profile
+from ..progress import Progress, Report, silent
+from ..quantizers import Sketch, Stored, quantize, restored
+from ..storage.digests import sha256_json
+from ..units import Unit
+
+
+def quantized_weights(
+    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+) -> Mapping[str, Tensor]:
+    """Round a model's weights as a bit map says, with the profile's Hessian sketches.
+
+    Returns:
+        New content by parameter name, float32; parameters left wholly at 16 bit are absent,
+        those that the architecture computes anew are there.
+
+    Raises:
+        ModelError: the model is not the profile's.
+    """
+    return restored_weights(model, stored_units(model, profile, options, report))
+
+
+def restored_weights(
+    model: SpeechModel, units: Iterable[tuple[Unit, Option, Stored]]
+) -> Mapping[str, Tensor]:
+    """Parameters as what is stored for their units reads, by name; see `quantized_weights`.
+
+    Of a large model they are made from their codes as layers run.
+    """
+    parameters = dict(model.module.named_parameters())
+    parts: dict[str, list[tuple[Unit, Stored]]] = {}
+    for unit, option, stored in units:
+        if option.form != "half":
+            parts.setdefault(unit.parameter, []).append((unit, stored))
+    makers = {name: partial(_restored, parameters[name], found) for name, found in parts.items()}
+    return held_or_layered(model.module, makers, model.derived)
+
+
+def _restored(parameter: Tensor, units: Iterable[tuple[Unit, Stored]]) -> Tensor:
+    weight = parameter.detach().clone()
+    for unit, stored in units:
+        part = weight[unit.start : unit.stop]
+        part.copy_(restored(stored).view_as(part))
+    return weight
+
+
+def stored_units(
+    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+) -> Iterator[tuple[Unit, Option, Stored]]:
+    """Every unit with its option and what is stored for it, in the profile's order.
+
+    Raises:
+        ModelError: the model is not the profile's, or a unit cannot be stored so small.
+    """
+    check_model(model, profile)
+    parameters = dict(model.module.named_parameters())
+    for index, (unit, option) in enumerate(zip(profile.units, options, strict=True)):
+        report(Progress("rounding", index, len(profile.units)))
+        hessian, rows = None, None
+        if option.form != "half":
+            hessian, rows = unit_statistics(profile, unit)
+        weight = unit_weight(parameters[unit.parameter], unit)
+        stored = quantize(weight, hessian, rows, [option])[0]
+        if stored is None:
+            raise ModelError(
+                f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
+            )
+        yield unit, option, stored
+
+
+def check_model(model: SpeechModel, profile: Profile) -> None:
+    """Make sure that a profile is of this very model.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if model.family != profile.source.family:
+        raise ModelError(
+            f"The profile is of {profile.source.model}, a {profile.source.family} model, and "
+            f"{model.name} is a {model.family} model.",
+            "Load the model that the profile was computed for.",
+        )
+    if model.digest != profile.source.model_digest:
+        raise ModelError(
+            f"The profile is of {profile.source.model} with other weights than {model.name}.",
+            "Load the model that the profile was computed for.",
+        )
+
+
+def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor | None]:
+    """A unit's Hessian (columns, columns) and the importance of its rows (rows,), if there."""
+    parts, rows = profile.sketches.get(unit.inputs), profile.importance.get(unit.parameter)
+    hessian = importance = None
+    if parts is not None:
+        hessian = Sketch(**{k: torch.from_numpy(np.array(v)) for k, v in parts.items()}).dense()
+    if rows is not None:
+        importance = torch.from_numpy(np.array(rows[unit.start : unit.stop])).float()
+    return hessian, importance
+
+
+def rounding_key(profile: Profile, options: Sequence[Option]) -> str:
+    """Stands for a map's weights as the profile rounds them."""
+    return sha256_json([profile.digest, [option.key for option in options]])

@@ -1,0 +1,139 @@
+"""Word error rate: jiwer after a text normalizer that fits the set, with paired intervals.
+
+Whisper's English normalizer writes numbers as digits and spells as Americans do, which is fair to
+Whisper; where a set spells its numbers out it joins them ("five five" becomes "55"), and counts
+fewer words than were said. There the basic one is right: lower case, no punctuation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import jiwer
+import numpy as np
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from ..errors import SpeechError
+
+WHISPER_ENGLISH = "whisper-english"
+BASIC = "basic"
+NORMALIZERS = (WHISPER_ENGLISH, BASIC)
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Word errors of a set, utterance by utterance.
+
+    Attributes:
+        errors: substitutions, deletions and insertions, shape (utterances,).
+        words: words in the normalized references, shape (utterances,).
+    """
+
+    errors: np.ndarray
+    words: np.ndarray
+
+    @property
+    def wer(self) -> float:
+        """Word error rate of the set, a fraction."""
+        return float(self.errors.sum() / self.words.sum())
+
+
+@cache
+def _normalizer(name: str) -> Callable[[str], str]:
+    if name == WHISPER_ENGLISH:
+        return EnglishTextNormalizer()
+    if name == BASIC:
+        return BasicTextNormalizer()
+    raise SpeechError(
+        f"There is no text normalizer {name!r}.", f"Known are {' and '.join(NORMALIZERS)}."
+    )
+
+
+def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
+    """Text as a normalizer leaves it.
+
+    Args:
+        text: what was said or written.
+        normalizer: "whisper-english", or "basic": lower case, brackets and punctuation gone.
+
+    Raises:
+        SpeechError: there is no such normalizer.
+    """
+    return _normalizer(normalizer)(text).strip()
+
+
+def count_errors(
+    references: Sequence[str], hypotheses: Sequence[str], normalizer: str = WHISPER_ENGLISH
+) -> Errors:
+    """Count word errors after normalizing both sides."""
+    errors, words = [], []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
+        if not expected:
+            errors.append(len(heard.split()))
+            words.append(0)
+            continue
+        found = jiwer.process_words(expected, heard)
+        errors.append(found.substitutions + found.deletions + found.insertions)
+        words.append(len(expected.split()))
+    return Errors(np.array(errors, dtype=np.int64), np.array(words, dtype=np.int64))
+
+
+def paired_interval(
+    full: Errors, quantized: Errors, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of the WER increase, resampling utterances in pairs.
+
+    Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation"
+    (ICASSP 2004).
+
+    Returns:
+        Lower and upper end, fractions.
+    """
+    count = len(full.words)
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    words = draws @ full.words
+    increase = (draws @ (quantized.errors - full.errors)) / np.maximum(words, 1)
+    low, high = np.quantile(increase, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
+    """Utterances on which a quantized model ran away, repeating itself.
+
+    Counted are transcripts more than 10 words longer than twice full precision's; greedy decoding
+    has no guard against loops, and a single one adds points to the WER of a small set.
+    """
+    pairs = zip(full, quantized, strict=True)
+    return sum(len(b.split()) > 2 * len(a.split()) + 10 for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of words in an alignment: `kind` is equal, substitute, delete or insert."""
+
+    kind: str
+    reference: str
+    hypothesis: str
+
+
+def align(reference: str, hypothesis: str, normalizer: str = WHISPER_ENGLISH) -> tuple[Span, ...]:
+    """Align two texts word by word, for marking what differs (case and punctuation ignored)."""
+    expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
+    if not expected or not heard:
+        kind = "delete" if expected else "insert"
+        return (Span(kind, expected, heard),) if expected or heard else ()
+    found = jiwer.process_words(expected, heard)
+    left, right = expected.split(), heard.split()
+    return tuple(
+        Span(
+            chunk.type,
+            " ".join(left[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(right[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        for chunk in found.alignments[0]
+    )

@@ -1,0 +1,71 @@
+"""JSON files with a schema, a version and a seal: a digest over all of their content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import GenPTQError
+from .digests import sha256_json
+from .files import read_text, write_text
+
+_SEAL = "sha256"
+
+
+def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -> None:
+    """Write `content` as JSON with its schema name, version and seal, atomically."""
+    document = sealed({"schema": schema, "version": version, **content})
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(
+    path: Path, schema: str, version: int | tuple[int, ...], error: type[GenPTQError], remedy: str
+) -> dict[str, Any]:
+    """Read JSON written by `write_json`.
+
+    Raises:
+        error: the file is missing, is not JSON, carries another schema or version, or does not
+            match its seal (files from before there were seals have none).
+    """
+    path = Path(path)
+    try:
+        document = json.loads(read_text(path))
+    except FileNotFoundError:
+        raise error(f"{path} does not exist.", remedy) from None
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as cause:
+        raise error(f"{path} cannot be read as JSON ({cause}).", remedy) from cause
+    if not isinstance(document, dict) or document.get("schema") != schema:
+        raise error(f"{path} is not a {schema} file.", remedy)
+    found = document.get("version")
+    known = version if isinstance(version, tuple) else (version,)
+    if found not in known:
+        raise error(
+            f"{path} has {schema} version {found!r}; this program reads version {known[-1]}.",
+            remedy,
+        )
+    try:
+        return unsealed(document)
+    except ValueError as cause:
+        raise error(f"{path} is damaged: {cause}.", remedy) from None
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written as JSON with a digest over all of it."""
+    return {**content, _SEAL: sha256_json(content)}
+
+
+def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed; as it is where there is no seal.
+
+    Raises:
+        ValueError: it does not match its seal.
+    """
+    content = dict(document)
+    seal = content.pop(_SEAL, None)
+    if seal is not None and seal != sha256_json(content):
+        raise ValueError(
+            f'its content does not match its digest, "{_SEAL}" (who edits a file deletes that)'
+        )
+    return content

@@ -1,0 +1,97 @@
+"""Where everything is: the data that ships, and what can be computed again, kept in the cache."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+TENSOR_FOLDERS = ("work", "baselines", "compiled", "shards", "kept")
+"""Folders of the cache that hold tensors, which are computed again where they are damaged."""
+
+
+def data_folder() -> Path:
+    """The data that ships: inside the installed package, or in the repository."""
+    inside = _PACKAGE / "data"
+    return inside if inside.is_dir() else _PACKAGE.parent / "data"
+
+
+def bundled_profiles() -> Path:
+    """Folder of the profiles that ship."""
+    return data_folder() / "profiles"
+
+
+def bundled_models() -> Path:
+    """Folder of the models that ship."""
+    return data_folder() / "models"
+
+
+def bundled_speech() -> Path:
+    """Folder of the speech sets that ship."""
+    return data_folder() / "speech"
+
+
+def cache_folder() -> Path:
+    """The folder for what can be computed again: `$GENPTQ_CACHE`, else the user's cache folder."""
+    named = os.environ.get("GENPTQ_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "genptq"
+    try:
+        return Path.home() / ".cache" / "genptq"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "genptq"
+
+
+def workspace_folder(key: str) -> Path:
+    """Where the stages of one profile keep what is done."""
+    return cache_folder() / "work" / key[:32]
+
+
+def baseline_file(key: str) -> Path:
+    """What full precision makes of some recordings."""
+    return cache_folder() / "baselines" / f"{key[:32]}.safetensors"
+
+
+def compiled_folder(key: str) -> Path:
+    """Where compiling one map keeps what is done."""
+    return cache_folder() / "compiled" / key[:32]
+
+
+def shard_file(key: str) -> Path:
+    """What a map makes of one shard of a speech set."""
+    return cache_folder() / "shards" / key[:2] / f"{key[:32]}.safetensors"
+
+
+def kept_weights_file() -> Path:
+    """The rounded weights of the map that was used last."""
+    return cache_folder() / "kept" / "weights.safetensors"
+
+
+def measured_file(profile_digest: str) -> Path:
+    """Measurements of a profile whose own folder cannot be written."""
+    return cache_folder() / "measured" / f"{profile_digest}.sqlite"
+
+
+def recording_file(digest: str, suffix: str) -> Path:
+    """A recording that came as bytes of a table."""
+    return cache_folder() / "speech" / f"{digest}{suffix}"
+
+
+def job_queue_file() -> Path:
+    """The page's queue of jobs."""
+    return cache_folder() / "jobs.sqlite"
+
+
+def uploads_folder() -> Path:
+    """Recordings that users of the page sent."""
+    return cache_folder() / "uploads"
+
+
+def exports_folder() -> Path:
+    """What the page exported."""
+    return cache_folder() / "exports"

@@ -1,0 +1,341 @@
+"""The command line: every command, its JSON, its one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import write_bit_map
+from genptq_core.cli.main import main
+from genptq_core.loading import load_model
+from genptq_core.profile import save
+from genptq_core.storage.locations import bundled_profiles
+from tests.conftest import DEMO, ROOT
+from tests.core import synthetic
+from tests.core.tiny_models import WAV2VEC2, random_ctc
+
+PROFILE = str(bundled_profiles() / "whisper-tiny.en")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return dict(json.loads(out))
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("python -m")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_solve_by_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    found = run(capsys, "solve", "--profile", PROFILE, "--size-mb", "20", "--out", str(path))
+    assert found["bytes"] <= 20_000_000
+    assert found["lower_bound"] <= found["predicted_loss"]
+    assert found["gap"] == pytest.approx(found["predicted_loss"] - found["lower_bound"])
+    assert found["reduction_vs_fp32"] == pytest.approx(1 - found["bytes"] / (4 * 37_760_256))
+    assert set(found["bits"]) == set(found["relaxed_bits"])
+    written = json.loads(path.read_text())
+    assert written["bits"] == found["bits"]
+    assert written["group_sizes"] == found["group_sizes"]
+    assert set(found["group_sizes"].values()) <= {0, 64}
+    assert '": 4,' in path.read_text() and '": 4.0,' not in path.read_text()
+    assert written["digest"] == found["digest"]
+
+
+def test_solve_by_average_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "solve", "--profile", PROFILE, "--avg-bits", "3.5")["avg_bits"] <= 3.5
+
+
+def test_solve_by_wer_increase(capsys: pytest.CaptureFixture[str]) -> None:
+    small = run(capsys, "solve", "--profile", PROFILE, "--max-wer-increase", "0.05")
+    large = run(capsys, "solve", "--profile", PROFILE, "--max-wer-increase", "0.02")
+    assert small["bytes"] < large["bytes"]
+    assert large["predicted_wer_increase"] < 0.02
+
+
+def test_pins_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(
+        capsys, "solve", "--profile", PROFILE, "--size-mb", "25", "--pin", "*embed_tokens*=4",
+        "--pin", "*fc2*=8", "--min-bits", "3", "--max-bits", "8",
+    )  # fmt: skip
+    for name, bits in found["bits"].items():
+        assert 3 <= bits <= 8
+        assert bits == 4 or "embed_tokens" not in name
+        assert bits == 8 or "fc2" not in name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size-mb", "1"], "smallest size under these constraints is"),
+        (["--size-mb", "-3"], "makes no sense"),
+        (["--size-mb", "nan"], "makes no sense"),
+        (["--avg-bits", "1"], "not feasible"),
+        (["--max-wer-increase", "1.5"], "is a fraction"),
+        (["--max-wer-increase", "1e-7", "--max-bits", "8"], "No map is predicted"),
+        (["--size-mb", "20", "--pin", "nothing*=4"], "matches no layer"),
+        (["--size-mb", "20", "--pin", "*=7"], "no such width"),
+        (["--size-mb", "20", "--pin", "oops"], "is not GLOB=BITS"),
+        (["--size-mb", "20", "--pin", "*=4/32"], "no such width"),
+        (["--size-mb", "20", "--pin", "*=2.125"], "no such width"),
+        (["--size-mb", "20", "--pin", "*=4/x"], "is not GLOB=BITS"),
+        (["--size-mb", "20", "--target", "toaster"], "Targets: native, integer"),
+        (["--size-mb", "20", "--min-bits", "9", "--max-bits", "8"], "leave no width"),
+    ],
+)
+def test_bad_requests_get_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refuse(capsys, "solve", "--profile", PROFILE, *arguments)
+
+
+def test_missing_profile_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "does not exist" in refuse(
+        capsys, "solve", "--profile", str(tmp_path), "--size-mb", "20"
+    )
+
+
+def test_front(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    found = run(capsys, "front", "--profile", PROFILE, "--out", str(path))
+    sizes = [p["bytes"] for p in found["points"]]
+    losses = [p["predicted_loss"] for p in found["points"]]
+    assert sizes == sorted(set(sizes)) and losses == sorted(set(losses), reverse=True)
+    assert found["knee"] in found["points"]
+    assert 0 < found["hypervolume"] < 1
+    with path.open() as handle:
+        assert [int(row["bytes"]) for row in csv.DictReader(handle)] == sizes
+
+
+def test_measured_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    records = run(capsys, "measured", "--profile", PROFILE)["measured"]
+    dev = [r for r in records if r["utterances"] == 196]
+    assert len(dev) >= 6
+    labels = {r["label"] for r in dev}
+    assert {"full precision", "mixed 4 bits", "mixed 3 bits", "mixed 2 bits"} <= labels
+    for record in records:
+        assert {"wer", "wer_increase", "ci95", "bytes", "reduction_vs_fp32", "avg_bits"} < set(
+            record
+        )
+        assert record["ci95"][0] <= record["wer_increase"] <= record["ci95"][1]
+        assert record["wer_increase"] == pytest.approx(record["wer"] - record["wer_full_precision"])
+
+
+def test_profile_measure_and_measured(
+    capsys: pytest.CaptureFixture[str], random_whisper: Path, tones: Path, tmp_path: Path
+) -> None:
+    folder, path = str(tmp_path / "profile"), str(tmp_path / "map.json")
+    made = run(
+        capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
+        "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
+        "--out", folder,
+    )  # fmt: skip
+    assert made["utterances"] == 3 and made["backward_passes"] == 3 + 1
+    assert made["options"] == made["layers"] * 7
+    with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
+        native = run(capsys, "solve", "--profile", folder, "--avg-bits", "5")
+    assert set(native["bits"].values()) <= {1.5, 3.5, 16} and native["target"] == "native"
+    assert set(native["group_sizes"].values()) == {0}
+    found = run(
+        capsys, "solve", "--profile", folder, "--avg-bits", "3", "--target", "integer",
+        "--pin", "*fc1*=4/16", "--pin", "*fc2*=2", "--out", path,
+    )  # fmt: skip
+    for name, bits in found["bits"].items():
+        assert (bits, found["group_sizes"][name]) == (4, 16) or "fc1" not in name
+        assert bits == 2 or "fc2" not in name
+    record = run(
+        capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
+        "--limit", "2", "--label", "mine",
+    )  # fmt: skip
+    assert record["utterances"] == 2
+    listed = run(capsys, "measured", "--profile", folder)["measured"]
+    assert [r["label"] for r in listed] == ["mine"]
+    assert listed[0]["wer"] == record["wer"]
+    out = tmp_path / "exported"
+    written = run(
+        capsys, "export", "--profile", folder, "--bitmap", path, "--target", "integer",
+        "--out", str(out),
+    )  # fmt: skip
+    assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == found["bytes"]
+    kept = json.loads((out / "bitmap.json").read_text())
+    assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
+    assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
+    assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
+    heard = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
+    assert list(heard["transcripts"]) == [str(tones.parent / "0.wav")]
+    refused = refuse(
+        capsys, "export", "--profile", folder, "--bitmap", path, "--out", str(tones)
+    )  # fmt: skip
+    assert "is a file" in refused
+
+
+@pytest.fixture
+def small_profile(tmp_path: Path) -> Path:
+    """A made-up profile of a very small recognizer, and two of its maps in a folder `maps`."""
+    model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
+    made = synthetic.profile_of(model, group_size=16, bits=(2, 4))
+    made = save(made, tmp_path / "profile")
+    (tmp_path / "maps").mkdir()
+    for bits in (2, 4):
+        chosen = bit_map(made, [f"{bits}/16"] * len(made.units))
+        write_bit_map(tmp_path / "maps" / f"all-{bits}.json", made, chosen)
+    return tmp_path / "profile"
+
+
+def test_many_maps_are_measured_at_once(
+    capsys: pytest.CaptureFixture[str], small_profile: Path, tones: Path
+) -> None:
+    folder, maps = str(small_profile), small_profile.parent / "maps"
+    common = ("measure", "--profile", folder, "--speech", str(tones))
+    found = run(
+        capsys, *common, "--bitmap", str(maps), "--bitmap", str(maps / "all-2.json"),
+        "--label", "new",
+    )["measured"]  # fmt: skip
+    assert [r["label"] for r in found] == ["new all-2", "new all-4"]
+    listed = run(capsys, "measured", "--profile", folder)["measured"]
+    assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
+    alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
+    assert alone == {**found[1], "when": alone["when"]}
+
+
+def test_a_measurement_may_stop_when_decided(
+    capsys: pytest.CaptureFixture[str],
+    small_profile: Path,
+    tones: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("genptq_core.measurement.shards.BLOCK", 3)
+    chosen = str(small_profile.parent / "maps" / "all-4.json")
+    common = ("measure", "--profile", str(small_profile), "--speech", str(tones))
+    early = run(capsys, *common, "--bitmap", chosen, "--stop-when-decided", "99")
+    assert early["utterances"] == 3
+    assert early["speech"] == "tones/manifest, stopped at 3 of 6"
+    whole = run(capsys, *common, "--bitmap", chosen)
+    assert (whole["utterances"], whole["speech"]) == (6, "tones/manifest")
+    listed = run(capsys, "measured", "--profile", str(small_profile))["measured"]
+    assert sorted(r["utterances"] for r in listed) == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "0"], "cannot do anything"),
+        (["--jobs", "2", "--compile", "speech.jsonl"], "Compiling goes layer by layer"),
+        (["--scheduler", "here", "--compile", "speech.jsonl"], "Compiling goes layer by layer"),
+        (["--stop-when-decided", "100"], "decides nothing"),
+        (["--bitmap", "{tmp}/nothing"], "nothing holds no .json file"),
+    ],
+)
+def test_measuring_that_cannot_be_gets_one_line(
+    capsys: pytest.CaptureFixture[str],
+    small_profile: Path,
+    tones: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    (small_profile.parent / "nothing").mkdir()
+    arguments = [text.replace("{tmp}", str(small_profile.parent)) for text in arguments]
+    maps = str(small_profile.parent / "maps")
+    refused = refuse(
+        capsys, "measure", "--profile", str(small_profile), "--speech", str(tones),
+        "--bitmap", maps, *arguments,
+    )  # fmt: skip
+    assert message in refused
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        *(("--bits", text) for text in ("", "x", "2,9", "2.5", "nan", "2;3")),
+        *(("--group-size", text) for text in ("", "4", "64.5", "inf", "-64")),
+        *(("--rates", text) for text in ("", "0.5", "9", "2.12345", "nan", "1e9")),
+    ],
+)
+def test_lists_that_cannot_be_read_are_refused(
+    capsys: pytest.CaptureFixture[str], flag: str, text: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["profile", "--model", "m", "--speech", "s", "--out", "o", flag, text])
+    assert caught.value.code == 2
+    assert f"argument {flag}" in capsys.readouterr().err
+
+
+def test_no_options_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = refuse(
+        capsys, "profile", "--model", "m", "--speech", "s", "--out", "o", "--bits", "0",
+        "--rates", "0",
+    )  # fmt: skip
+    assert "an option or more" in refused
+
+
+def test_transcribe(capsys: pytest.CaptureFixture[str]) -> None:
+    audio = str(DEMO.parent / "audio" / "demo-001.flac")
+    found = run(capsys, "transcribe", "--model", "whisper-tiny.en", audio)["transcripts"]
+    assert found[audio]
+
+
+def test_transcribe_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "does not exist" in refuse(
+        capsys, "transcribe", "--model", "whisper-tiny.en", str(tmp_path / "none.wav")
+    )
+
+
+def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import shutil
+
+    healthy = run(capsys, "doctor")
+    assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
+    shutil.copytree(PROFILE, tmp_path / "p")
+    left = tmp_path / "p" / ".profile.json.x1.tmp"
+    left.write_text("")
+    os.utime(left, (0, 0))  # long ago: no living process is at it
+    tensors = tmp_path / "p" / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    problems = run(capsys, "doctor", str(tmp_path))["problems"]
+    assert len(problems) == 2
+    assert any("tensors.safetensors" in p for p in problems)
+
+
+def test_nothing_but_json_on_standard_output() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "genptq_core", "front", "--profile", PROFILE, "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    json.loads(done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["profile", "solve", "front", "measure", "measured", "export", "transcribe", "doctor"],
+)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_solving_never_imports_torch() -> None:
+    code = (
+        "import sys; from genptq_core.cli.main import main; "
+        f"main(['solve', '--profile', {PROFILE!r}, '--size-mb', '20']); "
+        f"main(['measured', '--profile', {PROFILE!r}]); "
+        "sys.exit('torch' in sys.modules or 'streamlit' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

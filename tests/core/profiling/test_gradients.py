@@ -1,0 +1,106 @@
+"""Gradients along rounding errors: held or dropped one by one, they are the plain formula's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from genptq_core.loading import load_model
+from genptq_core.models import SpeechModel, Transcript
+from genptq_core.models.weights import unit_weight
+from genptq_core.options import grid_options
+from genptq_core.profile import Settings
+from genptq_core.profiling.gradients import backward, groups_of, project
+from genptq_core.profiling.workspace import Workspace
+from genptq_core.progress import silent
+from genptq_core.speech.utterances import load_audio, load_manifest
+from tests.core.tiny_models import CONFORMER, random_ctc
+
+SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
+
+
+@pytest.fixture(params=["whisper", "conformer"])
+def model(request: pytest.FixtureRequest, random_whisper: Path, tmp_path: Path) -> SpeechModel:
+    """A Whisper, whose embedding is tied and split in units, and a Conformer."""
+    if request.param == "whisper":
+        return load_model(str(random_whisper))
+    return load_model(str(random_ctc(tmp_path / "ctc", CONFORMER)))
+
+
+def prepared(model: SpeechModel, tones: Path, folder: Path) -> tuple[Workspace, list[Transcript]]:
+    speech = load_manifest(tones, 3)
+    with torch.no_grad():
+        audio = [load_audio(utterance) for utterance in speech.utterances]
+        transcripts = model.transcribe(model.encode(audio))
+    return Workspace(folder, model, speech, None, SETTINGS, silent), transcripts
+
+
+def errors(work: Workspace) -> list[Path]:
+    """Made-up rounding errors, one file a unit."""
+    torch.manual_seed(0)
+    found = []
+    for row, unit in enumerate(work.model.units):
+        weight = unit_weight(work.parameters[unit.parameter], unit)
+        path = work.folder / f"{row}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({o.key: torch.randn_like(weight).half() for o in SETTINGS.options}, path)
+        found.append(path)
+    return found
+
+
+def plainly(work: Workspace, transcripts: list[Transcript], paths: list[Path]) -> np.ndarray:
+    """Every gradient of the model, then every inner product."""
+    out = np.zeros((3, 2, len(paths), 2))
+    model, parameters = work.model, work.parameters
+    for index, transcript in enumerate(transcripts):
+        generator = torch.Generator().manual_seed(index)
+        audio = load_audio(work.speech.utterances[index])
+        log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
+        chances = log_probs.detach().exp()
+        labels = torch.multinomial(chances, 2, replacement=True, generator=generator)
+        for draw in range(2):
+            loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
+            slopes = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+            slope_of = dict(zip(parameters, slopes, strict=True))
+            for row, unit in enumerate(model.units):
+                part = slope_of[unit.parameter][unit.start : unit.stop].flatten(1).double()
+                for column, option in enumerate(SETTINGS.options):
+                    error = load_file(paths[row])[option.key].double()
+                    out[index, draw, row, column] = float((part * error).sum())
+    return out
+
+
+@pytest.mark.parametrize("together", [0, 1, 2])
+def test_projections_are_the_plain_formulas(
+    model: SpeechModel, tones: Path, tmp_path: Path, together: int
+) -> None:
+    work, transcripts = prepared(model, tones, tmp_path / "work")
+    paths = errors(work)
+    groups = groups_of(len(transcripts), together)
+    found = project(work, transcripts, lambda: paths, groups, held=together > 0)
+    wanted = plainly(work, transcripts, paths)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert np.abs(wanted).max() > 0
+
+
+def test_no_gradient_is_left_after_a_backward_pass(
+    model: SpeechModel, tones: Path, tmp_path: Path
+) -> None:
+    """Each is handed over once a draw, and belongs to no parameter from then on."""
+    work, transcripts = prepared(model, tones, tmp_path / "work")
+    alive: list[int] = []
+    seen: list[str] = []
+
+    def take(name: str, slope: torch.Tensor) -> None:
+        seen.append(name)
+        alive.append(sum(p.grad is not None for p in work.parameters.values()))
+
+    backward(work, transcripts[0], 0, 2, take)
+    assert sorted(seen) == sorted([*work.parameters, *work.parameters])
+    assert max(alive) == 0
+    assert all(p.grad is None and p.requires_grad for p in model.module.parameters())

@@ -1,0 +1,291 @@
+"""The queue of long work, and the worker that empties it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dashboard.jobs import queue as jobs
+from dashboard.jobs import uploads, worker
+from dashboard.jobs.requests import ComputeProfile, Measure, Request, Transcribe
+from genptq_core.errors import SpeechError, StoreError
+from genptq_core.options import Option
+
+OPTIONS = (Option(3, 64), Option(2.25), Option(16))
+REQUEST = Measure("profile", "d" * 64, "m" * 64, OPTIONS, "manifest.jsonl", 8, "name")
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> jobs.Queue:
+    return jobs.Queue(tmp_path / "jobs.sqlite")
+
+
+def _state(queue: jobs.Queue, number: int) -> jobs.Job:
+    return next(job for job in queue.jobs() if job.id == number)
+
+
+def test_an_empty_queue_makes_no_file(queue: jobs.Queue) -> None:
+    assert queue.jobs() == []
+    assert not queue.path.exists()
+
+
+def test_a_request_is_kept_as_it_was(queue: jobs.Queue) -> None:
+    number = queue.add(REQUEST)
+    assert queue.add(REQUEST) == number
+    again = jobs.Queue(queue.path).jobs()
+    assert [(job.request, job.state) for job in again] == [(REQUEST, jobs.QUEUED)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST,
+        Transcribe("profile", "d", "m", OPTIONS, "/a/b.wav", "my <voice>", "what I said"),
+        ComputeProfile("whisper-tiny.en", "m.jsonl", 8, "out", (3, 4), (32, 64), (2.25,), 2, 1),
+    ],
+)
+def test_every_kind_of_request_comes_back(queue: jobs.Queue, request_: Request) -> None:
+    queue.add(request_)
+    taken = queue.claim()
+    assert taken is not None and taken.request == request_
+    queue.finish(taken.id, jobs.DONE, result={"full": "a", "picked": "b"})
+    assert queue.jobs()[0].result == {"full": "a", "picked": "b"}
+
+
+def test_a_damaged_request_is_an_error(queue: jobs.Queue) -> None:
+    queue.add(REQUEST)
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+        connection.execute("UPDATE jobs SET request = '[1]'")
+    with pytest.raises(StoreError, match="damaged"):
+        queue.jobs()
+
+
+@pytest.mark.parametrize("column", ["request", "result"])
+def test_no_flipped_digit_or_letter_passes_for_a_job(queue: jobs.Queue, column: str) -> None:
+    queue.add(REQUEST)
+    taken = queue.claim()
+    assert taken is not None
+    queue.finish(taken.id, jobs.DONE, result={"bytes": 12, "heard": "what was said"})
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection:
+        sound = connection.execute(f"SELECT {column} FROM jobs").fetchone()[0]
+    for place in range(len(sound)):
+        flipped = sound[:place] + chr(ord(sound[place]) ^ 1) + sound[place + 1 :]
+        with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+            connection.execute(f"UPDATE jobs SET {column} = ?", (flipped,))
+        try:
+            found = queue.jobs()[0]
+        except StoreError:
+            continue
+        named = (found.state, found.message, found.result) == (jobs.FAILED, jobs.DAMAGED, {})
+        # A seal's own name that is no longer one makes it a field that nothing reads.
+        harmless = found.request == REQUEST and found.result.get("bytes", 12) == 12
+        assert named or (harmless and found.result.get("heard", "what was said") == "what was said")
+
+
+def test_what_an_older_program_queued_is_dropped(queue: jobs.Queue) -> None:
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+        connection.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, profile TEXT)")
+        connection.execute("PRAGMA user_version = 2")
+    assert queue.jobs() == []
+    assert queue.add(REQUEST) == 1
+
+
+def test_a_job_is_forgotten_once_it_ended(queue: jobs.Queue) -> None:
+    number = queue.add(REQUEST)
+    queue.forget(number)
+    assert [job.id for job in queue.jobs()] == [number]
+    queue.cancel(number)
+    queue.forget(number)
+    assert queue.jobs() == []
+
+
+def test_waiting_jobs_get_a_worker_after_a_restart(
+    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[jobs.Queue] = []
+    monkeypatch.setattr(jobs, "start_worker", started.append)
+    jobs.resume(queue, queue.jobs())
+    assert started == []
+    queue.add(REQUEST)
+    jobs.resume(queue, queue.jobs())
+    assert started == [queue]
+    queue.claim()
+    queue.add(replace(REQUEST, label="another"))
+    jobs.resume(queue, queue.jobs())
+    assert started == [queue], "one is at work"
+
+
+def _recording(seconds: float = 0.5) -> bytes:
+    text = io.BytesIO()
+    soundfile.write(text, np.zeros(int(16_000 * seconds), dtype=np.float32), 16_000, format="WAV")
+    return text.getvalue()
+
+
+def test_a_recording_is_deleted_when_its_job_ends(queue: jobs.Queue) -> None:
+    path = uploads.keep(_recording(), "../../my voice.WAV")
+    assert path.parent == uploads.folder() and path.stat().st_mode & 0o777 == 0o600
+    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    worker.work(queue)
+    assert _state(queue, number).state == jobs.FAILED
+    assert not path.exists()
+
+    path = uploads.keep(_recording(), "again.wav")
+    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    queue.cancel(number)
+    assert not path.exists()
+
+
+def test_a_recording_outlives_a_dead_worker_and_no_more(
+    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, stray = uploads.keep(_recording(), "a.wav"), uploads.keep(_recording(), "b.wav")
+    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    queue.claim()
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert _state(queue, number).state == jobs.INTERRUPTED
+    queue.sweep()
+    assert path.exists() and not stray.exists()
+    queue.forget(number)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "sentence"),
+    [
+        (b"not audio at all", "a.wav", "cannot be decoded"),
+        (b"", "a.exe", "type 'exe' is not taken"),
+        (b"RIFF", "wav", "type 'unknown'"),
+        (b"0" * 8_000_001, "a.mp3", "8 MB is the most"),
+        (_recording(30.5), "a.wav", "30 s is the longest"),
+        (_recording(0), "a.wav", "no samples"),
+    ],
+)
+def test_what_is_no_short_recording_is_refused(data: bytes, name: str, sentence: str) -> None:
+    with pytest.raises(SpeechError, match=sentence) as caught:
+        uploads.keep(data, name)
+    assert str(uploads.folder()) not in str(caught.value)
+    assert not uploads.folder().exists() or not list(uploads.folder().iterdir())
+
+
+def test_only_our_own_recordings_are_deleted(tmp_path: Path) -> None:
+    other = tmp_path / "other.wav"
+    other.write_bytes(b"")
+    uploads.drop(str(other))
+    assert other.exists()
+
+
+def test_one_worker_at_a_time(queue: jobs.Queue) -> None:
+    first = queue.add(REQUEST)
+    queue.add(Measure("other", "d", "m", (Option(2, 8),), "x", None))
+    taken = queue.claim()
+    assert taken is not None and taken.id == first
+    assert queue.claim() is None
+    queue.finish(first, jobs.DONE)
+    following = queue.claim()
+    assert following is not None and following.request.profile == "other"
+
+
+def test_a_silent_worker_is_interrupted_and_its_job_can_run_again(
+    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = queue.add(REQUEST)
+    assert queue.claim() is not None
+    later = time.time() + jobs.SILENCE + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    job = _state(queue, number)
+    assert job.state == jobs.INTERRUPTED
+    assert job.message
+    again = queue.requeue(number)
+    assert again != number
+    taken = queue.claim()
+    assert taken is not None and taken.id == again
+
+
+def test_cancelling(queue: jobs.Queue) -> None:
+    waiting = queue.add(REQUEST)
+    queue.cancel(waiting)
+    assert _state(queue, waiting).state == jobs.CANCELLED
+    running = queue.add(REQUEST)
+    assert queue.claim() is not None
+    assert queue.beat(running)
+    queue.cancel(running)
+    assert _state(queue, running).cancel
+    assert not queue.beat(running)
+
+
+def test_time_left_follows_the_stage(queue: jobs.Queue) -> None:
+    number = queue.add(REQUEST)
+    queue.claim()
+    queue.progress(number, "measuring", 0, 40)
+    assert _state(queue, number).seconds_left(time.time()) is None
+    queue.progress(number, "measuring", 10, 40)
+    job = _state(queue, number)
+    assert job.stage_started is not None
+    assert job.seconds_left(job.stage_started + 20) == pytest.approx(60)
+
+
+def test_another_version_and_a_damaged_file_are_errors(queue: jobs.Queue) -> None:
+    queue.add(REQUEST)
+    with sqlite3.connect(queue.path) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(StoreError, match="version 7"):
+        queue.jobs()
+    queue.path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        queue.jobs()
+
+
+def test_what_is_wrong_with_a_job_is_said(queue: jobs.Queue) -> None:
+    number = queue.add(REQUEST)
+    assert worker.work(queue) == 1
+    job = _state(queue, number)
+    assert job.state == jobs.FAILED
+    assert "profile.json does not exist" in job.message
+
+
+def test_a_cancelled_job_stops_within_seconds(
+    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(at: jobs.Queue, job: jobs.Job) -> dict[str, str]:
+        at.cancel(job.id)
+        time.sleep(30)
+        return {}
+
+    monkeypatch.setattr(worker, "_do", slowly)
+    monkeypatch.setattr(worker, "_BEAT", 0.05)
+    number = queue.add(REQUEST)
+    # A run in the background of a shell inherits SIGINT ignored, as a worker may.
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {stop: signal.signal(stop, signal.SIG_IGN) for stop in stops}
+    try:
+        worker.obey_signals()
+        started = time.monotonic()
+        worker.work(queue)
+        assert time.monotonic() - started < 10
+    finally:
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+    assert _state(queue, number).state == jobs.CANCELLED
+
+
+def test_the_worker_runs_as_a_process_of_its_own(queue: jobs.Queue, tmp_path: Path) -> None:
+    number = queue.add(REQUEST)
+    command = [sys.executable, "-m", "dashboard.jobs.worker"]
+    done = subprocess.run(
+        [*command, "--queue", str(queue.path)], cwd=tmp_path, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert _state(queue, number).state == jobs.FAILED

@@ -1,0 +1,147 @@
+"""The queue as the page shows it, run without a browser."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from dashboard.jobs import queue as jobs
+from dashboard.jobs import uploads, worker
+from dashboard.jobs.requests import Measure, Transcribe
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.loading import load_model
+from genptq_core.measurement.store import load_measured
+from genptq_core.profile import Profile, save
+from genptq_core.workers.pool import CLUSTER_PACKAGE, Workers
+from tests.core import synthetic
+from tests.core.tiny_models import WAV2VEC2, random_ctc
+from tests.dashboard.test_app import _errors, _page
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Queue]:
+    """The queues that workers were started for; none is really started."""
+    found: list[jobs.Queue] = []
+    monkeypatch.setattr(jobs, "start_worker", found.append)
+    return found
+
+
+def _request(profile: Profile, profiles: Path) -> Measure:
+    menu = profile.menu[-1]
+    folder = str(profiles / "made-up")
+    options = (menu,) * len(profile.units)
+    return Measure(folder, profile.digest, "m" * 64, options, "/a/*b*.jsonl", 3, "<b>name</b>")
+
+
+def test_a_job_cut_off_is_said_and_resumed(
+    profile: Profile,
+    profiles: Path,
+    started: list[jobs.Queue],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = jobs.Queue()
+    number = queue.add(_request(profile, profiles))
+    queue.claim()
+    queue.progress(number, "measuring", 1, 4)
+    page = _page(tab="Measure")
+    assert _errors(page) == []
+    assert page.button(key=f"cancel-{number}")
+    later = time.time() + jobs.SILENCE + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    page.run()
+    lines = [m.value for m in page.markdown if "interrupted" in m.value]
+    assert len(lines) == 1
+    assert "ended before it was done" in lines[0]
+    assert "\\<b\\>name" in lines[0] and "\\*b\\*" in lines[0], "shown letter by letter"
+    again = page.button(key=f"again-{number}")
+    assert again.label == "Resume"
+    again.click().run()
+    assert _errors(page) == []
+    assert started
+    assert [job.state for job in queue.jobs()] == [jobs.QUEUED]
+
+
+def test_a_damaged_queue_is_a_sentence(profile: Profile) -> None:
+    queue = jobs.Queue()
+    queue.path.parent.mkdir(parents=True, exist_ok=True)
+    queue.path.write_bytes(b"not a database" * 100)
+    assert any("cannot be used" in error for error in _errors(_page(tab="Measure")))
+
+
+def test_what_was_heard_is_shown_to_its_owner_alone(
+    profile: Profile, profiles: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    options = (profile.menu[-1],) * len(profile.units)
+    queue = jobs.Queue()
+    page = _page(tab="Listen")
+    owner = uploads.owner(page.session_state["voice_owner"])
+    for name, whose in (("mine", owner), ("another's", "somebody")):
+        kept = str(uploads.keep(path.read_bytes(), "a.wav"))
+        folder = str(profiles / "made-up")
+        number = queue.add(
+            Transcribe(
+                folder, profile.digest, "m" * 64, options, kept, name, "dogs <b>bark</b>", whose
+            )
+        )
+        queue.claim()
+        queue.finish(number, jobs.DONE, result={"full": "dogs bark", "picked": "docks bark"})
+    page.run()
+    assert _errors(page) == []
+    text = " ".join(m.value for m in page.markdown)
+    assert "**mine**" in text and "another" not in text
+    assert ":red-background[**docks**]" in text
+    assert "<b>" not in text.replace("\\<b\\>", "")
+
+
+def test_a_measurement_goes_to_the_cluster_that_is_named(
+    tmp_path: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
+    made = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
+    chosen = bit_map(made, ["4/16"] * len(made.units))
+    place = (str(tmp_path / "profile"), made.digest, chosen.digest, chosen.options)
+    queue = jobs.Queue()
+    asked = []
+    run = Workers.run
+
+    def noted(self: Workers, *call: Any) -> Any:
+        asked.append(self.scheduler)
+        return run(self, *call)
+
+    monkeypatch.setattr(Workers, "run", noted)
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, protocol="tcp://", dashboard_address=":0"
+    ) as cluster:
+        monkeypatch.setenv("GENPTQ_SCHEDULER", cluster.scheduler_address)
+        queue.add(Measure(*place, str(tones), 2))
+        worker.work(queue)
+    assert asked == [cluster.scheduler_address]
+    done = queue.jobs()[0]
+    assert (done.state, done.done, done.total) == (jobs.DONE, 2, 2)
+    (record,) = load_measured(tmp_path / "profile", made.digest)
+    assert record.wer == done.result["wer"]
+    monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 1)
+    queue.add(Measure(*place, str(tones), 3))
+    worker.work(queue)
+    failed = queue.jobs()[0]
+    assert failed.state == jobs.FAILED and "No Dask scheduler answers" in failed.message
+
+
+def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def says() -> bool:
+        shown = _page(tab="Measure")
+        assert _errors(shown) == []
+        texts = [m.value.replace("\\", "") for m in shown.markdown]
+        return any("scheduler at tcp://10.0.0.5:8786 share" in text for text in texts)
+
+    assert not says()
+    monkeypatch.setenv("GENPTQ_SCHEDULER", "tcp://10.0.0.5:8786")
+    assert says()
