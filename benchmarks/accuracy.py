@@ -53,7 +53,7 @@ from genptq_core.rounding.compilation import CompileSettings, compile_map
 from genptq_core.rounding.rounded import quantized_weights, unit_statistics
 from genptq_core.speech.utterances import load_audio, speech_set
 from genptq_core.storage.files import write_text
-from genptq_core.targets import NATIVE, TARGETS, kept_bytes
+from genptq_core.targets import NATIVE, TARGETS, fixed_bytes
 from genptq_core.targets.native import unit_bytes
 
 SIZES = (4.31, 3.85, 3.49, 3.3)
@@ -77,7 +77,7 @@ def hessians(model: SpeechModel, speech: SpeechSet) -> dict[str, Tensor]:
 
 def rest_of(model: SpeechModel, profile: Profile) -> tuple[dict[str, Tensor], int]:
     """What all rivals share beside the weights that they quantize, and its bytes."""
-    weights, size = dict(model.derived), kept_bytes(TARGETS[NATIVE], profile)
+    weights, size = dict(model.derived), fixed_bytes(TARGETS[NATIVE], profile)
     for unit in profile.units:
         if unit.kind == "convolution":
             parameter = model.module.get_parameter(unit.parameter)

@@ -138,7 +138,7 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.options import coded_options, grid_options
     from genptq_core.profile import Settings
     from genptq_core.profiling.compute import compute
-    from genptq_core.profiling.footprint import planned
+    from genptq_core.profiling.footprint import plan_memory
     from genptq_core.storage.locations import cache_folder
 
     stages: dict[str, float] = {}
@@ -156,7 +156,7 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model(str(options.work / options.shapes[0]))
     speech = load_manifest(options.speech, options.utterances)
     limit = int(options.max_memory * 1e9)
-    together, estimate = planned(model, speech, settings, cache_folder(), limit)
+    together, estimate = plan_memory(model, speech, settings, cache_folder(), limit)
     report(argparse.Namespace(stage="checking", done=0, total=1))
     started = time.process_time()
     out = _profile_folder(options)

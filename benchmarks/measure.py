@@ -30,7 +30,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
-from genptq_core.measurement.shards import blocks
+from genptq_core.measurement.shards import random_blocks
 from genptq_core.models import SpeechModel, bundled
 from genptq_core.models.divergence import divergence
 from genptq_core.models.weights import replaced
@@ -44,7 +44,7 @@ Texts = list[str]
 
 def batches(speech: SpeechSet) -> list[list[int]]:
     """Utterances alike in length together, as a measurement takes them."""
-    return [list(shard) for block in blocks(speech) for shard in block]
+    return [list(shard) for block in random_blocks(speech) for shard in block]
 
 
 def in_batches(speech: SpeechSet, decode: Callable[[list[int]], Texts]) -> Texts:

@@ -30,7 +30,7 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
     return found
 
 
-def promised(name: str) -> int:
+def expected_parameters(name: str) -> int:
     """Parameters that a model will have, told by its settings before anything is loaded.
 
     Returns:
@@ -44,7 +44,7 @@ def promised(name: str) -> int:
 
     if name == bundled.NAME or (name and (Path(name) / export_file.NAME).is_file()):
         return 0
-    return hub.promised(_source(name))
+    return hub.expected_parameters(_source(name))
 
 
 def _loaded(name: str) -> SpeechModel:

@@ -112,7 +112,7 @@ class Profile:
         settings: how it was computed.
         units: the quantizable units, in the network's order.
         projections: inner products of loss gradients with quantization errors, shape
-            (utterances, draws, units, options), float32, in nats; see `sensitivity`.
+            (utterances, draws, units, options), float32, in nats; see `profiling.compute`.
         lengths: tokens of each utterance, shape (utterances,).
         anchors: measured losses that check and correct the prediction.
         sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".

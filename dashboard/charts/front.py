@@ -16,12 +16,13 @@ from genptq_core.allocation.front import Front
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 
+from ..page.marks import Mark, OneWidth
 from ..wording import hover, percent
 from . import second_set as other
 from . import traces as draw
 from .component import Figure
 from .second_set import SecondSet
-from .traces import GREY, ORANGE, SKY, Holds, Mark, OneWidth, Trace
+from .traces import GREY, ORANGE, SKY, Holds, Trace
 
 USABLE = 0.20
 """WER increase past which the front's axis is cut off: a transcript so wrong is of no use."""

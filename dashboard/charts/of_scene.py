@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..page.marks import Mark
 from ..page.scene import Scene
 from ..wording import bound, layout, percent, widths
 from .component import Figure
 from .front import FrontFigure, front_figure
 from .layers import Layers, layers_figure
 from .second_set import SecondSet
-from .traces import Mark
 
 REFERENCE_BITS = 3
 """Width, or the nearest on offer, at which layers' sensitivities are compared."""

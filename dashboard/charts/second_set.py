@@ -15,19 +15,9 @@ from genptq_core.allocation.front import Front, undominated
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 
+from ..page.marks import Mark
 from ..wording import hover
-from .traces import (
-    GREY,
-    LINE_POINTS,
-    ORANGE,
-    VERMILION,
-    Holds,
-    Mark,
-    Trace,
-    listed,
-    record_text,
-    thin,
-)
+from .traces import GREY, LINE_POINTS, ORANGE, VERMILION, Holds, Trace, listed, record_text, thin
 
 
 @dataclass(frozen=True)

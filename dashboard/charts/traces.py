@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 from genptq_core.options import Option
 
+from ..page.marks import Mark, OneWidth
 from ..wording import hover, is_uniform, layout, measured_name, percent, points, widths
 
 # Okabe and Ito, "Color Universal Design" (2008): apart for every common kind of colour vision.
@@ -30,40 +30,6 @@ Trace = dict[str, Any]
 
 Height = Callable[[np.ndarray], np.ndarray]
 """Where predicted losses lie on the chart's axis."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Where the pick lies: size in bytes, predicted loss, and its measurement if there is one.
-
-    Attributes:
-        text: what hovering over it says, one line each.
-    """
-
-    bytes: int
-    loss: float
-    digest: str
-    measured: Measured | None
-    text: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class OneWidth:
-    """What a runtime that stores every layer alike would get: predicted, not measured.
-
-    Attributes:
-        target: the runtime.
-        option: how it calls the width.
-        bytes: size of the model.
-        loss: predicted loss, nats a token.
-        notes: where the figures come from, one line each.
-    """
-
-    target: str
-    option: str
-    bytes: int
-    loss: float
-    notes: tuple[str, ...] = ()
 
 
 def thin(front: Front, count: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import BitMapError
 from genptq_core.options import Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, held, usable
+from genptq_core.targets import NATIVE, held_columns, usable_targets
 
 from .kept import Kept, Shelf, keep
 from .knobs import LOSSES, POINTS, Knobs, from_params, size_range, to_params, widths
@@ -106,9 +106,9 @@ def _kept(
 
 def _turned(knobs: Knobs, profile: Profile) -> Knobs:
     """Knobs at positions that they have on the page."""
-    names = usable(profile.menu, profile.source.family) or [NATIVE]
+    names = usable_targets(profile.menu, profile.source.family) or [NATIVE]
     target = knobs.target if knobs.target in names else names[0]
-    offered = widths([profile.menu[column] for column in held(profile.menu, target)])
+    offered = widths([profile.menu[column] for column in held_columns(profile.menu, target)])
     asked = knobs.min_bits, knobs.max_bits
     sound = set(asked) <= set(offered) and asked[0] <= asked[1]
     low, high = asked if sound else (offered[0], offered[-1])

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, held_bytes, kept_bytes, target_of
+from genptq_core.targets import NATIVE, bytes_by_option, fixed_bytes, target_of
 
 from .demands import constrain, parse
 
@@ -103,7 +103,7 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     widest code, and ten times as coarse beyond it: a pixel of the slider goes where it matters.
     """
     form = target_of(target)
-    kept, sizes = kept_bytes(form, profile), held_bytes(form, profile)
+    kept, sizes = fixed_bytes(form, profile), bytes_by_option(form, profile)
     codes = [{o: size for o, size in table.items() if o != UNQUANTIZED} for table in sizes]
     largest = kept + sum(
         max((coded or table).values()) for coded, table in zip(codes, sizes, strict=True)

@@ -31,8 +31,8 @@ from genptq_core.speech.sources import HUB, load_speech
 from genptq_core.speech.utterances import SpeechSet
 from genptq_core.storage.locations import bundled_profiles, bundled_speech, measured_file
 
-from ..charts.traces import OneWidth
 from .knobs import SizeRange
+from .marks import OneWidth
 from .scene import one_width as one_width_of
 from .scene import recommended
 

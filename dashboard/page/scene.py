@@ -20,10 +20,10 @@ from genptq_core.errors import GenPTQError, InfeasibleError
 from genptq_core.measurement.records import Measured
 from genptq_core.options import Option
 from genptq_core.profile import Profile
-from genptq_core.targets import TARGETS, fault, stored_as, unit_bytes
+from genptq_core.targets import TARGETS, target_for_map, unit_bytes, why_not_held
 
-from ..charts.traces import Mark, OneWidth
 from .knobs import BY_SIZE, SHORT, Knobs, SizeRange
+from .marks import Mark, OneWidth
 
 LEAST_FOR_CURVE = 5
 """Measured maps that the core wants before it fits a curve; used to say how many are missing."""
@@ -130,7 +130,7 @@ class Scene:
 
         A map that the format cannot hold has its native bytes, as its measurement says too.
         """
-        form = stored_as(self.target, self.profile, options)
+        form = target_for_map(self.target, self.profile, options)
         return np.array(unit_bytes(form, self.profile, options))
 
     def measurement(self, digest: str, speech: Speech | None = None) -> Measured | None:
@@ -173,7 +173,9 @@ def outcome(scene: Scene) -> Outcome:
 
 def holds(profile: Profile, task: Problem, target: str, options: Sequence[Option]) -> bool:
     """Whether a map is made of what a format offers, and the format holds every unit of it."""
-    return set(options) <= set(task.menu) and fault(TARGETS[target], profile, options) is None
+    return (
+        set(options) <= set(task.menu) and why_not_held(TARGETS[target], profile, options) is None
+    )
 
 
 def speech_sets(records: Sequence[Measured]) -> list[Speech]:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
 from genptq_core.storage.locations import exports_folder
-from genptq_core.targets import TARGETS, fault, predicted_bytes, usable
+from genptq_core.targets import TARGETS, predicted_bytes, usable_targets, why_not_held
 
 from ..jobs import queue as jobs
 from ..jobs.requests import ExportMap
@@ -99,12 +99,12 @@ def _targets(scene: Scene, pick: Pick) -> None:
     """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
     st.markdown("**As a model that a runtime loads**")
     live, made = _jobs(pick)
-    offered = usable(scene.profile.menu, scene.profile.source.family)
+    offered = usable_targets(scene.profile.menu, scene.profile.source.family)
     for name, target in TARGETS.items():
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
         ):
-            wrong = fault(target, scene.profile, pick.map.options)
+            wrong = why_not_held(target, scene.profile, pick.map.options)
             if wrong:
                 st.markdown(
                     f"**{markdown(target.title)}**\n\n:gray[{_runs(name)} This map cannot be "

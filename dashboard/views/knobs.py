@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, TARGETS, held, usable
+from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
 
 from ..page.knobs import (
     BY_SIZE,
@@ -76,7 +76,9 @@ def _other_target(profile: Profile) -> None:
     if "mb" in st.session_state:
         st.session_state["mb"] = size_range(profile, chosen).clip(st.session_state["mb"])
     if "widths" in st.session_state:
-        low, *_, high = widths([profile.menu[column] for column in held(profile.menu, chosen)])
+        low, *_, high = widths(
+            [profile.menu[column] for column in held_columns(profile.menu, chosen)]
+        )
         st.session_state["widths"] = (low, high)
     unpick()
 
@@ -89,7 +91,7 @@ def switch_target(profile: Profile, name: str) -> None:
 
 def target(profile: Profile) -> str:
     """The list of formats, where the profile has options for several; returns the one chosen."""
-    names = usable(profile.menu, profile.source.family) or [NATIVE]
+    names = usable_targets(profile.menu, profile.source.family) or [NATIVE]
     if len(names) < 2:
         st.session_state.pop("target", None)
         return names[0]

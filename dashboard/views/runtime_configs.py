@@ -6,7 +6,7 @@ import streamlit as st
 
 from genptq_core.errors import ConstraintError
 from genptq_core.export.runtime_configs import NAME, RUNTIME_CONFIGS, Coverage, coverage, to_json
-from genptq_core.targets import usable
+from genptq_core.targets import usable_targets
 
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
@@ -23,7 +23,7 @@ def draw(scene: Scene, pick: Pick) -> None:
         "A configuration and no weights: the tool rounds the original itself, so its errors are "
         "not those shown here. Untested are those that were never run."
     )
-    offered = usable(scene.profile.menu, scene.profile.source.family)
+    offered = usable_targets(scene.profile.menu, scene.profile.source.family)
     for name, recipe in RUNTIME_CONFIGS.items():
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"recipe-{name}"

@@ -4,8 +4,8 @@ With z_l a distribution over unit l's options, the continuous problem is
 
     min  loss(z)   s.t.   kept + sum_l bytes_l . z_l <= budget,   z_l in the simplex,
 
-convex and quadratic (`prediction.QuadraticLoss`), with locks as fixed zeros and parts with budgets
-of their own as further rows. Its optimum bounds every integer map from below. Integer maps come
+convex and quadratic (`QuadraticLoss`), with locks as fixed zeros and parts with budgets of their
+own as further rows. Its optimum bounds every integer map from below. Integer maps come
 from the front of the separable part (multiple-choice knapsack by dynamic programming over
 undominated states; Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004, chapter 11), then
 verified changes and trades under the full loss.
@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import ConstraintError, InfeasibleError
 from ..options import Option
 from ..profile import Profile
-from ..targets import Target, check_family, held, kept_bytes, target_of
+from ..targets import Target, check_family, fixed_bytes, held_columns, target_of
 from .constraints import Constraints, allowed_options, part_members, tied_groups
 from .predicted_loss import QuadraticLoss, quadratic_loss
 from .program import Program
@@ -137,7 +137,7 @@ def problem(
         profile: the profile.
         constraints: what the user demands.
         loss: predicted loss over the profile's whole menu; the profile's own if absent.
-        target: name of the target; see `targets.held`.
+        target: name of the target; see `targets.held_columns`.
 
     Raises:
         ConstraintError: a constraint is contradictory, or matches nothing.
@@ -147,7 +147,7 @@ def problem(
     loss = loss or quadratic_loss(profile)
     form = target_of(target)
     check_family(form, profile)
-    columns = held(profile.menu, target)
+    columns = held_columns(profile.menu, target)
     menu = tuple(profile.menu[column] for column in columns)
     finite = np.isfinite(loss.projections[:, :, columns]).all(axis=0)
     if not finite.all():
@@ -163,7 +163,7 @@ def problem(
         [[form.unit_bytes(unit, option) for option in menu] for unit in profile.units],
         dtype=np.int64,
     )
-    kept = kept_bytes(form, profile)
+    kept = fixed_bytes(form, profile)
     allowed = allowed_options(profile, menu, constraints) & usable
     group = tied_groups(profile.units, constraints.ties, form.grain)
     _check_open(profile, menu, allowed, group)

@@ -10,7 +10,7 @@ import numpy as np
 from ..allocation.predicted_loss import quadratic_loss
 from ..options import Option
 from ..profile import Profile
-from ..targets import TARGETS, fault, predicted_bytes, stored_as
+from ..targets import TARGETS, predicted_bytes, target_for_map, why_not_held
 from .bitmap import BitMap
 from .schema import Measurement
 
@@ -36,7 +36,7 @@ def bytes_by_target(profile: Profile, options: Sequence[Option]) -> dict[str, in
     return {
         name: predicted_bytes(target, profile, options)
         for name, target in TARGETS.items()
-        if fault(target, profile, options) is None
+        if why_not_held(target, profile, options) is None
     }
 
 
@@ -57,7 +57,7 @@ def figures_of(
     """
     index = {option: i for i, option in enumerate(profile.menu)}
     choice = np.array([index[option] for option in chosen.options])
-    form = stored_as(target, profile, chosen.options)
+    form = target_for_map(target, profile, chosen.options)
     size = predicted_bytes(form, profile, chosen.options)
     weights = np.array([unit.weights for unit in profile.units])
     average = float((weights * np.array(chosen.bits)).sum() / weights.sum())

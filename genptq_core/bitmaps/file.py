@@ -13,7 +13,7 @@ from ..errors import BitMapError
 from ..profile import Profile
 from ..storage.files import write_text
 from ..storage.json_files import read_json, sealed
-from ..targets import stored_as, unit_bytes
+from ..targets import target_for_map, unit_bytes
 from .bitmap import BitMap, from_names
 from .figures import bits_by_name, bytes_by_target, groups_by_name, rows_by_name
 from .schema import REMEDY, SCHEMA, VERSION, VERSIONS, parse
@@ -52,7 +52,7 @@ def bit_map_csv(profile: Profile, chosen: BitMap, target: str | None = None) -> 
         chosen: the map.
         target: whose bytes they are, if it can hold the map; the native one's if absent.
     """
-    sizes = unit_bytes(stored_as(target, profile, chosen.options), profile, chosen.options)
+    sizes = unit_bytes(target_for_map(target, profile, chosen.options), profile, chosen.options)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(

@@ -28,7 +28,7 @@ _REMEDY = "Give a bit map, AutoRound's layer_config, or a strategy of exllamav2.
 
 
 @dataclass(frozen=True)
-class Imported:
+class ForeignMap:
     """A bit map that was read.
 
     Attributes:
@@ -42,7 +42,7 @@ class Imported:
     changed: tuple[str, ...]
 
 
-def read(path: Path, profile: Profile) -> Imported:
+def read_any_map(path: Path, profile: Profile) -> ForeignMap:
     """Read a bit map, whoever wrote it.
 
     Raises:
@@ -53,7 +53,7 @@ def read(path: Path, profile: Profile) -> Imported:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError):
         document = None  # the bit map's reader says what is wrong with it
     if not isinstance(document, dict) or "schema" in document:
-        return Imported(read_bit_map(path, profile), "genptq", ())
+        return ForeignMap(read_bit_map(path, profile), "genptq", ())
     if "measurement" in document and "strategy" not in document:
         raise BitMapError(f"{path} holds measurements and no strategy.", _REMEDY)
     table = next((document[key] for key in _TABLES if key in document), document)
@@ -72,7 +72,7 @@ def read(path: Path, profile: Profile) -> Imported:
         option, exact = _nearest(profile, way)
         options.append(option)
         changed += [] if exact else [unit.name]
-    return Imported(bit_map(profile, options), origin, tuple(changed))
+    return ForeignMap(bit_map(profile, options), origin, tuple(changed))
 
 
 def _wanted(table: Mapping[str, Any], path: Path, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -247,14 +247,14 @@ def _is_one(options: argparse.Namespace) -> bool:
 def _maps(options: argparse.Namespace, profile: Profile) -> list[tuple[str, BitMap]]:
     """Labels and maps that `--bitmap` names, each map once."""
     if _is_one(options):
-        return [(options.label, foreign.read(options.bitmap[0], profile).map)]
+        return [(options.label, foreign.read_any_map(options.bitmap[0], profile).map)]
     found: dict[str, tuple[str, BitMap]] = {}
     for path in options.bitmap:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
             raise errors.BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
         for file in files:
-            chosen = foreign.read(file, profile).map
+            chosen = foreign.read_any_map(file, profile).map
             found.setdefault(chosen.digest, (f"{options.label} {file.stem}".strip(), chosen))
     return list(found.values())
 
@@ -326,7 +326,7 @@ def _recipe(options: argparse.Namespace, profile: Profile, chosen: BitMap) -> An
 
 def export_command(options: argparse.Namespace) -> Answer:
     profile = load_profile(options.profile)
-    chosen = foreign.read(options.bitmap, profile).map
+    chosen = foreign.read_any_map(options.bitmap, profile).map
     if options.target in runtime_configs.RUNTIME_CONFIGS:
         return _recipe(options, profile, chosen)
 

@@ -13,7 +13,7 @@ from ..errors import BitMapError, GenPTQError, ProfileError
 from ..formats import export_file
 from ..measurement import store
 from ..storage import folders
-from ..storage.files import remove, stale
+from ..storage.files import leftovers, remove
 from ..storage.json_files import read_json
 from ..storage.locations import TENSOR_FOLDERS, bundled_profiles, cache_folder
 
@@ -42,7 +42,7 @@ def examine(path: Path | None = None) -> tuple[list[str], list[str]]:
                 check()
             except GenPTQError as error:
                 problems.append(str(error))
-        for left in stale(root, below=True):
+        for left in leftovers(root, below=True):
             checked.append(str(left))
             problems.append(
                 f"{left} was left by a run that was killed; doctor --repair deletes it."
@@ -86,7 +86,7 @@ def repair(path: Path | None = None) -> list[str]:
             except GenPTQError:
                 remove(found)
                 done.append(f"{found}: deleted; it is computed again when it is needed.")
-        for left in stale(root, below=True):
+        for left in leftovers(root, below=True):
             # The old folder of an export that was killed between two renames is moved back.
             moved = folders.put_back(left)
             remove(left)

@@ -20,7 +20,7 @@ from ..progress import Report, silent
 from ..rounding.compilation import Compiled
 from ..rounding.rounded import check_model, stored_units
 from ..storage.folders import atomic_folder
-from ..targets import check, predicted_bytes, target_of
+from ..targets import check_holds, predicted_bytes, target_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def export(
         ExportError: the folder cannot be written.
     """
     found = target_of(target)
-    check(found, profile, chosen.options)
+    check_holds(found, profile, chosen.options)
     promised = predicted_bytes(found, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)

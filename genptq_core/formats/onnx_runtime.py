@@ -17,19 +17,10 @@ from ..options import Option
 from ..quantizers import Stored
 from ..speech.utterances import RATE
 from ..units import Unit
+from .onnx_names import cross_names, past_names
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 PACKAGES = "onnx==1.23.2 onnxruntime==1.32.0"
-
-
-def cross_names(layers: int) -> list[str]:
-    """What the encoder gives to each decoder layer: keys, then values."""
-    return [f"cross.{part}.{index}" for index in range(layers) for part in ("key", "value")]
-
-
-def past_names(layers: int) -> list[str]:
-    """What each decoder layer keeps from step to step: keys, then values."""
-    return [f"past.{part}.{index}" for index in range(layers) for part in ("key", "value")]
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import TensorProto
 
 from .onnx_graph import Graph, Weights
-from .onnx_runtime import cross_names, past_names
+from .onnx_names import cross_names, past_names
 
 _EMBEDDING = "model.decoder.embed_tokens.weight"
 

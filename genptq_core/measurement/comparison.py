@@ -17,7 +17,7 @@ from ..bitmaps.figures import figures_of
 from ..options import Option
 from ..profile import Profile
 from ..speech.wer import count_errors, paired_interval
-from ..targets import stored_as, unit_bytes
+from ..targets import target_for_map, unit_bytes
 from .records import Measured
 
 
@@ -107,7 +107,9 @@ def _changes(
     tried = np.repeat(before[None], len(differing) + 1, axis=0)
     tried[np.arange(1, len(tried)), differing] = after[differing]
     loss = quadratic_loss(profile)(tried)
-    sizes = [unit_bytes(stored_as(target, profile, side), profile, side) for side in (left, right)]
+    sizes = [
+        unit_bytes(target_for_map(target, profile, side), profile, side) for side in (left, right)
+    ]
     steps = zip(differing.tolist(), (loss[1:] - loss[0]).tolist(), strict=True)
     found = [Change(u, left[u], right[u], sizes[1][u] - sizes[0][u], step) for u, step in steps]
     return tuple(sorted(found, key=lambda change: -abs(change.loss)))

@@ -13,7 +13,7 @@ from ..models import SpeechModel
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet, Utterance, speech_set
 from ..speech.wer import Errors, count_errors, count_loops, normalize, paired_interval
-from .shards import ShardResult, Weights, blocks, measure_shard, read_result, shard_key
+from .shards import ShardResult, Weights, measure_shard, random_blocks, read_result, shard_key
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Score:
         ci95: paired bootstrap interval of the increase.
         loss: Kullback-Leibler divergence to full precision, nats a token.
         words: words in the normalized references.
-        looped: utterances on which it ran away; see `wer.count_loops`.
+        looped: utterances on which it ran away; see `count_loops`.
         transcripts: (audio digest, full precision text, quantized text) an utterance.
     """
 
@@ -64,7 +64,7 @@ class Evaluation:
             raise ConstraintError(
                 f"An increase of WER of {100 * stop} points decides nothing.", "Give 0.5, say."
             )
-        cut = blocks(speech)
+        cut = random_blocks(speech)
         self._whole = speech
         self._normalizer = normalizer
         self._stop = stop
@@ -109,7 +109,7 @@ class Evaluation:
     def run(
         self, model: SpeechModel, weights: Weights, weights_key: str, report: Report = silent
     ) -> None:
-        """Do what is left in this process; see `shards.measure_shard`."""
+        """Do what is left in this process; see `measure_shard`."""
         done, total = 0, self.recall(model, weights_key)
 
         def ready() -> Mapping[str, Tensor]:

@@ -74,7 +74,7 @@ def measure(
         weights: the map's weights where they are not as the profile rounds them; nothing of them
             is cached.
         rounding: how these were rounded.
-        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Trial`.
+        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.

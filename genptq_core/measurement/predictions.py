@@ -10,7 +10,7 @@ import numpy as np
 from ..allocation.predicted_loss import quadratic_loss
 from ..errors import StoreError
 from ..profile import Profile
-from ..targets import predicted_bytes, stored_as
+from ..targets import predicted_bytes, target_for_map
 from .records import Measured
 
 
@@ -50,6 +50,6 @@ def _sized(profile: Profile, record: Measured, target: str | None) -> Measured:
     """A measurement whose bytes are those of its map in a target, if that can hold it."""
     if target is None:
         return record
-    size = predicted_bytes(stored_as(target, profile, record.options), profile, record.options)
+    size = predicted_bytes(target_for_map(target, profile, record.options), profile, record.options)
     reduction = 1 - size / (4 * profile.source.parameters)
     return dataclasses.replace(record, bytes=size, reduction_vs_fp32=reduction)

@@ -26,8 +26,8 @@ class Measured:
         wer_increase: wer - wer_full_precision.
         ci95: paired bootstrap interval of the increase.
         loss: Kullback-Leibler divergence to full precision on this speech, nats a token.
-        predicted_loss: what was predicted then, nats a token; `prediction.with_predictions`
-            says what is predicted now.
+        predicted_loss: what was predicted then, nats per token; `with_predictions` says what is
+            predicted now.
         speech: name of the speech set.
         speech_digest: digest over its recordings and texts.
         utterances: utterances measured.
@@ -37,7 +37,7 @@ class Measured:
         profile_digest: digest of the profile whose rounding was used.
         seconds: time the measurement took.
         when: date, ISO 8601.
-        looped: utterances on which the quantized model ran away; see `wer.count_loops`.
+        looped: utterances on which the quantized model ran away; see `count_loops`.
         transcripts: (audio digest, full precision text, quantized text) an utterance; may be
             left out of what ships.
     """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..models import SpeechModel
-from ..models.device import keyed_by
+from ..models.device import device_key
 from ..models.divergence import divergences
 from ..models.weights import replaced
 from ..rounding.baseline import baseline
@@ -62,7 +62,7 @@ class ShardResult:
         return zip(self.full, self.heard, self.losses, self.tokens, strict=True)
 
 
-def blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
+def random_blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
     """Cut a set into random samples, and each of these into shards.
 
     Samples are drawn by the recordings' digests, so they do not depend on the manifest's order.
@@ -95,7 +95,7 @@ def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utteran
     """Digest of all that a shard's result depends on."""
     recordings = [u.digest for u in utterances]
     content = [_VERSION, model.digest, model.decoding, weights_key, recordings]
-    return sha256_json(content + keyed_by(model.module))
+    return sha256_json(content + device_key(model.module))
 
 
 def read_result(key: str) -> ShardResult | None:
@@ -113,7 +113,7 @@ def read_result(key: str) -> ShardResult | None:
     )
 
 
-def keep_result(key: str, found: ShardResult) -> None:
+def save_result(key: str, found: ShardResult) -> None:
     """Put a shard's result into the cache.
 
     Raises:
@@ -149,7 +149,7 @@ def measure_shard(
     found = read_result(key)
     if found is None:
         found = _decode(model, weights, utterances)
-        keep_result(key, found)
+        save_result(key, found)
     return found
 
 

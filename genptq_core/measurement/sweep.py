@@ -27,11 +27,11 @@ from ..workers.pool import Workers
 from .evaluation import Evaluation
 from .measure import measure, record_of
 from .records import Measured
-from .shards import ShardResult, keep_result, measure_shard, shard_key
+from .shards import ShardResult, measure_shard, save_result, shard_key
 
 
 @dataclass(frozen=True)
-class ShardTask:
+class ShardCall:
     """A map and a shard, with all that a worker needs to know; paths must be good there too.
 
     Attributes:
@@ -80,7 +80,7 @@ def measure_maps(
         workers: who computes; this process, if None.
         report: called with the utterances done, of all maps together.
         normalizer: text normalizer of both sides; the model's own if empty.
-        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Trial`.
+        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
 
     Raises:
         SpeechError: a recording cannot be used, or no reference text is there to score against.
@@ -110,9 +110,9 @@ def measure_maps(
     done = 0
     report(Progress("measuring", done, total))
     jobs = _jobs(model, workers.device, folder, profile, [chosen for _, chosen in maps], trials)
-    for job, found in workers.run(run_shard_task, jobs):
+    for job, found in workers.run(run_shard_call, jobs):
         # A worker's cache may be another one.
-        keep_result(shard_key(model, keys[job.map], job.utterances), found)
+        save_result(shard_key(model, keys[job.map], job.utterances), found)
         done += len(job.utterances)
         report(Progress("measuring", done, total))
         if trials[job.map].add(job.shard, found):
@@ -126,7 +126,7 @@ def _jobs(
     profile: Profile,
     maps: Sequence[BitMap],
     trials: Sequence[Evaluation],
-) -> Iterator[tuple[ShardTask]]:
+) -> Iterator[tuple[ShardCall]]:
     """What is left of all maps, each looked up when its turn comes: it may be decided by then."""
     name, place_of_profile = name_with_absolute_path(model), str(Path(folder).resolve())
     where = (name, model.digest, device, place_of_profile, profile.digest)
@@ -135,7 +135,7 @@ def _jobs(
             if trial.finished:
                 break
             yield (
-                ShardTask(
+                ShardCall(
                     *where, place, chosen, shard, with_absolute_paths(trial.utterances(shard))
                 ),
             )
@@ -150,7 +150,7 @@ def _placed(report: Report, number: int, total: int) -> Report:
     )
 
 
-def run_shard_task(job: ShardTask) -> tuple[ShardTask, ShardResult]:
+def run_shard_call(job: ShardCall) -> tuple[ShardCall, ShardResult]:
     """Do one job of a sweep, in whatever process; doing it again gives the same.
 
     Raises:

@@ -35,7 +35,7 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda")
 
 
-def keyed_by(module: nn.Module) -> list[str]:
+def device_key(module: nn.Module) -> list[str]:
     """What a cache's key says of where its content was computed: nothing of the processor.
 
     A GPU sums in another order, so that what it makes is near, and not the same.

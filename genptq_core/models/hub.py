@@ -40,7 +40,7 @@ def load(source: str, name: str) -> SpeechModel:
     return loaded
 
 
-def promised(source: str) -> int:
+def expected_parameters(source: str) -> int:
     """Parameters of a model, tied ones once, from its settings alone; no weights are read.
 
     Args:

@@ -1,8 +1,8 @@
 """Weights made when a layer runs, and dropped after it: other weights than a large model's own.
 
-A second set of a large model's weights does not fit beside the first. `Made` holds for each
-parameter how it is made, which takes a fraction of the memory: codes, or a file to read. While it
-is in place of a model's weights, each layer gets its own just before it runs, and a backward pass
+A second set of a large model's weights does not fit beside the first. `LayeredWeights` holds
+for each parameter how it is made, which takes a fraction of the memory: codes, or a file to read.
+While it is in place of a model's weights, each layer gets its own just before it runs, and a backward pass
 makes them once more, so that one layer's are there at a time.
 """
 

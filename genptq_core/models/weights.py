@@ -37,7 +37,7 @@ def replaced(model: SpeechModel, weights: Mapping[str, Tensor]) -> Iterator[None
     Args:
         model: the model to change in place.
         weights: new content by parameter name, each of the parameter's shape; where they are
-            `Made`, layer by layer.
+            `LayeredWeights`, layer by layer.
     """
     parameters = dict(model.module.named_parameters())
     held = weights.ready if isinstance(weights, LayeredWeights) else weights

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models import Transcript
 from ..models.divergence import CHUNK
 from ..progress import Progress
-from ..quantizers import Sketch, sketch, sketch_glances
+from ..quantizers import Sketch, sketch, sketch_of_products
 from ..speech.utterances import load_audio
 from ..storage.cache import read_cached, write_cached
 from .hooks import SecondMoments
@@ -70,7 +70,7 @@ def run_calibration_pass(work: Workspace) -> CalibrationPass:
             work.report(Progress("sketching", done, len(names)))
             summed = tensors.pop(name)  # of a large model they take gigabytes
             whole = summed.shape[0] == summed.shape[1]
-            small = (sketch if whole else sketch_glances)(summed, work.settings.rank)
+            small = (sketch if whole else sketch_of_products)(summed, work.settings.rank)
             compact[f"factor/{name}"] = small.factor.contiguous()
             compact[f"scale/{name}"] = small.scale
             compact[f"diagonal/{name}"] = small.diagonal

@@ -30,7 +30,7 @@ from torch import Tensor
 from .. import profile as profiles
 from ..errors import ModelError
 from ..models import SpeechModel, Transcript
-from ..models.device import keyed_by
+from ..models.device import device_key
 from ..models.weights import parameter_count
 from ..profile import Profile, Settings, Source
 from ..progress import Progress, Report, silent
@@ -41,12 +41,12 @@ from ..storage.files import locked
 from ..storage.locations import workspace_folder
 from .anchors import measure_anchors
 from .calibration_pass import CalibrationPass, run_calibration_pass
-from .footprint import planned
+from .footprint import plan_memory
 from .gradients import backward, groups_left, groups_of, project
 from .rounding_errors import RoundingErrors
 from .workspace import VERSION, Workspace
 
-LISTENED_ROWS = 16
+IMPORTANCE_UTTERANCES = 16
 """Calibration utterances that tell what each row of a weight matters."""
 
 
@@ -95,7 +95,7 @@ def compute(
         listening: more speech, transcribed only for the statistics of inputs: forward passes are
             cheap, and rounding overfits the inputs that it was made for.
         max_memory: most bytes of memory that may be used; fewer gradients are held at once then.
-        share: has the gradients taken by others; see `sharing`.
+        share: has the gradients taken by others; see `profiling.shared_gradients`.
 
     Raises:
         FootprintError: the work would take more memory than that, or more disk than there is.
@@ -113,10 +113,10 @@ def compute(
     key = sha256_json(
         [VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
-        + keyed_by(model.module)
+        + device_key(model.module)
     )
     folder = workspace_folder(key)
-    together, _ = planned(model, speech, settings, folder, max_memory)
+    together, _ = plan_memory(model, speech, settings, folder, max_memory)
     # A second process on the same profile waits, and then finds everything done.
     with locked(folder):
         work = Workspace(folder, model, speech, listening, settings, report)
@@ -173,9 +173,9 @@ def _compute(
     return ComputedProfile(profiles.save(result, out), work.hits, work.backward_passes)
 
 
-def listened_rows(utterances: int) -> int:
+def importance_utterances(utterances: int) -> int:
     """Utterances, of so many, that tell what rows matter."""
-    return max(1, min(LISTENED_ROWS, utterances // _LISTENED_SHARE))
+    return max(1, min(IMPORTANCE_UTTERANCES, utterances // _LISTENED_SHARE))
 
 
 def _importance(work: Workspace, observed: CalibrationPass) -> dict[str, Tensor]:
@@ -189,7 +189,7 @@ def _importance(work: Workspace, observed: CalibrationPass) -> dict[str, Tensor]
     if done is not None:
         work.hits += 1
         return done[0]
-    total = listened_rows(len(work.speech))
+    total = importance_utterances(len(work.speech))
     energy: dict[str, Tensor] = {}
 
     def add(name: str, slope: Tensor) -> None:

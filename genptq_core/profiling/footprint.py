@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FootprintError, SpeechError
-from ..loading import promised
+from ..loading import expected_parameters
 from ..models import SpeechModel
 from ..models.layered import HELD as HELD_WEIGHTS
 from ..models.weights import parameter_count
@@ -114,10 +114,16 @@ def check_weights(name: str, max_memory: int | None = None) -> None:
         FootprintError: they do not fit.
         ModelError: nothing of that name can be loaded.
     """
-    _check(name, "Loading", _PROGRAM + 4 * promised(name), max_memory, "Take a smaller model.")
+    _check(
+        name,
+        "Loading",
+        _PROGRAM + 4 * expected_parameters(name),
+        max_memory,
+        "Take a smaller model.",
+    )
 
 
-def planned(
+def plan_memory(
     model: SpeechModel,
     speech: SpeechSet,
     settings: Settings,

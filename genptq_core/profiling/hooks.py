@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models import SpeechModel
-from ..quantizers import glance, is_wide
+from ..quantizers import is_wide, sketch_products
 
 
 class _Enough(Exception):
@@ -19,8 +19,8 @@ class SecondMoments:
     """While active, add the second moment of units' inputs to `sums`, by input name.
 
     Of all units, or only of the inputs in `names`. With a rank, inputs too wide for a matrix of
-    their own are summed as `quantizers.hessian.glance` does. With `stop`, the model runs no further
-    than to the last of them, so it must be run once, on one utterance, and its answer is lost.
+    their own are summed as `sketch_products` does. With `stop`, the model runs no further than to
+    the last of them, so it must be run once, on one utterance, and its answer is lost.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SecondMoments:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             flat = _patches(module, inputs[0].detach())
             wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
-            product = (glance(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
+            product = (sketch_products(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
             if self._left is not None:
                 self._left.discard(name)

@@ -26,7 +26,7 @@ from .workspace import Workspace
 
 
 @dataclass(frozen=True)
-class GradientTask:
+class GradientCall:
     """A group of utterances, with all that a worker needs to know; paths must be good there too.
 
     Attributes:
@@ -55,7 +55,7 @@ class GradientTask:
 
 
 def shared_gradients(workers: Workers) -> ShareGradients:
-    """How `sensitivity.compute` has its gradients taken by these workers."""
+    """How `profiling.compute` has its gradients taken by these workers."""
 
     def share(
         work: Workspace,
@@ -67,7 +67,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
         left = groups_left(work, groups)
         done, total = 0, sum(map(len, left))
 
-        common = GradientTask(
+        common = GradientCall(
             model=name_with_absolute_path(work.model),
             model_digest=work.model.digest,
             device=workers.device,
@@ -81,7 +81,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
         )
         jobs = ((dataclasses.replace(common, members=members),) for members in left)
         work.report(Progress("gradients", 0, total))
-        for utterances, passes in workers.run(run_gradient_task, jobs):
+        for utterances, passes in workers.run(run_gradient_call, jobs):
             work.backward_passes += passes
             work.hits -= utterances  # found done by what comes next, but not by an earlier run
             done += utterances
@@ -90,7 +90,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
     return share
 
 
-def run_gradient_task(job: GradientTask) -> tuple[int, int]:
+def run_gradient_call(job: GradientCall) -> tuple[int, int]:
     """Do one job, in whatever process; its file is what counts, and is the same done twice.
 
     Returns:

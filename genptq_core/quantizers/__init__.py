@@ -10,7 +10,7 @@ from ..options import Option
 from .coded import Coded, quantize_coded
 from .gptq import quantize_gptq, quantize_grids
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
-from .hessian import Sketch, glance, is_wide, sketch, sketch_glances
+from .hessian import Sketch, is_wide, sketch, sketch_of_products, sketch_products
 
 Stored = Coded | Quantized | Tensor
 """A weight as it is stored: codes of either form, or the weight itself where it stays at 16 bit."""
@@ -53,7 +53,6 @@ __all__ = [
     "Sketch",
     "Stored",
     "fit_grid",
-    "glance",
     "is_wide",
     "quantize",
     "quantize_coded",
@@ -62,5 +61,6 @@ __all__ = [
     "restored",
     "round_to_nearest",
     "sketch",
-    "sketch_glances",
+    "sketch_of_products",
+    "sketch_products",
 ]

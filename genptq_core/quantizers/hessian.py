@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 WIDE = 1536
-"""Widest input whose second moment is summed as it is; of wider ones, what `glance` gives."""
+"""Widest input whose second moment is summed whole; wider ones are sketched as they come."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def sketch(hessian: Tensor, rank: int) -> Sketch:
 
 
 def is_wide(columns: int, rank: int) -> bool:
-    """Whether inputs of so many columns are summed by `glance`."""
+    """Whether inputs of so many columns are summed by `sketch_products`."""
     return columns > max(WIDE, 4 * rank)
 
 
-def glance(inputs: Tensor, rank: int) -> Tensor:
+def sketch_products(inputs: Tensor, rank: int) -> Tensor:
     """What wide inputs add to their sketch: a fraction of the second moment's work and memory.
 
     Tropp, Yurtsever, Udell and Cevher, "Fixed-rank approximation of a positive-semidefinite
@@ -91,8 +91,8 @@ def glance(inputs: Tensor, rank: int) -> Tensor:
     return torch.cat([products, inputs.square().sum(dim=0)[:, None]], dim=1)
 
 
-def sketch_glances(summed: Tensor, rank: int) -> Sketch:
-    """The sketch of a second moment of which only `glance`s were summed.
+def sketch_of_products(summed: Tensor, rank: int) -> Sketch:
+    """The sketch of a second moment of which only `sketch_products`s were summed.
 
     Args:
         summed: shape (columns, 2 * rank + 1).

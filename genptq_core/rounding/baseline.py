@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..models import SpeechModel, Transcript
-from ..models.device import keyed_by
+from ..models.device import device_key
 from ..models.divergence import CHUNK
 from ..progress import Progress, Report, silent
 from ..speech.utterances import Utterance, load_audio
@@ -26,7 +26,7 @@ def baseline(
         One transcript and one tensor (tokens, features) an utterance.
     """
     content = [2, model.digest, [u.digest for u in utterances]]
-    key = sha256_json(content + keyed_by(model.module))
+    key = sha256_json(content + device_key(model.module))
     path = baseline_file(key)
     total = len(utterances)
     done = read_cached(path)

@@ -27,7 +27,7 @@ LARGEST = 2_000_000_000
 def kept_weights(
     model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
 ) -> Mapping[str, Tensor]:
-    """The weights of `measurement.quantized_weights`, read where they are those kept.
+    """The weights of `rounding.rounded.quantized_weights`, read where they are those kept.
 
     One map's are kept at a time, in the cache folder: another map's take their place.
 

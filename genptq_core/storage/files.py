@@ -38,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent, path.name)
+        delete_leftovers(path.parent, path.name)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -87,7 +87,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def stale(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
+def leftovers(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
     """Temporary files and folders that killed runs left in a folder, or also below it.
 
     Args:
@@ -105,9 +105,9 @@ def stale(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
     return left
 
 
-def sweep(folder: Path, name: str) -> None:
+def delete_leftovers(folder: Path, name: str) -> None:
     """Delete what killed runs left of a file in a folder."""
-    for path in stale(folder, name):
+    for path in leftovers(folder, name):
         remove(path)
 
 

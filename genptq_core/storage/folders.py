@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ExportError
-from .files import remove, stale
+from .files import leftovers, remove
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     try:
         _check(folder, mark)
         made = _make_parents(folder.absolute().parent)
-        for left in stale(folder.absolute().parent, folder.name):
+        for left in leftovers(folder.absolute().parent, folder.name):
             put_back(left)
             remove(left)
         # Beside the folder, so that renaming never crosses a file system.

@@ -30,7 +30,7 @@ class Target:
         otherwise: the forms that it holds where a profile has nothing but 16 bit of those.
         holds: whether a unit can be stored in a way, of those forms.
         unit_bytes: bytes of a unit stored in a way, everything that it needs included.
-        kept_bytes: bytes of all that no unit covers, of stored parameters and the units.
+        fixed_bytes: bytes of all that no unit covers, of stored parameters and the units.
         grain: what must be stored alike: "unit" (each as it likes), "parameter" (all rows of
             one), "model" (everything).
         format: the module of `formats` that writes and reads it.
@@ -44,7 +44,7 @@ class Target:
     otherwise: frozenset[str] = frozenset({"half"})
     holds: Callable[[Unit, Option], bool] = _anything
     unit_bytes: Callable[[Unit, Option], int] = native.unit_bytes
-    kept_bytes: Callable[[int, Sequence[Unit]], int] = native.kept_bytes
+    fixed_bytes: Callable[[int, Sequence[Unit]], int] = native.fixed_bytes
     grain: str = "unit"
     format: str = native.NAME
     whole: bool = False
@@ -84,7 +84,7 @@ TARGETS = {
 }
 
 
-def usable(menu: Sequence[Option], family: str | None = None) -> list[str]:
+def usable_targets(menu: Sequence[Option], family: str | None = None) -> list[str]:
     """Targets for which a menu has anything but 16 bit; of those that are the same, the first.
 
     Args:
@@ -97,12 +97,12 @@ def usable(menu: Sequence[Option], family: str | None = None) -> list[str]:
             continue
         columns = _columns(menu, target)
         if any(menu[column].form != "half" for column in columns):
-            same = (target.holds, target.unit_bytes, target.kept_bytes, target.grain, target.whole)
+            same = (target.holds, target.unit_bytes, target.fixed_bytes, target.grain, target.whole)
             found.setdefault((*columns, *same), name)
     return list(found.values())
 
 
-def held(menu: Sequence[Option], target: str | None = None) -> list[int]:
+def held_columns(menu: Sequence[Option], target: str | None = None) -> list[int]:
     """Columns of a menu that a target can hold.
 
     Args:
@@ -117,7 +117,7 @@ def held(menu: Sequence[Option], target: str | None = None) -> list[int]:
     if all(menu[column].form == "half" for column in columns):
         raise ConstraintError(
             f"The profile has no option that the target {found.name!r} holds.",
-            f"It has options for: {', '.join(usable(menu)) or 'none'}.",
+            f"It has options for: {', '.join(usable_targets(menu)) or 'none'}.",
         )
     return columns
 
@@ -134,7 +134,7 @@ def target_of(name: str | None = None) -> Target:
     return TARGETS[name]
 
 
-def fault(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
+def why_not_held(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
     """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
     if target.families and profile.source.family not in target.families:
         return _stranger(target, profile)
@@ -166,26 +166,26 @@ def _stranger(target: Target, profile: Profile) -> str:
     return f"The target {target.name!r} cannot hold {profile.source.family!r} models."
 
 
-def check(target: Target, profile: Profile, options: Sequence[Option]) -> None:
+def check_holds(target: Target, profile: Profile, options: Sequence[Option]) -> None:
     """Make sure that a target can hold a map.
 
     Raises:
         ConstraintError: it cannot; the first unit that does not fit is named.
     """
     check_family(target, profile)
-    problem = fault(target, profile, options)
+    problem = why_not_held(target, profile, options)
     if problem is not None:
         raise ConstraintError(problem, f"Solve with --target {target.name}.")
 
 
-def stored_as(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
+def target_for_map(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
     """The target of a name if it can hold a map; else the native one, whose sizes are for any.
 
     Raises:
         ConstraintError: there is no such target.
     """
     target = target_of(name)
-    return target if fault(target, profile, options) is None else TARGETS[NATIVE]
+    return target if why_not_held(target, profile, options) is None else TARGETS[NATIVE]
 
 
 def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> list[int]:
@@ -195,27 +195,27 @@ def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> l
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
     """Bytes of all stored parameters of a map in a target."""
-    return kept_bytes(target, profile) + sum(unit_bytes(target, profile, options))
+    return fixed_bytes(target, profile) + sum(unit_bytes(target, profile, options))
 
 
-def held_bytes(target: Target, profile: Profile) -> list[dict[Option, int]]:
+def bytes_by_option(target: Target, profile: Profile) -> list[dict[Option, int]]:
     """Bytes of every unit at every option that a target holds it at, a table a unit.
 
     Raises:
         ConstraintError: the profile has nothing for the target.
     """
-    menu = [profile.menu[column] for column in held(profile.menu, target.name)]
+    menu = [profile.menu[column] for column in held_columns(profile.menu, target.name)]
     return [
         {option: target.unit_bytes(unit, option) for option in menu if target.holds(unit, option)}
         for unit in profile.units
     ]
 
 
-def kept_bytes(target: Target, profile: Profile) -> int:
+def fixed_bytes(target: Target, profile: Profile) -> int:
     """Bytes of what no unit covers in a target."""
     source = profile.source
     stored = source.parameters - (0 if target.whole else source.derived)
-    return target.kept_bytes(stored, profile.units)
+    return target.fixed_bytes(stored, profile.units)
 
 
 def _columns(menu: Sequence[Option], target: Target) -> list[int]:

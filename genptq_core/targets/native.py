@@ -35,6 +35,6 @@ def unit_bytes(unit: Unit, option: Option) -> int:
     return codes + 2 * grids + math.ceil(grids * option.bits / 8)
 
 
-def kept_bytes(stored: int, units: Sequence[Unit]) -> int:
+def fixed_bytes(stored: int, units: Sequence[Unit]) -> int:
     """Bytes of all stored parameters that no unit covers, at 16 bit."""
     return 2 * (stored - sum(unit.weights for unit in units))

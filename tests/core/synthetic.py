@@ -34,7 +34,7 @@ from genptq_core.models.weights import parameter_count
 from genptq_core.options import UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
 from genptq_core.profile import Anchor, Profile, Settings, Source
 from genptq_core.storage.digests import sha256, sha256_array
-from genptq_core.targets import TARGETS, kept_bytes
+from genptq_core.targets import TARGETS, fixed_bytes
 from genptq_core.targets.native import unit_bytes
 from genptq_core.units import Unit
 
@@ -48,7 +48,7 @@ def native_bytes(of: Profile) -> np.ndarray:
 
 def native_kept(of: Profile) -> int:
     """Native bytes of what no unit covers."""
-    return kept_bytes(TARGETS["native"], of)
+    return fixed_bytes(TARGETS["native"], of)
 
 
 def units(count: int, width: int = 16) -> tuple[Unit, ...]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from genptq_core.errors import ConstraintError
 from genptq_core.options import RATES, UNQUANTIZED, Option, coded_options, grid_options, resolve
-from genptq_core.targets import TARGETS, held, usable
+from genptq_core.targets import TARGETS, held_columns, usable_targets
 from genptq_core.targets.native import unit_bytes
 from tests.core import synthetic
 
@@ -134,14 +134,18 @@ def test_what_is_not_on_the_menu_is_refused(option: Option) -> None:
 
 
 def test_targets_part_a_menu() -> None:
-    columns = {name: held(MENU, name) for name in TARGETS}
+    columns = {name: held_columns(MENU, name) for name in TARGETS}
     assert [MENU[i].key for i in columns["native"]] == ["2.25", "3", "16"]
     assert {MENU[i].form for i in columns["integer"]} == {"grid", "half"}
-    assert usable(MENU) == ["native", "integer", "compressed-tensors", "onnx"]
-    assert usable(MENU[:9]) == ["native", "compressed-tensors", "onnx"]  # integer is native there
-    assert held(MENU[:9], "integer") == held(MENU[:9], "native") == list(range(9))
-    assert usable((UNQUANTIZED,)) == []
-    assert held(MENU) == columns["native"]
+    assert usable_targets(MENU) == ["native", "integer", "compressed-tensors", "onnx"]
+    assert usable_targets(MENU[:9]) == [
+        "native",
+        "compressed-tensors",
+        "onnx",
+    ]  # integer is native there
+    assert held_columns(MENU[:9], "integer") == held_columns(MENU[:9], "native") == list(range(9))
+    assert usable_targets((UNQUANTIZED,)) == []
+    assert held_columns(MENU) == columns["native"]
 
 
 @given(options, st.integers(1, 40), st.integers(1, 300))

@@ -21,7 +21,7 @@ from genptq_core.measurement.store import ship
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.speech.utterances import SpeechSet
-from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
+from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_targets
 
 from .conftest import APP, ROOT, record
 
@@ -161,7 +161,7 @@ def test_the_export_says_how_to_get_the_same_map(
 
 def test_formats_that_are_one_are_offered_once(profile: Profile) -> None:
     offered = _page().selectbox(key="target").options
-    assert offered == [TARGETS[name].title for name in usable(profile.menu)]
+    assert offered == [TARGETS[name].title for name in usable_targets(profile.menu)]
     assert offered[0] == TARGETS["native"].title
     assert TARGETS["integer"].title not in offered
 
@@ -350,7 +350,7 @@ def test_bytes_are_those_of_the_format(
     assert (size != one.bytes) == (name != "integer")
     assert _metrics(page)["Size"] == f"{size / 1e6:.1f} MB"
     layers, measured = page.dataframe[-1].value, page.dataframe[0].value
-    assert layers["bytes"].sum() + kept_bytes(target, formats) == size
+    assert layers["bytes"].sum() + fixed_bytes(target, formats) == size
     row = measured[measured["map"] == one.map_digest[:10]].iloc[0]
     assert row["size, MB"] == round(size / 1e6, 2)
 

@@ -27,7 +27,7 @@ from genptq_core.measurement import store
 from genptq_core.profile import Profile, load_profile, save
 from genptq_core.rounding.compilation import CompileSettings, compile_map
 from genptq_core.storage.digests import sha256_file
-from genptq_core.storage.files import STALE, stale
+from genptq_core.storage.files import STALE, leftovers
 from tests.core import synthetic
 from tests.drill import ledger
 
@@ -130,6 +130,6 @@ def test_a_killed_run_continues(
         run(name)
         same = json.dumps(content(tmp_path / name / "out"), default=str) == expected
         # What a killed run left of the same files is swept by the next that writes them.
-        clean = not stale(tmp_path / name / "out", below=True)
+        clean = not leftovers(tmp_path / name / "out", below=True)
         ledger.note(f"killed: {kind}", ledger.CONTINUED if same and clean else ledger.FAILED)
         assert same and clean

@@ -193,7 +193,7 @@ def test_a_target_that_stores_units_alike_gets_them_alike(
         grain=grain,
         holds=lambda unit, option: option.bits != 3,
         unit_bytes=lambda unit, option: int(unit.weights * option.bits),
-        kept_bytes=lambda stored, units: 7,
+        fixed_bytes=lambda stored, units: 7,
     )
     monkeypatch.setitem(TARGETS, "coarse", coarse)
     made = synthetic.profile(5, units=12)

@@ -28,7 +28,7 @@ from genptq_core.bitmaps.schema import schema_text
 from genptq_core.errors import BitMapError, GenPTQError
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import bundled_profile
-from genptq_core.targets import TARGETS, fault, kept_bytes, predicted_bytes
+from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, why_not_held
 from tests.conftest import ROOT
 from tests.core import synthetic
 
@@ -297,9 +297,9 @@ def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None
     size, average, _ = figures_of(MIXED, chosen)
     assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == size
     for target in TARGETS.values():  # each with its own bytes, if it can hold the map
-        form = target if fault(target, MIXED, chosen.options) is None else TARGETS["native"]
+        form = target if why_not_held(target, MIXED, chosen.options) is None else TARGETS["native"]
         rows = list(csv.DictReader(io.StringIO(bit_map_csv(MIXED, chosen, target.name))))
-        whole = sum(int(row["bytes"]) for row in rows) + kept_bytes(form, MIXED)
+        whole = sum(int(row["bytes"]) for row in rows) + fixed_bytes(form, MIXED)
         assert whole == predicted_bytes(form, MIXED, chosen.options)
         assert whole == figures_of(MIXED, chosen, target.name)[0]
     task = problem(MIXED)

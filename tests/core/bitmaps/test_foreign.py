@@ -11,7 +11,7 @@ import pytest
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import figures_of
 from genptq_core.bitmaps.file import write_bit_map
-from genptq_core.bitmaps.foreign import Imported, read
+from genptq_core.bitmaps.foreign import ForeignMap, read_any_map
 from genptq_core.errors import BitMapError
 from genptq_core.options import UNQUANTIZED
 from tests.core import synthetic
@@ -20,10 +20,10 @@ PROFILE = synthetic.profile(0, units=8, bits=(2, 3, 4, 8), group_size=(64, 8), r
 MODULES = [unit.parameter.removesuffix(".weight") for unit in PROFILE.units]
 
 
-def _read(tmp_path: Path, document: Any) -> Imported:
+def _read(tmp_path: Path, document: Any) -> ForeignMap:
     path = tmp_path / "map.json"
     path.write_text(json.dumps(document))
-    return read(path, PROFILE)
+    return read_any_map(path, PROFILE)
 
 
 @pytest.mark.parametrize("under", ["", "layer_config", "extra_config"])
@@ -64,7 +64,7 @@ def test_exl2_strategy_stands_for_its_mean(tmp_path: Path) -> None:
 def test_our_own_maps_are_read_too(tmp_path: Path) -> None:
     chosen = bit_map(PROFILE, ["2.5"] * 8)
     write_bit_map(tmp_path / "map.json", PROFILE, chosen)
-    assert read(tmp_path / "map.json", PROFILE) == Imported(chosen, "genptq", ())
+    assert read_any_map(tmp_path / "map.json", PROFILE) == ForeignMap(chosen, "genptq", ())
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_a_profile_without_integers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text(json.dumps({MODULES[0]: {"bits": 4}}))
     with pytest.raises(BitMapError, match="offers no integers"):
-        read(path, codes)
+        read_any_map(path, codes)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.bitmaps.foreign import read
+from genptq_core.bitmaps.foreign import read_any_map
 from genptq_core.errors import ConstraintError
 from genptq_core.export.runtime_configs import (
     RUNTIME_CONFIGS,
@@ -78,7 +78,7 @@ def test_configurations_of_their_own_shape() -> None:
 def test_autoround_s_recipe_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "layer_config.json"
     path.write_text(json.dumps(document(PROFILE, CHOSEN, "autoround")["configuration"]))
-    found = read(path, PROFILE)
+    found = read_any_map(path, PROFILE)
     for unit, before, after in zip(PROFILE.units, CHOSEN.options, found.map.options, strict=True):
         held = unit.part != "embedding" and before.form == "grid" and before.bits in (2, 3, 4, 8)
         assert after == before if held else after.form == "half"

@@ -85,8 +85,8 @@ def test_transcripts_may_be_left_out_of_what_ships(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from genptq_core.store import save_measured
-from tests.core import test_store
+from genptq_core.measurement.store import save_measured
+from tests.core.measurement import test_store
 for index in range(20):
     record = test_store._record(map_digest=f"{sys.argv[2]}-{index}")
     save_measured(Path(sys.argv[1]), test_store.DIGEST, record)
@@ -94,11 +94,10 @@ for index in range(20):
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
-    root = ROOT
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(tmp_path), name],
-            cwd=root,
+            cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -114,8 +113,8 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
 _OPENER = """
 import sys, time
 from pathlib import Path
-from genptq_core.store import load_measured, save_measured
-from tests.core import test_store
+from genptq_core.measurement.store import load_measured, save_measured
+from tests.core.measurement import test_store
 record = test_store._record(map_digest=sys.argv[2])
 while not Path(sys.argv[1]).exists():
     time.sleep(0.001)
@@ -128,14 +127,13 @@ for index in range(30):
 
 def test_two_processes_create_stores_at_once(tmp_path: Path) -> None:
     """The first write of each store races: whichever comes second must wait, not fail."""
-    root = ROOT
     base, go = tmp_path / "made", tmp_path / "go"
     for index in range(30):
         (base / str(index)).mkdir(parents=True)
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", _OPENER, str(go), name],
-            cwd=root,
+            cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -25,8 +25,8 @@ from genptq_core.measurement import shards
 from genptq_core.measurement.evaluation import Evaluation
 from genptq_core.measurement.measure import measure
 from genptq_core.measurement.records import Measured
-from genptq_core.measurement.shards import ShardResult, blocks, measure_shard
-from genptq_core.measurement.sweep import ShardTask, measure_maps, run_shard_task
+from genptq_core.measurement.shards import ShardResult, measure_shard, random_blocks
+from genptq_core.measurement.sweep import ShardCall, measure_maps, run_shard_call
 from genptq_core.models import SpeechModel
 from genptq_core.profile import Profile, load_profile, save
 from genptq_core.progress import Progress
@@ -114,7 +114,9 @@ def test_a_set_is_cut_by_its_recordings_alone(
     monkeypatch.setattr(shards, "BLOCK", 5)
 
     def digests(of: SpeechSet) -> list[list[list[str]]]:
-        return [[[of.utterances[i].digest for i in s] for s in block] for block in blocks(of)]
+        return [
+            [[of.utterances[i].digest for i in s] for s in block] for block in random_blocks(of)
+        ]
 
     cut = digests(speech)
     assert [[len(shard) for shard in block] for block in cut] == [[2, 2, 1], [2, 2]]
@@ -184,7 +186,7 @@ def test_a_trial_ends_when_it_is_decided_and_says_of_what_it_is(
     if part is not speech:
         assert part.name == f"{speech.name}, stopped at 3 of 9"
         assert part.digest == speech_set("", list(part.utterances)).digest != speech.digest
-        drawn = {i for shard in blocks(speech)[0] for i in shard}
+        drawn = {i for shard in random_blocks(speech)[0] for i in shard}
         assert part.utterances == tuple(speech.utterances[i] for i in sorted(drawn))
         assert trial.score().words == 9
 
@@ -259,33 +261,33 @@ def test_a_measurement_that_was_cut_off_goes_on(
 @pytest.fixture
 def job(
     model: SpeechModel, folder: Path, profile: Profile, maps: Maps, speech: SpeechSet
-) -> ShardTask:
+) -> ShardCall:
     local_copies.local_model.cache_clear()
     local_copies.local_profile.cache_clear()
     where = (model.name, model.digest, "cpu", str(folder), profile.digest)
-    return ShardTask(*where, 0, maps[0][1], 0, speech.utterances[:2])
+    return ShardCall(*where, 0, maps[0][1], 0, speech.utterances[:2])
 
 
-def test_a_worker_does_a_job_twice_alike(job: ShardTask) -> None:
-    assert run_shard_task(job) == run_shard_task(job)
+def test_a_worker_does_a_job_twice_alike(job: ShardCall) -> None:
+    assert run_shard_call(job) == run_shard_call(job)
 
 
-def test_a_worker_with_other_recordings_says_so(job: ShardTask, tmp_path: Path) -> None:
+def test_a_worker_with_other_recordings_says_so(job: ShardCall, tmp_path: Path) -> None:
     other = dataclasses.replace(job.utterances[0], audio=job.utterances[1].audio)
     with pytest.raises(SpeechError, match="is another recording on a worker"):
-        run_shard_task(dataclasses.replace(job, utterances=(other,)))
+        run_shard_call(dataclasses.replace(job, utterances=(other,)))
     gone = dataclasses.replace(job.utterances[0], audio=tmp_path / "gone.wav")
     with pytest.raises(SpeechError, match=r"cannot read .*gone\.wav"):
-        run_shard_task(dataclasses.replace(job, utterances=(gone,)))
+        run_shard_call(dataclasses.replace(job, utterances=(gone,)))
 
 
-def test_a_worker_with_another_model_or_profile_says_so(job: ShardTask) -> None:
+def test_a_worker_with_another_model_or_profile_says_so(job: ShardCall) -> None:
     with pytest.raises(ModelError, match="has other weights on a worker"):
-        run_shard_task(dataclasses.replace(job, model_digest="0" * 64))
+        run_shard_call(dataclasses.replace(job, model_digest="0" * 64))
     with pytest.raises(ModelError, match="There is no device 'tpu'"):
-        run_shard_task(dataclasses.replace(job, device="tpu"))
+        run_shard_call(dataclasses.replace(job, device="tpu"))
     with pytest.raises(ProfileError, match="is another profile on a worker"):
-        run_shard_task(dataclasses.replace(job, profile_digest="0" * 64))
+        run_shard_call(dataclasses.replace(job, profile_digest="0" * 64))
 
 
 @dataclasses.dataclass
@@ -345,7 +347,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_cluster_without_the_program_is_named(
     model: SpeechModel, folder: Path, maps: Maps, speech: SpeechSet, tmp_path: Path
 ) -> None:
-    with started(tmp_path, PYTHONPATH="") as bare:
+    # Installed or not, the workers find an empty module where the program should be.
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "genptq_core.py").touch()
+    with started(tmp_path, PYTHONPATH=str(tmp_path / "empty")) as bare:
         workers = Workers(scheduler=bare.address)
         with pytest.raises(ClusterError, match="cluster lacks the package genptq_core"):
             list(measure_maps(model, folder, maps, speech, workers))

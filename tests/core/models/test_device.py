@@ -13,7 +13,7 @@ from genptq_core.measurement.shards import shard_key
 from genptq_core.models import Transcript
 from genptq_core.models.device import device_of
 from genptq_core.options import grid_options
-from genptq_core.quantizers import glance
+from genptq_core.quantizers import sketch_products
 from tests.core import tiny_models
 
 GPU = torch.cuda.is_available()
@@ -63,7 +63,7 @@ def test_inputs_go_to_where_the_weights_are(
     assert [s.device.type for s in states] == ["meta", "meta"]
     kept = torch.zeros(states[0].shape)  # head inputs in the cache are on the processor
     assert model.log_probs(kept).device.type == "meta"
-    assert glance(torch.zeros(3, 2000, device="meta"), 4).shape == (2000, 9)
+    assert sketch_products(torch.zeros(3, 2000, device="meta"), 4).shape == (2000, 9)
 
 
 def _decoded(input_ids: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: object) -> object:

@@ -16,7 +16,7 @@ import torch
 
 from genptq_core.cli.main import main
 from genptq_core.errors import FootprintError
-from genptq_core.loading import load_model, promised
+from genptq_core.loading import expected_parameters, load_model
 from genptq_core.models.weights import parameter_count
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
@@ -26,10 +26,10 @@ from genptq_core.profiling.footprint import (
     check_weights,
     footprint,
     machine_memory,
-    planned,
+    plan_memory,
     positions,
 )
-from genptq_core.quantizers import Sketch, glance, is_wide, sketch, sketch_glances
+from genptq_core.quantizers import Sketch, is_wide, sketch, sketch_of_products, sketch_products
 from genptq_core.speech.utterances import load_manifest
 from tests.conftest import ROOT
 from tests.core.tiny_models import WAV2VEC2, random_ctc
@@ -41,7 +41,7 @@ def test_what_does_not_fit_is_refused_with_the_figure(
     random_whisper: Path, tones: Path, tmp_path: Path
 ) -> None:
     model, speech = load_model(str(random_whisper)), load_manifest(tones)
-    _, least = planned(model, speech, SETTINGS, tmp_path)
+    _, least = plan_memory(model, speech, SETTINGS, tmp_path)
     with pytest.raises(FootprintError, match=r"takes \d+\.\d GB of memory, and 0\.1 GB are"):
         compute(model, speech, tmp_path / "p", SETTINGS, max_memory=100_000_000)
     assert not (tmp_path / "p").exists()
@@ -64,7 +64,7 @@ def test_weights_are_refused_before_they_are_read(
     random_whisper: Path, tones: Path, tmp_path: Path, family: str, capsys: Any
 ) -> None:
     folder = random_whisper if family == "whisper" else random_ctc(tmp_path / "m", WAV2VEC2)
-    assert promised(str(folder)) == parameter_count(load_model(str(folder)).module)
+    assert expected_parameters(str(folder)) == parameter_count(load_model(str(folder)).module)
     weightless = tmp_path / "weightless"
     shutil.copytree(folder, weightless, ignore=shutil.ignore_patterns("*.safetensors"))
     command = ["profile", "--model", str(weightless), "--speech", str(tones)]
@@ -82,7 +82,7 @@ def test_what_the_machine_has_is_the_limit_where_none_is_named(
     with pytest.raises(FootprintError, match="this machine has"):
         check_weights(str(random_whisper))
     with pytest.raises(FootprintError, match="this machine has"):
-        planned(load_model(str(random_whisper)), load_manifest(tones), SETTINGS, tmp_path)
+        plan_memory(load_model(str(random_whisper)), load_manifest(tones), SETTINGS, tmp_path)
     check_weights(str(random_whisper), 2**40)
 
 
@@ -97,10 +97,10 @@ def test_less_memory_holds_fewer_gradients(
     ]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
     for together, size in enumerate(sizes):
-        assert planned(model, speech, SETTINGS, tmp_path, size)[0] == max(
+        assert plan_memory(model, speech, SETTINGS, tmp_path, size)[0] == max(
             n for n, s in enumerate(sizes) if s <= size
         )
-        assert planned(model, speech, SETTINGS, tmp_path, size)[0] >= together
+        assert plan_memory(model, speech, SETTINGS, tmp_path, size)[0] >= together
 
 
 def test_a_full_disk_is_told_beforehand(
@@ -112,10 +112,10 @@ def test_a_full_disk_is_told_beforehand(
         lambda _: type("Usage", (), {"free": 1000})(),
     )
     with pytest.raises(FootprintError, match="on disk"):
-        planned(model, speech, SETTINGS, tmp_path)
+        plan_memory(model, speech, SETTINGS, tmp_path)
 
 
-def test_a_glance_keeps_the_strong_directions_and_the_diagonal() -> None:
+def test_a_sketch_of_products_keeps_the_strong_directions_and_the_diagonal() -> None:
     """As the exact sketch does, where the energy is in few directions."""
     torch.manual_seed(0)
     columns, rank = 200, 16
@@ -123,9 +123,9 @@ def test_a_glance_keeps_the_strong_directions_and_the_diagonal() -> None:
     basis = torch.linalg.qr(torch.randn(columns, columns))[0]
     inputs = (torch.randn(900, columns) * spread) @ basis.T
     hessian = inputs.T @ inputs
-    summed = glance(inputs[:400], rank) + glance(inputs[400:], rank)
+    summed = sketch_products(inputs[:400], rank) + sketch_products(inputs[400:], rank)
     assert summed.shape == (columns, 2 * rank + 1)
-    found, exact = sketch_glances(summed, rank), sketch(hessian, rank)
+    found, exact = sketch_of_products(summed, rank), sketch(hessian, rank)
     size = hessian.norm()
     assert (found.dense() - hessian).norm() < 1.1 * (exact.dense() - hessian).norm() + 1e-3 * size
     assert torch.allclose(found.dense().diagonal(), hessian.diagonal(), rtol=2e-2)  # codes of 8 bit

@@ -31,7 +31,7 @@ from genptq_core.profile import (
     save,
 )
 from genptq_core.profiling.anchors import anchor_maps
-from genptq_core.profiling.compute import compute, listened_rows
+from genptq_core.profiling.compute import compute, importance_utterances
 from genptq_core.progress import Progress
 from genptq_core.speech.utterances import load_audio, load_manifest
 from genptq_core.storage.digests import sha256_json
@@ -44,7 +44,7 @@ SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
 
 def passes(utterances: int) -> int:
     """Backward passes of a profile: one a draw, and one for what rows matter."""
-    return utterances * SETTINGS.draws + listened_rows(utterances)
+    return utterances * SETTINGS.draws + importance_utterances(utterances)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from genptq_core.models import SpeechModel
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
 from genptq_core.profiling.compute import ComputedProfile, compute
-from genptq_core.profiling.shared_gradients import GradientTask, run_gradient_task, shared_gradients
+from genptq_core.profiling.shared_gradients import GradientCall, run_gradient_call, shared_gradients
 from genptq_core.progress import Progress
 from genptq_core.speech.utterances import load_manifest
 from genptq_core.workers.pool import Workers
@@ -51,7 +51,7 @@ class Noting(Workers):
             yield function(*call)
 
 
-JOBS: list[GradientTask] = []
+JOBS: list[GradientCall] = []
 
 
 @pytest.fixture(autouse=True)
@@ -117,14 +117,14 @@ def test_a_worker_that_lacks_something_says_so(
         compute(model, load_manifest(tones), tmp_path / "p", SETTINGS, cut, share=share)
     job = dataclasses.replace(JOBS[0], members=range(4, 6))
     with pytest.raises(ModelError, match="other weights on a worker"):
-        run_gradient_task(dataclasses.replace(job, model_digest="0" * 64))
+        run_gradient_call(dataclasses.replace(job, model_digest="0" * 64))
     with pytest.raises(ClusterError, match=r"does not see .*\. Let \$GENPTQ_CACHE name a folder"):
-        run_gradient_task(dataclasses.replace(job, errors=(tmp_path / "gone",)))
+        run_gradient_call(dataclasses.replace(job, errors=(tmp_path / "gone",)))
     strange = dataclasses.replace(job.utterances[4], digest="0" * 64)
     with pytest.raises(SpeechError, match="another recording on a worker"):
-        run_gradient_task(dataclasses.replace(job, utterances=(strange,) * 6))
-    assert run_gradient_task(job) == (2, 2 * SETTINGS.draws)
-    assert run_gradient_task(job) == (2, 0)
+        run_gradient_call(dataclasses.replace(job, utterances=(strange,) * 6))
+    assert run_gradient_call(job) == (2, 2 * SETTINGS.draws)
+    assert run_gradient_call(job) == (2, 0)
 
 
 @pytest.mark.slow  # 15 s, most of it two processes importing torch

@@ -23,7 +23,7 @@ from genptq_core.measurement.comparison import compare
 from genptq_core.options import grid_options
 from genptq_core.profile import load_profile
 from genptq_core.storage.locations import bundled_profiles
-from genptq_core.targets import TARGETS, kept_bytes, predicted_bytes, usable
+from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_targets
 from tests.core import synthetic
 
 MIXED = {"group_size": (64, 8, 4), "rates": (1.5, 2, 2.25, 3, 4.125)}
@@ -118,8 +118,8 @@ def test_uniform_maps_are_nearest_in_bytes() -> None:
 
 def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> None:
     profile = load_profile(bundled_profiles() / "conformer-an4")
-    assert "onnx" not in usable(profile.menu, profile.source.family)
-    assert "onnx" in usable(profile.menu)
+    assert "onnx" not in usable_targets(profile.menu, profile.source.family)
+    assert "onnx" in usable_targets(profile.menu)
     with pytest.raises(ConstraintError, match=r"parakeet_ctc.*It is for: whisper"):
         problem(profile, target="onnx")
 
@@ -130,7 +130,7 @@ def test_bytes_by_layer_add_up_in_every_format(target: str) -> None:
     form = TARGETS[target]
     task = problem(made, target=target)
     maps = [bit_map(made, solve(task, int(share * task.smallest)).options) for share in (1.05, 1.4)]
-    kept = kept_bytes(form, made)
+    kept = fixed_bytes(form, made)
     for chosen in maps:
         rows = csv.DictReader(io.StringIO(bit_map_csv(made, chosen, target)))
         size = predicted_bytes(form, made, chosen.options)

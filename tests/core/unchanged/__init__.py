@@ -41,7 +41,8 @@ from genptq_core.measurement.measure import measure
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.shards import shard_key
 from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
-from genptq_core.models import SpeechModel, bundled
+from genptq_core.models import SpeechModel
+from genptq_core.models.bundled import load as load_bundled
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
 from genptq_core.profiling.compute import ComputedProfile, compute
@@ -53,7 +54,7 @@ from genptq_core.speech.utterances import SpeechSet, Utterance, load_manifest, s
 from genptq_core.storage.cache import read_cached, write_cached
 from genptq_core.storage.digests import sha256, sha256_array, sha256_file, sha256_json
 from genptq_core.storage.locations import bundled_profiles, cache_folder
-from genptq_core.targets import TARGETS, target_of, usable
+from genptq_core.targets import TARGETS, target_of, usable_targets
 from tests.conftest import DEMO
 from tests.core import synthetic
 from tests.core.tiny_models import PARAKEET, random_ctc
@@ -109,7 +110,7 @@ def one_thread() -> Iterator[None]:
 
 def tiny_whisper(folder: Path) -> SpeechModel:
     """A Whisper of one block on each side, 16 wide, whose weights are whole 512ths."""
-    whole, features, tokenizer = bundled.load()
+    whole, features, tokenizer = load_bundled()
     config = WhisperConfig(
         vocab_size=whole.config.vocab_size,
         d_model=16,
@@ -158,16 +159,15 @@ def _exact(model: Any, name: str) -> SpeechModel:
 
 PROFILED = {
     "conformer-an4": Settings(grid_options((4,), (64,)) + coded_options((2.5,)), draws=1, rank=16),
-    "tiny-whisper": Settings(grid_options((2, 4), (16, 8)), draws=2, rank=4),
+    "tiny-whisper": Settings(grid_options((2, 4), (16, 8)), draws=1, rank=4),
 }
 """Settings of each model's profile."""
 
 
-def profiled(name: str, folder: Path) -> Profile:
+def profiled(model: SpeechModel, folder: Path) -> Profile:
     """A model's profile on the first four utterances of the demo speech."""
-    model = tiny_whisper(folder / "model") if name == "tiny-whisper" else load_model(name)
     with one_thread():
-        return compute(model, load_manifest(DEMO, 4), folder / "profile", PROFILED[name]).profile
+        return compute(model, load_manifest(DEMO, 4), folder, PROFILED[model.name]).profile
 
 
 def scores_of(profile: Profile) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def shipped(name: str) -> dict[str, Any]:
         "digest": profile.digest,
         "units": len(profile.units),
         "menu": _keys(profile.menu),
-        "targets": usable(profile.menu, profile.source.family),
+        "targets": usable_targets(profile.menu, profile.source.family),
         "measured": len(records),
         "measured_sha256": sha256(repr(fields).encode()),
     }

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from genptq_core.loading import load_model
 from genptq_core.profile import bundled_profile, save
 from genptq_core.storage.locations import cache_folder
 from tests.core import unchanged
@@ -22,9 +23,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["GENPTQ_CACHE"] = str(folder / "cache")
+        models = (
+            unchanged.tiny_whisper(folder / "models" / "whisper"),
+            unchanged.tiny_ctc(folder / "models" / "ctc"),
+        )
         profiles = {
-            model: unchanged.scores_of(unchanged.profiled(model, folder / "profiled" / model))
-            for model in unchanged.PROFILED
+            model.name: unchanged.scores_of(
+                unchanged.profiled(model, folder / "profiled" / model.name)
+            )
+            for model in (load_model("conformer-an4"), models[0])
         }
         _write("profiles", profiles)
         tasks = {model: unchanged.tasks_of(bundled_profile(model)) for model in unchanged.BUNDLED}
@@ -33,10 +40,6 @@ def main() -> None:
             for model, of_model in tasks.items()
         }
         _write("budgets", budgets)
-        models = (
-            unchanged.tiny_whisper(folder / "models" / "whisper"),
-            unchanged.tiny_ctc(folder / "models" / "ctc"),
-        )
         exports = {
             model.name: unchanged.exported(model, folder / "exports" / model.name)
             for model in models

@@ -12,11 +12,13 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboard import wording
-from dashboard.charts import front, second_set
+from dashboard.charts import front as chart
+from dashboard.charts import second_set
 from dashboard.charts.layers import Layers, layers_figure
 from dashboard.charts.traces import VERMILION
 from dashboard.page import knobs as state
 from dashboard.page import scene
+from dashboard.page.marks import Mark
 from genptq_core.allocation.front import predicted_front
 from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
@@ -53,15 +55,15 @@ def _layers(profile: Profile, options: Sequence[Option], **more: Any) -> dict[st
 
 
 @pytest.fixture
-def drawn(profile: Profile, records: list[Measured]) -> front.FrontFigure:
+def drawn(profile: Profile, records: list[Measured]) -> chart.FrontFigure:
     front = predicted_front(problem(profile))
     curve = wer_curve(records, records[0].speech_digest)
-    mark = front.Mark(records[3].bytes, records[3].predicted_loss, records[3].map_digest, None)
+    mark = Mark(records[3].bytes, records[3].predicted_loss, records[3].map_digest, None)
     full = records[0].wer_full_precision
-    return front.front_figure(front, curve, full, records, mark, 2e6, within(profile.menu))
+    return chart.front_figure(front, curve, full, records, mark, 2e6, within(profile.menu))
 
 
-def test_predicted_and_measured_look_unlike(drawn: front.FrontFigure) -> None:
+def test_predicted_and_measured_look_unlike(drawn: chart.FrontFigure) -> None:
     line = _trace(drawn.figure, "predicted front")
     assert line.mode == "lines"
     uniform = _trace(drawn.figure, "measured, uniform width")
@@ -75,27 +77,27 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     awful = [replace(r, wer=1.3, wer_increase=1.2) for r in records[:2]]
     front = predicted_front(problem(profile))
     full = records[0].wer_full_precision
-    fair = [r for r in records[3:] if r.wer < full + front.USABLE]
+    fair = [r for r in records[3:] if r.wer < full + chart.USABLE]
     assert fair
     shown = [*awful, *fair]
-    drawn = front.front_figure(front, None, full, shown, None, 2e6, within(profile.menu))
+    drawn = chart.front_figure(front, None, full, shown, None, 2e6, within(profile.menu))
     assert drawn.above == 2
     top = drawn.figure["layout"]["yaxis"]["range"][1]
-    assert top < 100 * (full + front.USABLE) + 2
+    assert top < 100 * (full + chart.USABLE) + 2
     assert all(y <= top for y in _trace(drawn.figure, "measured, above the axis").y)
 
 
 def test_without_measurements_the_axis_is_predicted_loss(profile: Profile) -> None:
     task = problem(profile)
     found = solve(task, 2 * task.smallest)
-    mark = front.Mark(found.bytes, found.predicted_loss, "0" * 64, None)
-    drawn = front.front_figure(predicted_front(task), None, None, [], mark, 2e6, within(task.menu))
+    mark = Mark(found.bytes, found.predicted_loss, "0" * 64, None)
+    drawn = chart.front_figure(predicted_front(task), None, None, [], mark, 2e6, within(task.menu))
     axis = go.Figure(drawn.figure).layout.yaxis
     assert axis.type == "log"
     assert "loss" in axis.title.text
 
 
-def test_every_click_target_is_a_marker(drawn: front.FrontFigure) -> None:
+def test_every_click_target_is_a_marker(drawn: chart.FrontFigure) -> None:
     targets = _clickable(drawn.figure)
     assert targets
     assert all("markers" in t.mode for t in targets)
@@ -103,7 +105,7 @@ def test_every_click_target_is_a_marker(drawn: front.FrontFigure) -> None:
     assert kinds == {"map", "size"}
 
 
-def test_labels_from_files_are_escaped(drawn: front.FrontFigure) -> None:
+def test_labels_from_files_are_escaped(drawn: chart.FrontFigure) -> None:
     text = " ".join(str(row) for t in _clickable(drawn.figure) for row in t.customdata)
     assert "&lt;b&gt;bold" in text
     assert "<b>bold" not in text
@@ -194,7 +196,7 @@ def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> No
         task = problem(formats, target=target)
         front, full = predicted_front(task), records[0].wer_full_precision
         easy = [replace(r, wer=full + 0.01) for r in records]
-        drawn = front.front_figure(front, None, full, easy, None, 2e6, within(task.menu))
+        drawn = chart.front_figure(front, None, full, easy, None, 2e6, within(task.menu))
         other = _trace(drawn.figure, "measured, other format")
         mine = [t for t in go.Figure(drawn.figure).data if str(t.name).startswith("measured, ")]
         assert sum(len(t.x) for t in mine) == len(records)
@@ -263,7 +265,7 @@ def test_tools_of_one_width_are_hollow_and_said_to_be_predicted() -> None:
         shown = [m for m in records if curve and m.speech_digest == records[0].speech_digest]
         full = records[0].wer_full_precision if shown else None
         usual = state.size_range(tiny).usual
-        drawn = front.front_figure(front, curve, full, shown, None, usual, within(tiny.menu), known)
+        drawn = chart.front_figure(front, curve, full, shown, None, usual, within(tiny.menu), known)
         symbols = {t.marker.symbol for t in go.Figure(drawn.figure).data if "measured," in t.name}
         high = 10 ** drawn.figure["layout"]["xaxis"]["range"][1]
         for tool in ("whisper.cpp", "CTranslate2"):
@@ -292,13 +294,13 @@ def test_two_speech_sets_are_told_apart() -> None:
     curves = [wer_curve(records, s.digest) for s in sets]
     other = second_set.SecondSet(hostile.name, hostile.full_precision, second, curves[1])
     mine = next(m for m in first if set(m.options) <= set(task.menu))
-    mark = front.Mark(mine.bytes, 0.01, mine.map_digest, mine)
+    mark = Mark(mine.bytes, 0.01, mine.map_digest, mine)
     usual = state.size_range(small).usual
     full = sets[0].full_precision
-    drawn = front.front_figure(
+    drawn = chart.front_figure(
         front, curves[0], full, first, mark, usual, within(task.menu), (), None, other, sets[0].name
     )
-    alone = front.front_figure(front, curves[0], full, first, mark, usual, within(task.menu))
+    alone = chart.front_figure(front, curves[0], full, first, mark, usual, within(task.menu))
     traces = list(go.Figure(drawn.figure).data)
     seen = {
         row[0].removeprefix("map:")
