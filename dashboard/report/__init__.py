@@ -1,0 +1,1 @@
+"""The report of one pick: what it says, and its HTML."""

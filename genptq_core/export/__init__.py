@@ -1,0 +1,1 @@
+"""Export: a bit map as a folder that a runtime loads."""

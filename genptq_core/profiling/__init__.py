@@ -1,0 +1,1 @@
+"""Profiling: from a model and calibration speech to a profile of sensitivities."""

@@ -1,0 +1,1 @@
+"""Rounding: the weights that a bit map gives a model."""

@@ -1,0 +1,1 @@
+"""Workers: processes and machines that share the work, and what each loads for itself."""
