@@ -293,10 +293,6 @@ class Knapsack:
         self._later = self._extra > 0
         self._caps = caps
 
-    def minimize(self, value: np.ndarray, room: float) -> np.ndarray:
-        """The mixture of least value whose cost is at most `room` (which must be feasible)."""
-        return self.path(value).mixture(room)
-
     def path(self, value: np.ndarray) -> HullPath:
         """The optimum for every budget.
 

