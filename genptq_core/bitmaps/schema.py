@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from ..errors import BitMapError
+from ..storage.validation import first_fault
 
 SCHEMA = "genptq-bitmap"
 VERSION = 3
@@ -94,9 +95,7 @@ def parse(document: Mapping[str, Any], where: Path) -> BitMapFile:
     try:
         return BitMapFile.model_validate(dict(document))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ", ".join(repr(part) for part in first["loc"])
-        raise BitMapError(f"{where} is wrong in {place}: {first['msg']}.", REMEDY) from error
+        raise BitMapError(f"{where} is wrong in {first_fault(error)}.", REMEDY) from error
 
 
 def schema_text() -> str:

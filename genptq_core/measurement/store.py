@@ -12,8 +12,9 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 from ..storage.files import require_file
@@ -37,6 +38,9 @@ SQLITE_NAME = "measured.sqlite"
 _REMEDY = (
     "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
 )
+
+
+_DAMAGE = (ValueError, TypeError, RecursionError)  # of a record that is not text, JSON or sound
 
 
 class StoreVersionError(StoreError):
@@ -70,7 +74,7 @@ def read_shipped(path: Path) -> list[Measured]:
     listed = read_json(path, SCHEMA, VERSION, StoreError, remedy).get("measured")
     if not isinstance(listed, list):
         raise StoreError(f"{path} holds no list of measurements.", remedy)
-    return _parse([json.dumps(m) for m in listed], path, remedy)
+    return _records(listed, path, remedy)
 
 
 def read_store(path: Path) -> list[Measured]:
@@ -85,7 +89,7 @@ def read_store(path: Path) -> list[Measured]:
         if said != "ok":
             raise StoreError(f"{path} is damaged ({' '.join(said.split())}).", _REMEDY)
         rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
-    return _parse([row[0] for row in rows], path, _REMEDY)
+    return _records((json.loads(text) for (text,) in rows), path, _REMEDY)
 
 
 def repair_store(path: Path) -> str:
@@ -117,8 +121,8 @@ def _sound(path: Path) -> Iterator[Measured]:
     """Records of a damaged store that can still be read and match their digests."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as found:
         for (text,) in found.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
-            with contextlib.suppress(StoreError):
-                yield from _parse([text], path, "")
+            with contextlib.suppress(*_DAMAGE):
+                yield from_fields(json.loads(text))
 
 
 def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
@@ -152,10 +156,10 @@ def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
     return Path(folder) / SQLITE_NAME, measured_file(profile_digest)
 
 
-def _parse(texts: list[str], path: Path, remedy: str) -> list[Measured]:
+def _records(documents: Iterable[Any], path: Path, remedy: str) -> list[Measured]:
     try:
-        return [from_fields(json.loads(text)) for text in texts]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return [from_fields(document) for document in documents]
+    except _DAMAGE as error:
         raise StoreError(f"{path} holds a damaged record ({error}).", remedy) from error
 
 
