@@ -240,14 +240,14 @@ def raw_problem(
     *,
     allowed: np.ndarray | None = None,
     shrinkage: float = 0.0,
-    kept: int = 0,
+    fixed: int = 0,
 ) -> Problem:
     """A problem from any projections (rows, units, options) and costs (units, options)."""
     count, options = cost.shape
     return Problem(
         menu=coded_options(range(1, options + 1)),
         cost=np.asarray(cost, dtype=np.int64),
-        kept=kept,
+        fixed=fixed,
         weights=np.arange(1, count + 1, dtype=np.int64),
         loss=QuadraticLoss(np.asarray(projections, dtype=np.float64), shrinkage),
         allowed=np.ones(cost.shape, dtype=bool) if allowed is None else allowed,

@@ -86,7 +86,7 @@ def demo() -> SpeechSet:
 def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]:
     """Seven measured maps of the profile on the demo speech, shipped beside it."""
     task = problem(profile)
-    top = int(task.cost[:, -2].sum()) + task.kept
+    top = int(task.cost[:, -2].sum()) + task.fixed
     maps: list[Sequence[int | Option]] = [(b,) * len(profile.units) for b in (3, 4, 8)]
     sizes = np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
     maps += [solve(task, int(size)).options for size in sizes]

@@ -158,9 +158,9 @@ def test_lower_bound_never_exceeds_the_best_integer_map(
 ) -> None:
     loss, cost, allowed = _case(seed, units, widths, rows, shrinkage, scale)
     room = _room(cost, allowed, place)
-    task = synthetic.raw_problem(loss.projections, cost, allowed=allowed, shrinkage=shrinkage)
-    maps = synthetic.every_choice(task)
-    best = float(task.loss(maps)[task.bytes(maps) <= room].min())
+    problem = synthetic.raw_problem(loss.projections, cost, allowed=allowed, shrinkage=shrinkage)
+    maps = synthetic.every_choice(problem)
+    best = float(problem.loss(maps)[problem.bytes(maps) <= room].min())
     found = _relax(loss, cost, allowed, room)
     assert found.lower_bound <= best * (1 + 1e-9) + 1e-15 * scale**2
 

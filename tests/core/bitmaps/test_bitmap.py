@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genptq_core.allocation.problem import problem
+from genptq_core.allocation.problem import problem as make_problem
 from genptq_core.bitmaps.bitmap import bit_map, from_names
 from genptq_core.bitmaps.figures import bits_by_name, bytes_by_target, figures_of, groups_by_name
 from genptq_core.bitmaps.file import (
@@ -302,9 +302,9 @@ def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None
         whole = sum(int(row["bytes"]) for row in rows) + fixed_bytes(form, MIXED)
         assert whole == predicted_bytes(form, MIXED, chosen.options)
         assert whole == figures_of(MIXED, chosen, target.name)[0]
-    task = problem(MIXED)
+    problem = make_problem(MIXED)
     assert average == pytest.approx(
-        float((np.array(chosen.bits) * task.weights).sum() / task.weights.sum())
+        float((np.array(chosen.bits) * problem.weights).sum() / problem.weights.sum())
     )
     weights = sum(int(row["rows"]) * int(row["columns"]) for row in rows)
-    assert weights == int(task.weights.sum())
+    assert weights == int(problem.weights.sum())

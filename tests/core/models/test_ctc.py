@@ -150,7 +150,7 @@ def test_from_profile_to_measurement(folder: Path, tones: Path, tmp_path: Path) 
     frames = [len(t.tokens) for t in model.transcribe(model.encode([noise(1)] * 1))]
     assert profile.lengths.tolist() == frames * 6  # all tones last a second
     task = problem(profile)
-    smallest = int(task.cost.min(axis=1).sum()) + task.kept
+    smallest = int(task.cost.min(axis=1).sum()) + task.fixed
     chosen = solve(task, int(1.3 * smallest))
     record = measure(model, profile, bit_map(profile, chosen.options), speech)
     assert record.bytes == chosen.bytes <= 1.3 * smallest

@@ -75,7 +75,7 @@ def test_mixed_menus_never_go_over_budget_and_use_small_groups(
 ) -> None:
     made = synthetic.profile(seed, units=10, width=32, **MIXED)
     task = problem(made, target=target)
-    largest = task.kept + int(task.cost.max(axis=1).sum())
+    largest = task.fixed + int(task.cost.max(axis=1).sum())
     budget = int(task.smallest + place * (largest - task.smallest))
     found = solve(task, budget)
     assert task.allowed[np.arange(10), choices_of(task, found.options)].all()
