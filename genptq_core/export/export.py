@@ -88,9 +88,9 @@ def export(
                 f"The {found.name} export takes {size} bytes; {promised} were promised.",
                 "This is a fault of the program: please report it.",
             )
-        _, average, loss = figures_of(profile, chosen)
-        known = {"bytes": promised, "target": found.name, "avg_bits": average}
-        known |= {"predicted_loss": loss, **figures}
+        predicted = figures_of(profile, chosen)
+        known = {"bytes": promised, "target": found.name, "avg_bits": predicted.avg_bits}
+        known |= {"predicted_loss": predicted.predicted_loss, **figures}
         write_bit_map(folder / "bitmap.json", profile, chosen, **known)
         export_file.write(
             folder,

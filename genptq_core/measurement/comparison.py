@@ -13,21 +13,12 @@ import numpy as np
 
 from ..allocation.predicted_loss import quadratic_loss
 from ..bitmaps.bitmap import BitMap
-from ..bitmaps.figures import figures_of
+from ..bitmaps.figures import MapFigures, figures_of
 from ..options import Option
 from ..profile import Profile
 from ..speech.wer import count_errors, paired_interval
 from ..targets import target_for_map, unit_bytes
 from .records import Measured
-
-
-@dataclass(frozen=True)
-class Side:
-    """A map's figures: bytes of the model, mean width of the codes, predicted loss."""
-
-    bytes: int
-    avg_bits: float
-    predicted_loss: float
 
 
 @dataclass(frozen=True)
@@ -61,8 +52,8 @@ class Comparison:
         changes: the layers that differ, those that move the predicted loss most first.
     """
 
-    left: Side
-    right: Side
+    left: MapFigures
+    right: MapFigures
     widths: tuple[float, ...]
     units: np.ndarray
     weights: np.ndarray
@@ -85,12 +76,12 @@ def compare(profile: Profile, left: BitMap, right: BitMap, target: str | None = 
     np.add.at(units, (rows, columns), 1)
     np.add.at(weights, (rows, columns), [unit.weights for unit in profile.units])
     return Comparison(
-        Side(*figures_of(profile, left, target)),
-        Side(*figures_of(profile, right, target)),
-        widths,
-        units,
-        weights,
-        _changes(profile, left.options, right.options, target),
+        left=figures_of(profile, left, target),
+        right=figures_of(profile, right, target),
+        widths=widths,
+        units=units,
+        weights=weights,
+        changes=_changes(profile, left.options, right.options, target),
     )
 
 

@@ -102,21 +102,21 @@ def record_of(
     rounding: str = ROUNDING,
 ) -> Measured:
     """What is kept of a finished trial of a map."""
-    size, average, loss = figures_of(profile, chosen)
+    figures = figures_of(profile, chosen)
     found, speech = trial.score(), trial.speech
     return Measured(
         label=label,
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
         wer=found.wer,
         wer_full_precision=found.wer_full_precision,
         wer_increase=found.wer_increase,
         ci95=found.ci95,
         loss=found.loss,
-        predicted_loss=loss,
+        predicted_loss=figures.predicted_loss,
         speech=speech.name,
         speech_digest=speech.digest,
         utterances=len(speech),

@@ -280,14 +280,15 @@ def measured(
     if isinstance(widths, int | float | str | Option):
         widths = [widths] * len(profile.units)
     chosen = bit_map(profile, widths)
-    size, average, loss = figures_of(profile, chosen)
+    figures = figures_of(profile, chosen)
+    loss = figures.predicted_loss
     return Measured(
         label=label,
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
         wer=0.05 + wer_increase,
         wer_full_precision=0.05,
         wer_increase=wer_increase,

@@ -98,7 +98,8 @@ def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]
 def record(profile: Profile, widths: Sequence[float | str | Option], speech: SpeechSet) -> Measured:
     """A made-up measurement: the lower the widths, the more words are replaced."""
     chosen = bit_map(profile, widths)
-    size, average, loss = figures_of(profile, chosen)
+    figures = figures_of(profile, chosen)
+    loss = figures.predicted_loss
     rng = np.random.default_rng(5)
     references = [u.text for u in speech.utterances]
     full = [_mishear(text, 0.05, rng) for text in references]
@@ -109,9 +110,9 @@ def record(profile: Profile, widths: Sequence[float | str | Option], speech: Spe
         label=HOSTILE if widths[0] == 3 else "",
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
         wer=after.wer,
         wer_full_precision=before.wer,
         wer_increase=after.wer - before.wer,

@@ -224,17 +224,18 @@ def test_measurements_of_other_maps_are_named(options: tuple[Option, ...]) -> No
 def test_figures_of_a_map_of_any_format() -> None:
     made = synthetic.profile(8, units=6, group_size=(64, 8), rates=(2.25, 3))
     chosen = bit_map(made, ("2/64", "2/8", "2.25", "3", "8/8", "16"))
-    size, average, loss = figures_of(made, chosen)
+    figures = figures_of(made, chosen)
     choice = np.array([made.menu.index(option) for option in chosen.options])
-    assert loss == pytest.approx(float(quadratic_loss(made)(choice)))
-    assert size == synthetic.native_kept(made) + int(
+    assert figures.predicted_loss == pytest.approx(float(quadratic_loss(made)(choice)))
+    assert figures.bytes == synthetic.native_kept(made) + int(
         synthetic.native_bytes(made)[np.arange(6), choice].sum()
     )
     weights = np.array([unit.weights for unit in made.units])
-    assert average == pytest.approx(float((weights * [2, 2, 2.25, 3, 8, 16]).sum() / weights.sum()))
-    whole, bits, nothing = figures_of(made, bit_map(made, (16,) * 6))
-    assert (bits, nothing) == (16, 0)
-    assert whole == 2 * (made.source.parameters - made.source.derived)
+    average = float((weights * [2, 2, 2.25, 3, 8, 16]).sum() / weights.sum())
+    assert figures.avg_bits == pytest.approx(average)
+    half = figures_of(made, bit_map(made, (16,) * 6))
+    assert (half.avg_bits, half.predicted_loss) == (16, 0)
+    assert half.bytes == 2 * (made.source.parameters - made.source.derived)
 
 
 @given(st.floats(1e-6, 1e3), st.floats(0.3, 3.0), st.lists(st.floats(0, 100), min_size=2))

@@ -187,7 +187,7 @@ def test_version_3_says_all_that_is_known() -> None:
     chosen = bit_map(MIXED, ["3/8"] * 8)
     document = bit_map_document(MIXED, chosen, predicted_loss=0.5)
     assert document["version"] == 3
-    assert document["bytes_by_target"]["integer"] == figures_of(MIXED, chosen)[0]
+    assert document["bytes_by_target"]["integer"] == figures_of(MIXED, chosen).bytes
     assert document["rows"] == {u.name: [u.start, u.stop] for u in MIXED.units if "@" in u.name}
     coded = bit_map(MIXED, ["3"] * 8)
     assert set(bytes_by_target(MIXED, coded.options)) == {"native"}
@@ -196,7 +196,7 @@ def test_version_3_says_all_that_is_known() -> None:
 def test_the_schema_in_the_documentation_is_current() -> None:
     path = ROOT / "docs" / "bitmap.schema.json"
     assert path.read_text(encoding="utf-8") == schema_text(), (
-        "Write it anew with: python -c 'from genptq_core.bitmaps.schema import schema_text; "
+        "Write it again with: python -c 'from genptq_core.bitmaps.schema import schema_text; "
         'print(schema_text(), end="")\' > docs/bitmap.schema.json'
     )
 
@@ -294,16 +294,16 @@ def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None
     assert [row["name"] for row in rows] == [unit.name for unit in MIXED.units]
     found = [Option(float(row["bits"]), int(row["group_size"])) for row in rows]
     assert found == list(chosen.options)
-    size, average, _ = figures_of(MIXED, chosen)
-    assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == size
+    figures = figures_of(MIXED, chosen)
+    assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == figures.bytes
     for target in TARGETS.values():  # each with its own bytes, if it can hold the map
         form = target if why_not_held(target, MIXED, chosen.options) is None else TARGETS["native"]
         rows = list(csv.DictReader(io.StringIO(bit_map_csv(MIXED, chosen, target.name))))
         whole = sum(int(row["bytes"]) for row in rows) + fixed_bytes(form, MIXED)
         assert whole == predicted_bytes(form, MIXED, chosen.options)
-        assert whole == figures_of(MIXED, chosen, target.name)[0]
+        assert whole == figures_of(MIXED, chosen, target.name).bytes
     problem = make_problem(MIXED)
-    assert average == pytest.approx(
+    assert figures.avg_bits == pytest.approx(
         float((np.array(chosen.bits) * problem.weights).sum() / problem.weights.sum())
     )
     weights = sum(int(row["rows"]) * int(row["columns"]) for row in rows)
