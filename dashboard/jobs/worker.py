@@ -132,7 +132,9 @@ def _measure(wanted: Measure, report: Report) -> dict[str, Any]:
     model = load_model(profile.source.model)
     maps = [(wanted.label, bit_map(profile, wanted.options))]
     workers = Workers(scheduler=named_scheduler())
-    (record,) = measure_maps(model, Path(wanted.profile), maps, speech, workers, report)
+    (record,) = measure_maps(
+        model, Path(wanted.profile), maps, speech, workers=workers, report=report
+    )
     save_measured(Path(wanted.profile), profile.digest, record)
     return {"wer": record.wer, "wer_full_precision": record.wer_full_precision}
 

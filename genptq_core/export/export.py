@@ -50,6 +50,7 @@ def export(
     target: str | None,
     out: Path,
     model: SpeechModel | None = None,
+    *,
     report: Report = silent,
     compiled: Compiled | None = None,
     **figures: Any,

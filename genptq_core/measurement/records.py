@@ -1,4 +1,4 @@
-"""The record of one measured configuration."""
+"""The record of one measurement: a map on a speech set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FIRST_NORMALIZER = "whisper-english"  # that of records which do not name their
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Measured:
-    """One configuration measured on one speech set.
+    """One map measured on one speech set.
 
     Types are checked where records are read from files, not where they are built.
 
@@ -44,9 +44,9 @@ class Measured:
         wer_full_precision: the same of the unquantized model on the same utterances.
         wer_increase: wer - wer_full_precision.
         ci95: paired bootstrap interval of the increase.
-        loss: Kullback-Leibler divergence to full precision on this speech, nats a token.
-        predicted_loss: what was predicted then, nats per token; `with_predictions` says what is
-            predicted now.
+        loss: Kullback-Leibler divergence to full precision on this speech, nats per token.
+        predicted_loss: loss that was predicted when it was measured, nats per token;
+            `with_predictions` gives what is predicted now.
         speech: name of the speech set.
         speech_digest: digest over its recordings and texts.
         utterances: utterances measured.
@@ -54,10 +54,10 @@ class Measured:
         normalizer: text normalizer used on both sides.
         method: how weights were rounded and text decoded.
         profile_digest: digest of the profile whose rounding was used.
-        seconds: time the measurement took.
+        seconds: time that the measurement took.
         when: date, ISO 8601.
         looped: utterances on which the quantized model ran away; see `count_loops`.
-        transcripts: (audio digest, full precision text, quantized text) an utterance; may be
+        transcripts: (audio digest, full precision text, quantized text) per utterance; may be
             left out of what ships.
     """
 
