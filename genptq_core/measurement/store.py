@@ -114,8 +114,10 @@ def _sound(path: Path) -> Iterator[Measured]:
     """Records of a damaged store that can still be read and match their seals."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as store:
         for (text,) in store.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
-            with contextlib.suppress(*_DAMAGE):
+            try:
                 yield from_fields(json.loads(text))
+            except _DAMAGE:
+                continue
 
 
 def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:

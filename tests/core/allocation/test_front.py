@@ -114,6 +114,20 @@ def test_front_of_a_single_map() -> None:
     assert 0 <= front.hypervolume <= 1
 
 
+def _curve(
+    *, scale: float = 0.4, power: float = 1.1, band: float = 0.3, floor: float = 0.003
+) -> WerCurve:
+    return WerCurve(
+        scale=scale,
+        power=power,
+        band=band,
+        floor=floor,
+        held_out=0.002,
+        points=12,
+        largest=0.5,
+    )
+
+
 def _synthetic_points(
     rng: np.random.Generator, count: int, scale: float, power: float, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +186,8 @@ def test_interval_holds_about_the_stated_share() -> None:
     inside = []
     for _ in range(40):
         scale, power = rng.uniform(0.1, 0.5), rng.uniform(0.7, 1.6)
-        curve = fit_wer_curve(*_synthetic_points(rng, 30, scale, power, 0.2))
+        loss, increase = _synthetic_points(rng, 30, scale, power, 0.2)
+        curve = fit_wer_curve(loss, increase)
         assert curve is not None
         loss, increase = _synthetic_points(rng, 100, scale, power, 0.2)
         low, high = curve.interval(loss)
@@ -204,7 +219,7 @@ def test_five_points_are_enough() -> None:
 def test_loss_for_inverts_the_upper_end(
     scale: float, power: float, band: float, floor: float, increase: float
 ) -> None:
-    curve = WerCurve(scale, power, band, floor, 0.0, 9, 1.0)
+    curve = _curve(scale=scale, power=power, band=band, floor=floor)
     loss = curve.loss_for(increase)
     if increase <= floor:
         assert loss == 0
@@ -216,7 +231,7 @@ def test_loss_for_inverts_the_upper_end(
 
 def test_loss_for_on_a_nearly_flat_curve() -> None:
     """Any loss at all is allowed, then; not an error of arithmetic."""
-    curve = WerCurve(1e-3, 1e-4, 0.1, 0.0, 0.0, 9, 1.0)
+    curve = _curve(scale=1e-3, power=1e-4, band=0.1, floor=0.0)
     assert curve.loss_for(0.5) > 1e100
     assert curve.loss_for(1e-9) == pytest.approx(0.0)
 
@@ -237,7 +252,7 @@ def test_wer_curve_takes_one_speech_set() -> None:
 
 def _curved() -> tuple[Problem, Front, WerCurve]:
     problem = synthetic.problem(3, units=8)
-    return problem, predicted_front(problem), WerCurve(0.4, 1.1, 0.3, 0.003, 0.002, 12, 0.5)
+    return problem, predicted_front(problem), _curve()
 
 
 @pytest.mark.parametrize("increase", [0.004, 0.01, 0.02, 0.05, 0.2])
@@ -268,6 +283,6 @@ def test_solve_wer_increase_says_what_can_be_promised() -> None:
     closed[:, -1] = False  # nothing may stay at 16 bits
     problem = dataclasses.replace(made, allowed=closed)
     front = predicted_front(problem)
-    curve = WerCurve(0.4, 1.1, 0.3, 0.003, 0.002, 12, 0.5)
+    curve = _curve()
     with pytest.raises(InfeasibleError, match=r"under 0.00 points.*0.30 points"):
         solve_wer_increase(problem, front, curve, 1e-7)

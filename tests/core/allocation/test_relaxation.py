@@ -21,6 +21,7 @@ def _case(
     seed: int,
     units: int,
     widths: int,
+    *,
     rows: int = 3,
     shrinkage: float = 0.1,
     scale: float = 1.0,
@@ -97,18 +98,18 @@ def _slsqp(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: flo
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
-    st.sampled_from([0.0, 0.3, 0.8, 1.0]),
-    st.sampled_from([1e-3, 1.0, 1e3]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 4),
+    widths=st.integers(1, 4),
+    rows=st.integers(1, 4),
+    shrinkage=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    place=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
 )
 def test_value_is_that_of_slsqp_within_the_stated_gap(
     seed: int, units: int, widths: int, rows: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, rows, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=rows, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
     found = _relax(loss, cost, allowed, room)
     wanted = _slsqp(loss, cost, allowed, room)
@@ -122,17 +123,17 @@ def test_value_is_that_of_slsqp_within_the_stated_gap(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 8),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 0.1, 1.0]),
-    st.floats(0, 1),
-    st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 8),
+    widths=st.integers(1, 6),
+    shrinkage=st.sampled_from([0.0, 0.1, 1.0]),
+    place=st.floats(0, 1),
+    scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
 )
 def test_mixture_is_feasible_and_has_the_stated_loss(
     seed: int, units: int, widths: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, 5, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=5, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
     found = _relax(loss, cost, allowed, room)
     assert (found.mixture >= -1e-12).all()
@@ -145,18 +146,18 @@ def test_mixture_is_feasible_and_has_the_stated_loss(
 
 @settings(max_examples=250, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 5),
-    st.integers(1, 4),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 0.1, 1.0]),
-    st.floats(0, 1),
-    st.sampled_from([1e-4, 1.0, 1e4]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 5),
+    widths=st.integers(1, 4),
+    rows=st.integers(1, 6),
+    shrinkage=st.sampled_from([0.0, 0.1, 1.0]),
+    place=st.floats(0, 1),
+    scale=st.sampled_from([1e-4, 1.0, 1e4]),
 )
 def test_lower_bound_never_exceeds_the_best_integer_map(
     seed: int, units: int, widths: int, rows: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, rows, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=rows, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
     problem = synthetic.raw_problem(loss.projections, cost, allowed=allowed, shrinkage=shrinkage)
     maps = synthetic.every_choice(problem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def _record(widths: int, wrong: int) -> Measured:
         for i, (audio, text) in enumerate(SAID.items())
     ]
     record = synthetic.measured(profile, widths, transcripts=heard)
-    return Measured(**{**record.__dict__, "utterances": 30, "wer": wrong / 270})
+    return dataclasses.replace(record, utterances=30, wer=wrong / 270)
 
 
 def test_widths_bytes_and_layers() -> None:
