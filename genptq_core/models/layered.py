@@ -1,9 +1,9 @@
-"""Weights made when a layer runs, and dropped after it: other weights than a large model's own.
+"""Weights computed just before a layer runs and dropped after it, in place of a model's own.
 
-A second set of a large model's weights does not fit beside the first. `LayeredWeights` holds
-for each parameter how it is made, which takes a fraction of the memory: codes, or a file to read.
-While it is in place of a model's weights, each layer gets its own just before it runs, and a backward pass
-makes them once more, so that one layer's are there at a time.
+The memory that holds a large model has no room for a second set of its weights. `LayeredWeights`
+holds how each parameter is computed instead, which takes a fraction of the memory: codes, or a file
+to read. While it replaces a model's weights, each layer gets its own just before it runs, and a
+backward pass computes them once more, so that only one layer's exist at a time.
 """
 
 from __future__ import annotations
