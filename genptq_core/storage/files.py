@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from ..errors import GenPTQError
@@ -20,9 +21,11 @@ from ..errors import GenPTQError
 STALE = 3600.0
 """Seconds without a change after which a temporary file is taken for one of a killed run."""
 
-
 LARGEST_TEXT = 256_000_000
 """Largest file that is read as text or JSON, bytes."""
+
+LOCK_NAME = ".lock"
+"""The file in a folder that a process locks to have the folder to itself."""
 
 
 @contextlib.contextmanager
@@ -62,29 +65,27 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone, waiting for another; a killed one holds nothing.
+    """Keep other processes out of a folder while it is used; waits until it is free.
 
-    Where the system or the file system has no locks, nothing is waited for.
+    The system drops the lock of a killed process. On a file system without locks there is no wait.
 
     Raises:
         GenPTQError: the folder cannot be written.
     """
+    # The library's other kind of lock, a file that exists, would outlive a killed process.
+    lock = FileLock(folder / LOCK_NAME, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        (folder / LOCK_NAME).touch()
     except OSError as error:
         raise GenPTQError(
             f"Cannot write {folder}: {error.strerror}.",
             "Choose a folder that you may write to; $GENPTQ_CACHE names that of the cache.",
         ) from error
-    try:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # the file system has no locks
+            stack.enter_context(lock)
         yield
-    finally:
-        os.close(handle)
 
 
 def leftovers(folder: Path, name: str = "*", below: bool = False) -> list[Path]:

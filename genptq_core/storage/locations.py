@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 TENSOR_FOLDERS = ("work", "baselines", "compiled", "shards", "kept")
@@ -38,12 +40,9 @@ def cache_folder() -> Path:
     named = os.environ.get("GENPTQ_CACHE")
     if named:
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base:
-        return Path(base) / "genptq"
     try:
-        return Path.home() / ".cache" / "genptq"
-    except RuntimeError:
+        return user_cache_path("genptq", appauthor=False)
+    except RuntimeError:  # the user has no home folder
         return Path(tempfile.gettempdir()) / "genptq"
 
 
