@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from ..errors import GenPTQError
 from .digests import sha256_json
 from .files import read_text, write_text
 
 _SEAL = "sha256"
+
+Record = TypeVar("Record")
 
 
 def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -> None:
@@ -49,6 +53,28 @@ def read_json(
         return unsealed(document)
     except ValueError as cause:
         raise error(f"{path} is damaged: {cause}.", remedy) from None
+
+
+def validated(
+    record: Callable[..., Record],
+    document: Mapping[str, Any],
+    path: Path,
+    error: type[GenPTQError],
+    remedy: str,
+) -> Record:
+    """A pydantic record of what `read_json` returned, schema and version left out.
+
+    Raises:
+        error: a field is missing or wrong; the first is named.
+    """
+    fields = {name: v for name, v in document.items() if name not in ("schema", "version")}
+    try:
+        return record(**fields)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_context=False)[0]
+        place = ", ".join(repr(part) for part in first["loc"])
+        where = f" in {place}" if place else ""
+        raise error(f"{path} is wrong{where}: {first['msg']}.", remedy) from cause
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -305,3 +305,13 @@ def measured(
         when="2025-01-01",
         transcripts=tuple(transcripts),
     )
+
+
+def same(a: Profile, b: Profile) -> bool:
+    """Whether two profiles have the same source, units, projections and anchors."""
+    return (
+        np.array_equal(a.projections, b.projections)
+        and a.anchors == b.anchors
+        and a.units == b.units
+        and a.source == b.source
+    )
