@@ -10,7 +10,7 @@ from ..options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, gr
 from ..units import Unit
 
 ANCHORED = 12
-"""Calibration utterances on which anchors are measured; of a small set, no more than a quarter."""
+"""Calibration utterances on which anchors are measured; at most a quarter of a small set."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Settings:
 
     Attributes:
         options: ways to store a unit, 16 bit (left as it is) not among them.
-        draws: label draws, and so backward passes, an utterance.
+        draws: labels drawn per utterance, each with a backward pass.
         seed: seed of the draws.
         rank: directions kept in each Hessian sketch.
-        quantizer: how weights are rounded; another recipe makes another profile.
+        quantizer: how weights are rounded; another method makes another profile.
     """
 
     options: tuple[Option, ...] = (
@@ -41,7 +41,7 @@ class Anchor:
 
     Attributes:
         options: option of each unit, in the profile's order.
-        loss: mean Kullback-Leibler divergence to full precision, nats a token.
+        loss: mean Kullback-Leibler divergence to full precision, nats per token.
     """
 
     options: tuple[Option, ...]
@@ -50,20 +50,20 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Source:
-    """What the profile is of: the model, and the calibration speech.
+    """The model and the calibration speech that a profile was computed from.
 
     Attributes:
         model: the model's name.
         family: its family, such as "whisper".
         model_digest: SHA-256 over its weights.
-        parameters: its parameters, tied ones once.
-        derived: those of them that the architecture computes anew, which are not stored.
+        parameters: how many it has, tied ones counted once.
+        derived: how many of them follow from a formula of the architecture, and need not be stored.
         calibration: the calibration set's name.
         calibration_digest: SHA-256 over its recordings.
         utterances: recordings in it.
         tokens: tokens the model wrote for it.
-        listened: recordings that inputs were summed over, those of the calibration set among them.
-        listening_digest: SHA-256 over the recordings beyond the calibration set; "" without.
+        listened: recordings that inputs were summed over, including the calibration set.
+        listening_digest: SHA-256 over the recordings beyond the calibration set, or "".
     """
 
     model: str
@@ -81,7 +81,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything the solver needs, and what it takes to quantize again to the same bits.
+    """All that the solver needs, and all that quantizing again to the same bits needs.
 
     Attributes:
         source: model and calibration speech.
@@ -92,9 +92,10 @@ class Profile:
         lengths: tokens of each utterance, shape (utterances,).
         anchors: measured losses that check and correct the prediction.
         sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".
-        importance: what the loss minds each row of each weight, (rows,) by parameter name.
+        importance: how much the loss depends on each row of each weight, shape (rows,), by
+            parameter name.
         seconds: time the computation took.
-        digest: SHA-256 over the profile's content, the time it took left out.
+        digest: SHA-256 over the profile's content, without `seconds`.
     """
 
     source: Source
@@ -110,15 +111,15 @@ class Profile:
 
     @property
     def menu(self) -> tuple[Option, ...]:
-        """Every option a unit may have: those computed, and 16 bit for leaving it as it is."""
+        """Every option that a unit may have: those computed, and 16 bit (left as it is)."""
         return (*self.settings.options, UNQUANTIZED)
 
     @property
     def anchored(self) -> int:
-        """Utterances, from the first, on which the anchors were measured."""
+        """How many utterances, from the first on, the anchors were measured on."""
         return anchored(self.source.utterances)
 
 
 def anchored(utterances: int) -> int:
-    """Utterances, of so many, on which anchors are measured."""
+    """How many of a set's utterances anchors are measured on."""
     return min(ANCHORED, max(2, utterances // 4), utterances)

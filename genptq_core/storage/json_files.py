@@ -31,7 +31,7 @@ def read_json(
 
     Raises:
         error: the file is missing, is not JSON, carries another schema or version, or does not
-            match its seal (files from before there were seals have none).
+            match its seal (the oldest files have none).
     """
     path = Path(path)
     try:
@@ -42,11 +42,11 @@ def read_json(
         raise error(f"{path} cannot be read as JSON ({cause}).", remedy) from cause
     if not isinstance(document, dict) or document.get("schema") != schema:
         raise error(f"{path} is not a {schema} file.", remedy)
-    found = document.get("version")
+    written = document.get("version")
     known = version if isinstance(version, tuple) else (version,)
-    if found not in known:
+    if written not in known:
         raise error(
-            f"{path} has {schema} version {found!r}; this program reads version {known[-1]}.",
+            f"{path} has {schema} version {written!r}; this program reads version {known[-1]}.",
             remedy,
         )
     try:
@@ -78,12 +78,12 @@ def validated(
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written as JSON with a digest over all of it."""
+    """Content with a digest over all of it."""
     return {**content, _SEAL: sha256_json(content)}
 
 
 def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sealed; as it is where there is no seal.
+    """The content of a sealed document, or of one without a seal.
 
     Raises:
         ValueError: it does not match its seal.
@@ -92,6 +92,6 @@ def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
     seal = content.pop(_SEAL, None)
     if seal is not None and seal != sha256_json(content):
         raise ValueError(
-            f'its content does not match its digest, "{_SEAL}" (who edits a file deletes that)'
+            f'its content does not match its digest, "{_SEAL}" (to edit a file, delete that field)'
         )
     return content
