@@ -190,13 +190,6 @@ def test_many_rows_are_like_few() -> None:
     assert torch.equal(whole.zero[-9:], part.zero)
 
 
-def test_rows_of_a_quantized_weight() -> None:
-    found = _gptq(0, _weight(3, 9, 20), 3, 8)
-    part = found.rows(2, 7)
-    assert torch.equal(part.dequantize(), found.dequantize()[2:7])
-    assert part.grid.bits == 3
-
-
 # GPTQ
 
 
@@ -246,16 +239,19 @@ def test_gptq_is_the_textbooks(columns: int, group_size: int) -> None:
 
 
 def test_grids_at_once_are_those_alone() -> None:
-    """They share a factor, and none leaves anything behind for the next."""
+    """They share a factor, and no grid changes the next one."""
     weight, hessian = _weight(5, 12, 40), _inputs(5, 40)
     grids = [(2, 8), (4, 16), (2, 40), (4, 16)]
     for moments in (hessian, torch.zeros(40, 40)):
-        for found, grid in zip(quantize_grids(weight, moments, grids), grids, strict=True):
-            alone = quantize_gptq(weight, moments, *grid)
-            assert torch.equal(found.codes, alone.codes)
-            assert torch.equal(found.grid.scale, alone.grid.scale)
-    for found, grid in zip(quantize_grids(weight, None, grids), grids, strict=True):
-        assert torch.equal(found.codes, quantize_gptq(weight, torch.zeros(40, 40), *grid).codes)
+        together = quantize_grids(weight, moments, grids)
+        for quantized, (bits, size) in zip(together, grids, strict=True):
+            alone = quantize_gptq(weight, moments, bits, size)
+            assert torch.equal(quantized.codes, alone.codes)
+            assert torch.equal(quantized.grid.scale, alone.grid.scale)
+    nothing = torch.zeros(40, 40)
+    plain = quantize_grids(weight, None, grids)
+    for quantized, (bits, size) in zip(plain, grids, strict=True):
+        assert torch.equal(quantized.codes, quantize_gptq(weight, nothing, bits, size).codes)
 
 
 def test_gptq_rows_are_independent() -> None:
