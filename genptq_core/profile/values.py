@@ -48,7 +48,7 @@ class Anchor:
     loss: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The model and the calibration speech that a profile was computed from.
 
@@ -79,7 +79,7 @@ class Source:
     listening_digest: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """All that the solver needs, and all that quantizing again to the same bits needs.
 

@@ -196,7 +196,17 @@ def test_the_estimate_is_not_below_the_peak(
 def test_more_options_and_parameters_take_more() -> None:
     from genptq_core.units import Unit
 
-    unit = Unit("a", "a", 0, 100, 100, "encoder", "attention", 0, "a")
+    unit = Unit(
+        name="a",
+        parameter="a",
+        start=0,
+        stop=100,
+        columns=100,
+        part="encoder",
+        kind="attention",
+        block=0,
+        inputs="a",
+    )
     one = footprint(20_000, (unit,), {"a": 50}, SETTINGS, 0)
     more = dataclasses.replace(SETTINGS, options=grid_options((2, 3, 4, 5), (8,)))
     assert footprint(20_000, (unit,), {"a": 50}, more, 0).disk > one.disk

@@ -81,7 +81,8 @@ def check(alone: ComputedProfile, shared: ComputedProfile) -> None:
 def test_jobs_give_the_profile_of_one_process(
     model: SpeechModel, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(*both(model, tones, tmp_path, Noting(), monkeypatch))
+    alone, shared = both(model, tones, tmp_path, Noting(), monkeypatch)
+    check(alone, shared)
     assert [job.members for job in JOBS] == [range(4), range(4, 6)]
     again = compute(
         model, load_manifest(tones), tmp_path / "again", SETTINGS, share=shared_gradients(Noting())
@@ -132,4 +133,5 @@ def test_two_processes_give_the_profile_of_one(
     model: SpeechModel, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
-    check(*both(model, tones, tmp_path, Workers(jobs=2), monkeypatch))
+    alone, shared = both(model, tones, tmp_path, Workers(jobs=2), monkeypatch)
+    check(alone, shared)

@@ -86,7 +86,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_a_killed_process_is_named_and_the_next_run_works() -> None:
-    with pytest.raises(ClusterError, match=r"process at work was killed\. Run it again"):
+    with pytest.raises(ClusterError, match=r"working process was killed\. Run it again"):
         list(Workers(jobs=2).run(die, [(i,) for i in range(6)]))
     assert sorted(Workers(jobs=2).run(die, [(0,), (1,)])) == [0, 1]
 
@@ -144,7 +144,7 @@ def test_a_cluster_runs_calls_and_names_what_fails(cluster: Any) -> None:
         list(workers.run(complain, [(1,)]))
     with pytest.raises(ClusterError, match="cluster lacks the package soxr"):
         list(workers.run(lack, [(1,)]))
-    with pytest.raises(ClusterError, match=r"killed at one call\. Run it again"):
+    with pytest.raises(ClusterError, match=r"killed during one call\. Run it again"):
         list(workers.run(die, [(2,)]))
 
 
