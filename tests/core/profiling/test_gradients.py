@@ -1,4 +1,4 @@
-"""Gradients along rounding errors: held or dropped one by one, they are the plain formula's."""
+"""Inner products with rounding errors: the same as by the formula, with gradients held or not."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def prepared(model: SpeechModel, tones: Path, folder: Path) -> tuple[Workspace, 
 def errors(workspace: Workspace) -> list[Path]:
     """Made-up rounding errors, one file per unit."""
     torch.manual_seed(0)
-    found = []
+    paths = []
     for row, unit in enumerate(workspace.model.units):
         weight = unit_weight(workspace.parameters[unit.parameter], unit)
         path = workspace.folder / f"{row}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({o.key: torch.randn_like(weight).half() for o in SETTINGS.options}, path)
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths
 
 
 def plainly(workspace: Workspace, transcripts: list[Transcript], paths: list[Path]) -> np.ndarray:
@@ -89,17 +89,17 @@ def test_projections_are_the_plain_formulas(
     workspace, transcripts = prepared(model, tones, tmp_path / "workspace")
     paths = errors(workspace)
     groups = groups_of(len(transcripts), together)
-    found = project(workspace, transcripts, lambda: paths, groups, held=together > 0)
+    projections = project(workspace, transcripts, lambda: paths, groups, held=together > 0)
     wanted = plainly(workspace, transcripts, paths)
-    assert found.shape == wanted.shape
-    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert projections.shape == wanted.shape
+    assert np.abs(projections - wanted).max() < 1e-5 * np.abs(wanted).max()
     assert np.abs(wanted).max() > 0
 
 
 def test_no_gradient_is_left_after_a_backward_pass(
     model: SpeechModel, tones: Path, tmp_path: Path
 ) -> None:
-    """Each is handed over once a draw, and belongs to no parameter from then on."""
+    """Each is passed on once per draw, and no parameter keeps it."""
     workspace, transcripts = prepared(model, tones, tmp_path / "workspace")
     alive: list[int] = []
     seen: list[str] = []

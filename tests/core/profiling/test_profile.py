@@ -38,7 +38,7 @@ SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
 
 
 def passes(utterances: int) -> int:
-    """Backward passes of a profile: one a draw, and one for what rows matter."""
+    """Backward passes of a profile: one per draw, and some for the importance of rows."""
     return utterances * SETTINGS.draws + importance_utterances(utterances)
 
 
@@ -79,16 +79,16 @@ def test_projections_are_inner_products_with_the_true_error(
 ) -> None:
     """The sum over a draw of v equals the change of loss along the errors, to first order."""
     model, speech = load_model(str(random_whisper)), load_manifest(tones, limit=1)
-    found = compute(model, speech, tmp_path / "a", SETTINGS).profile
+    profile = compute(model, speech, tmp_path / "a", SETTINGS).profile
     from genptq_core.rounding.rounded import quantized_weights
 
     unit, width = 3, 0
-    options = [UNQUANTIZED] * len(found.units)
+    options = [UNQUANTIZED] * len(profile.units)
     options[unit] = SETTINGS.options[width]
-    weights = quantized_weights(model, found, options)
-    parameter = dict(model.module.named_parameters())[found.units[unit].parameter]
+    weights = quantized_weights(model, profile, options)
+    parameter = dict(model.module.named_parameters())[profile.units[unit].parameter]
     original = parameter.data
-    error = weights[found.units[unit].parameter] - original
+    error = weights[profile.units[unit].parameter] - original
     audio = [load_audio(speech.utterances[0])]
     with torch.no_grad():
         transcript = model.transcribe(model.encode(audio))[0]
@@ -105,7 +105,7 @@ def test_projections_are_inner_products_with_the_true_error(
         )
 
     slope = (losses(0.5) - losses(-0.5)).numpy()
-    np.testing.assert_allclose(found.projections[0, :, unit, width], slope, rtol=0.05, atol=2e-3)
+    np.testing.assert_allclose(profile.projections[0, :, unit, width], slope, rtol=0.05, atol=2e-3)
 
 
 SCRIPT = """
@@ -171,7 +171,7 @@ def test_weights_that_are_no_numbers_are_named(
 def test_bundled_profile_is_of_the_embedded_model(bundled: Profile, tiny_en) -> None:  # type: ignore[no-untyped-def]
     assert bundled.source.model_digest == tiny_en.digest
     assert bundled.source.parameters == parameter_count(tiny_en.module)
-    # A profile may be of fewer units than today's: convolutions were none once.
+    # A profile may have fewer units than the model now: convolutions were not units at first.
     assert set(bundled.units) <= set(tiny_en.units)
     covered = {u.parameter for u in bundled.units}
     assert {u.parameter for u in tiny_en.units if u.kind != "convolution"} <= covered
@@ -205,22 +205,22 @@ def test_every_option_is_profiled_and_reproduced(
 ) -> None:
     ways = grid_options((2, 4), (16, 8)) + coded_options((2, 3.5))
     model, speech = load_model(str(random_whisper)), load_manifest(tones, limit=2)
-    found = compute(model, speech, tmp_path / "a", dataclasses.replace(SETTINGS, options=ways))
-    made = load_profile(tmp_path / "a")
-    assert made.settings.options == ways
-    assert made.projections.shape == (2, 2, len(model.units), len(ways))
-    alone = {o for a in made.anchors for o in a.options if UNQUANTIZED in a.options}
+    computed = compute(model, speech, tmp_path / "a", dataclasses.replace(SETTINGS, options=ways))
+    profile = load_profile(tmp_path / "a")
+    assert profile.settings.options == ways
+    assert profile.projections.shape == (2, 2, len(model.units), len(ways))
+    alone = {o for a in profile.anchors for o in a.options if UNQUANTIZED in a.options}
     assert alone == {UNQUANTIZED, Option(2, 16), Option(2)}
-    uniform = [a.options[0] for a in made.anchors if len(set(a.options)) == 1]
-    # Not every unit of so small a model can be written in 2 bits a weight.
+    uniform = [a.options[0] for a in profile.anchors if len(set(a.options)) == 1]
+    # Not every unit of such a small model can be written in 2 bits per weight.
     assert [option.key for option in uniform] == ["2/16", "4/16", "3.5"]
-    assert found.profile.digest == made.digest
-    assert set(made.importance) == {unit.parameter for unit in model.units}
-    # Small weights cannot be written in few bytes; such an option is not offered, by name.
+    assert computed.profile.digest == profile.digest
+    assert set(profile.importance) == {unit.parameter for unit in model.units}
+    # Small weights cannot be written in few bytes; the solver does not offer such an option.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         for target in ("native", "integer"):
-            task = problem(made, target=target)
-            lost = ~np.isfinite(made.projections).all(axis=(0, 1))
-            columns = [made.menu.index(option) for option in task.menu[:-1]]
+            task = problem(profile, target=target)
+            lost = ~np.isfinite(profile.projections).all(axis=(0, 1))
+            columns = [profile.menu.index(option) for option in task.menu[:-1]]
             np.testing.assert_array_equal(task.allowed[:, :-1], ~lost[:, columns])

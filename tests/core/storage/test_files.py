@@ -1,4 +1,4 @@
-"""Atomic writes that leave nothing behind, JSON with a schema, and digests that hold still."""
+"""Atomic writes, locks, JSON with a schema, digests that never change, and the cache folder."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_writer_that_replaces_its_temporary_file_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with atomic(path) as temporary:
-        other = tmp_path / "other"
-        other.write_text("moved in")
-        other.replace(temporary)
+        moved = tmp_path / "other"
+        moved.write_text("moved in")
+        moved.replace(temporary)
     assert path.read_text() == "moved in"
     assert _names(tmp_path) == ["file.txt"]
 
@@ -106,8 +106,8 @@ def test_text_is_utf8(tmp_path: Path) -> None:
 def test_json_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, "thing", 3, {"a": [1, 2.5, None], "b": "ü"})
-    found = read_json(path, "thing", 3, BitMapError, "Do this.")
-    assert found == {"schema": "thing", "version": 3, "a": [1, 2.5, None], "b": "ü"}
+    document = read_json(path, "thing", 3, BitMapError, "Do this.")
+    assert document == {"schema": "thing", "version": 3, "a": [1, 2.5, None], "b": "ü"}
     assert path.read_text().endswith("}\n")
 
 
@@ -183,8 +183,8 @@ def test_array_digests_tell_type_shape_and_content() -> None:
     assert digest == "87858b08ea9f54284675f63b398303306d3e83aac89b1f918e5c15714a18c3e1"
     assert sha256_array(np.asfortranarray(array)) == digest
     assert sha256_array(array[:, ::-1][:, ::-1]) == digest
-    for other in (array.ravel(), array.reshape(4, 3), array.astype(np.float64), array + 1):
-        assert sha256_array(other) != digest
+    for different in (array.ravel(), array.reshape(4, 3), array.astype(np.float64), array + 1):
+        assert sha256_array(different) != digest
 
 
 def test_json_digests_ignore_the_order_of_keys_only() -> None:
