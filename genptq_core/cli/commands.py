@@ -62,8 +62,16 @@ def profile_command(options: argparse.Namespace) -> Answer:
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
     share = None if workers.here else shared_gradients(workers)
-    how = (options.report, listening, limit, share)
-    outcome = compute(model, speech, options.out, settings, *how)
+    outcome = compute(
+        model,
+        speech,
+        options.out,
+        settings,
+        options.report,
+        listening=listening,
+        max_memory=limit,
+        share=share,
+    )
     found = outcome.profile
     result = {
         "profile": str(options.out),
