@@ -26,7 +26,7 @@ _YOUNG = 120.0
 
 
 def folder() -> Path:
-    """Where they are while they wait."""
+    """Where recordings are while they wait."""
     return uploads_folder()
 
 
@@ -61,7 +61,7 @@ def keep(data: bytes, name: str) -> Path:
 
 
 def owner(secret: bytes) -> str:
-    """A name for whoever holds a secret, from which the secret cannot be told."""
+    """A name for the browser that holds a secret; the secret cannot be computed from it."""
     return sha256(secret)[:16]
 
 

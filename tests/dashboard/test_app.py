@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.jobs import queue as jobs
+from dashboard.jobs import processes
+from dashboard.jobs.queue import QUEUED, Queue
 from dashboard.page.knobs import size_range
 from dashboard.wording import markdown, megabytes
 from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
@@ -225,14 +226,14 @@ def test_the_exported_command_knows_the_format(
 
 
 def test_measuring_queues_a_job(records: list[Measured], monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", started.append)
+    started: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", started.append)
     page = _page(tab="Measure")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert _errors(page) == []
     assert started
-    queued = jobs.Queue().jobs()
-    assert [job.state for job in queued] == [jobs.QUEUED]
+    queued = Queue().jobs()
+    assert [job.state for job in queued] == [QUEUED]
     assert queued[0].request.map_digest[:10] == _map(page)
 
 
@@ -243,7 +244,7 @@ def test_a_missing_manifest_is_a_sentence(
     page.text_input(key="manifest_whisper").set_value("/nowhere/at/all.jsonl")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert any("does not exist" in error for error in _errors(page))
-    assert jobs.Queue().jobs() == []
+    assert Queue().jobs() == []
 
 
 def test_without_profiles_the_page_says_what_to_do(
@@ -288,21 +289,21 @@ def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: 
     assert not page.button(key="export-integer").disabled
 
 
-def test_a_second_speech_set_is_shown_beside_the_first(
+def test_a_second_speech_set_is_drawn_into_the_same_chart(
     profile: Profile, profiles: Path, records: list[Measured]
 ) -> None:
     alone = _page()
     assert "beside" not in {box.key for box in alone.selectbox}
     assert not any("On other speech" in c.value for c in alone.caption)
-    elsewhere = [
+    on_other_speech = [
         replace(r, speech="<i>other</i>", speech_digest="9" * 64, wer=r.wer + 0.02) for r in records
     ]
-    ship(profiles / "made-up", [*records, *elsewhere[1:]])
+    ship(profiles / "made-up", [*records, *on_other_speech[1:]])
     shown, missed = records[1], records[0]
     page = _page(pick=shown.map_digest[:10], speech=shown.speech_digest[:10])
     assert _errors(page) == []
     (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
-    assert f"**{100 * elsewhere[1].wer:.1f} %** measured" in cost and "<i>" not in cost
+    assert f"**{100 * on_other_speech[1].wer:.1f} %** measured" in cost and "<i>" not in cost
     assert not any("Dotted steps" in c.value for c in page.caption)
     page.selectbox(key="beside").set_value("9" * 10).run()
     assert _errors(page) == []
@@ -355,7 +356,7 @@ def test_bytes_are_those_of_the_format(
     assert row["size, MB"] == round(size / 1e6, 2)
 
 
-def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:
+def test_configurations_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:
     page = _page(tab="Export", target="native", widths="2.25")
     assert _errors(page) == []
 
@@ -368,7 +369,7 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
 
     def disabled() -> list[bool]:
         found = [b.proto for b in page.get("download_button")]
-        return [b.disabled for b in found if "recipe-get-" in b.id]
+        return [b.disabled for b in found if "config-get-" in b.id]
 
     assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RUNTIME_CONFIGS.items())
     assert {r.status == "untested" for r in RUNTIME_CONFIGS.values()} == {True, False}
@@ -382,10 +383,10 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
             m.value for m in page.markdown if m.value.startswith(f"**{markdown(target.title)}**")
         ]
         assert mine and not any("untested" in text for text in mine)
-    page.button(key="recipe-solve-hqq").click().run()
+    page.button(key="config-solve-hqq").click().run()
     assert _errors(page) == []
     assert page.selectbox(key="target").value == "integer"
     for text in rows().values():
         assert "Of this map it holds" in text
     assert disabled() == [False] * len(RUNTIME_CONFIGS)
-    assert "recipe-solve-hqq" not in {button.key for button in page.button}
+    assert "config-solve-hqq" not in {button.key for button in page.button}

@@ -60,18 +60,18 @@ def test_a_kept_pick_is_compared_and_shown_again(profile: Profile) -> None:
     assert _errors(page) == []
     assert _map(page) != first
     assert page.selectbox(key="compare_left").value == f"kept:{_kept(page)}"
-    assert "have not been measured on one speech set both" in _texts(page)
+    assert "have not been measured on the same speech set" in _texts(page)
     page.button(key=f"show-{first}").click().run()
     assert _errors(page) == []
     assert _map(page) == first
     page.button(key=f"drop-{first}").click().run()
     assert any("only one map so far" in info.value for info in page.info)
-    page.button(key="undo_shelf").click().run()
+    page.button(key="undo_kept").click().run()
     assert f"Bit map `{first}`" in " ".join(c.value for c in page.caption)
 
 
 def _kept(page: AppTest) -> str:
-    return str(page.session_state["shelves"].now[0].map.digest)
+    return str(page.session_state["kept_picks"].now[0].map.digest)
 
 
 def test_kept_picks_outlive_a_reload_and_stay_with_their_window(profile: Profile) -> None:

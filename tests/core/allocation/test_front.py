@@ -21,7 +21,6 @@ from genptq_core.allocation.front import (
 from genptq_core.allocation.solving import solve
 from genptq_core.allocation.wer_curve import COVERAGE, WerCurve, fit_wer_curve, solve_wer_increase
 from genptq_core.errors import InfeasibleError
-from genptq_core.measurement.speech_sets import wer_curve
 from tests.core import synthetic
 
 points = st.lists(
@@ -218,20 +217,6 @@ def test_loss_for_on_a_nearly_flat_curve() -> None:
     curve = WerCurve(1e-3, 1e-4, 0.1, 0.0, 0.0, 9, 1.0)
     assert curve.loss_for(0.5) > 1e100
     assert curve.loss_for(1e-9) == pytest.approx(0.0)
-
-
-def test_wer_curve_takes_one_speech_set() -> None:
-    made = synthetic.profile(0, units=4)
-    records = [
-        synthetic.measured(made, bits, wer_increase=0.3 / bits**2, speech=speech)
-        for bits in synthetic.BITS
-        for speech in ("here", "there")
-    ]
-    digest = records[0].speech_digest
-    curve = wer_curve(records, digest)
-    assert curve is not None
-    assert curve.points == 5
-    assert wer_curve(records, "another") is None
 
 
 def _curved() -> tuple[object, Front, WerCurve]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dashboard.jobs import queue as jobs
-from dashboard.jobs import uploads, worker
+from dashboard.jobs import processes, uploads, worker
+from dashboard.jobs.queue import DONE, FAILED, QUEUED, SILENCE, Queue
 from dashboard.jobs.requests import Measure, Transcribe
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.loading import load_model
@@ -24,10 +24,10 @@ from tests.dashboard.test_app import _errors, _page
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Queue]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
     """The queues that workers were started for; none is really started."""
-    found: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", found.append)
+    found: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", found.append)
     return found
 
 
@@ -41,17 +41,17 @@ def _request(profile: Profile, profiles: Path) -> Measure:
 def test_a_job_cut_off_is_said_and_resumed(
     profile: Profile,
     profiles: Path,
-    started: list[jobs.Queue],
+    started: list[Queue],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queue = jobs.Queue()
+    queue = Queue()
     number = queue.add(_request(profile, profiles))
     queue.claim()
     queue.progress(number, "measuring", 1, 4)
     page = _page(tab="Measure")
     assert _errors(page) == []
     assert page.button(key=f"cancel-{number}")
-    later = time.time() + jobs.SILENCE + 1
+    later = time.time() + SILENCE + 1
     monkeypatch.setattr(time, "time", lambda: later)
     page.run()
     lines = [m.value for m in page.markdown if "interrupted" in m.value]
@@ -63,11 +63,11 @@ def test_a_job_cut_off_is_said_and_resumed(
     again.click().run()
     assert _errors(page) == []
     assert started
-    assert [job.state for job in queue.jobs()] == [jobs.QUEUED]
+    assert [job.state for job in queue.jobs()] == [QUEUED]
 
 
 def test_a_damaged_queue_is_a_sentence(profile: Profile) -> None:
-    queue = jobs.Queue()
+    queue = Queue()
     queue.path.parent.mkdir(parents=True, exist_ok=True)
     queue.path.write_bytes(b"not a database" * 100)
     assert any("cannot be used" in error for error in _errors(_page(tab="Measure")))
@@ -79,7 +79,7 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(16_000), 16_000)
     options = (profile.menu[-1],) * len(profile.units)
-    queue = jobs.Queue()
+    queue = Queue()
     page = _page(tab="Listen")
     owner = uploads.owner(page.session_state["voice_owner"])
     for name, whose in (("mine", owner), ("another's", "somebody")):
@@ -91,7 +91,7 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
             )
         )
         queue.claim()
-        queue.finish(number, jobs.DONE, result={"full": "dogs bark", "picked": "docks bark"})
+        queue.finish(number, DONE, result={"full": "dogs bark", "picked": "docks bark"})
     page.run()
     assert _errors(page) == []
     text = " ".join(m.value for m in page.markdown)
@@ -108,7 +108,7 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
     made = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
     chosen = bit_map(made, ["4/16"] * len(made.units))
     place = (str(tmp_path / "profile"), made.digest, chosen.digest, chosen.options)
-    queue = jobs.Queue()
+    queue = Queue()
     asked = []
     run = Workers.run
 
@@ -122,17 +122,17 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
     ) as cluster:
         monkeypatch.setenv("GENPTQ_SCHEDULER", cluster.scheduler_address)
         queue.add(Measure(*place, str(tones), 2))
-        worker.work(queue)
+        worker.run_queue(queue)
     assert asked == [cluster.scheduler_address]
     done = queue.jobs()[0]
-    assert (done.state, done.done, done.total) == (jobs.DONE, 2, 2)
+    assert (done.state, done.done, done.total) == (DONE, 2, 2)
     (record,) = load_measured(tmp_path / "profile", made.digest)
     assert record.wer == done.result["wer"]
     monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 1)
     queue.add(Measure(*place, str(tones), 3))
-    worker.work(queue)
+    worker.run_queue(queue)
     failed = queue.jobs()[0]
-    assert failed.state == jobs.FAILED and "No Dask scheduler answers" in failed.message
+    assert failed.state == FAILED and "No Dask scheduler answers" in failed.message
 
 
 def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
