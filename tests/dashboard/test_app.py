@@ -319,6 +319,47 @@ def test_a_second_speech_set_is_drawn_into_the_same_chart(
     assert again.selectbox(key="beside").value == "9" * 10
 
 
+def test_the_same_speech_counted_in_two_ways_has_two_curves(
+    profile: Profile, profiles: Path, records: list[Measured]
+) -> None:
+    """One curve through both would say neither what the one nor what the other measured."""
+    basic = [
+        replace(
+            r,
+            normalizer="basic",
+            words=r.words - 1,
+            wer=r.wer_full_precision + r.wer_increase / 4,
+            wer_increase=r.wer_increase / 4,
+        )
+        for r in records
+    ]
+    sizes = size_range(profile)
+    middle = sizes.text(sizes.values[len(sizes.values) // 3])
+    shown = {}
+    for name, alone in (("whisper-english", records), ("basic", basic)):
+        ship(profiles / "made-up", alone)
+        shown[name] = _metrics(_page(mb=middle))["WER, predicted"]
+    assert shown["basic"] != shown["whisper-english"]
+
+    ship(profiles / "made-up", [*records, *basic])
+    short = records[0].speech_digest[:10]
+    page = _page(mb=middle, speech=short)  # as links were written before
+    assert _errors(page) == []
+    box = page.selectbox(key="speech")
+    assert box.value == f"{short}:whisper-english"
+    assert ["basic" in label for label in box.options] == [False, True]
+    assert _metrics(page)["WER, predicted"] == shown["whisper-english"]
+    box.set_value(f"{short}:basic").run()
+    assert _errors(page) == []
+    assert _metrics(page)["WER, predicted"] == shown["basic"]
+    assert page.query_params["speech"] == f"{short}:basic"
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert shown["whisper-english"] in cost
+    again = _page(mb=middle, speech=f"{short}:basic", beside=short)
+    assert _metrics(again)["WER, predicted"] == shown["basic"]
+    assert again.selectbox(key="beside").value == f"{short}:whisper-english"
+
+
 def test_buttons_walk_the_measured_maps_in_order_of_size(records: list[Measured]) -> None:
     ordered = sorted({r.map_digest[:10]: r.bytes for r in records}.items(), key=lambda m: m[1])
     page = _page(pick=ordered[2][0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import signal
 import sqlite3
 import subprocess
@@ -28,12 +29,44 @@ from dashboard.jobs.queue import (
     Job,
     Queue,
 )
-from dashboard.jobs.requests import ComputeProfile, Measure, Request, Transcribe
+from dashboard.jobs.requests import (
+    ComputeProfile,
+    Measure,
+    Request,
+    Transcribe,
+    from_json,
+    kind_of,
+    to_json,
+)
 from genptq_core.errors import SpeechError, StoreError
 from genptq_core.options import Option
+from genptq_core.storage.json_files import sealed, unsealed
 
 OPTIONS = (Option(3, 64), Option(2.25), Option(16))
-REQUEST = Measure("profile", "d" * 64, "m" * 64, OPTIONS, "manifest.jsonl", 8, "name")
+COMPUTE = ComputeProfile(
+    "whisper-tiny.en",
+    "m.jsonl",
+    utterances=8,
+    out="out",
+    bits=(3, 4),
+    group_sizes=(32, 64),
+    rates=(2.25,),
+    draws=2,
+    seed=1,
+)
+REQUEST = Measure(
+    "profile",
+    "d" * 64,
+    "m" * 64,
+    options=OPTIONS,
+    manifest="manifest.jsonl",
+    utterances=8,
+    label="name",
+)
+
+
+def _transcribe(path: Path | str) -> Transcribe:
+    return Transcribe("nowhere", "d", "m", options=OPTIONS, audio=str(path), name="my <voice>")
 
 
 @pytest.fixture
@@ -61,8 +94,8 @@ def test_a_request_is_kept_as_it_was(queue: Queue) -> None:
     "request_",
     [
         REQUEST,
-        Transcribe("profile", "d", "m", OPTIONS, "/a/b.wav", "my <voice>", "what I said"),
-        ComputeProfile("whisper-tiny.en", "m.jsonl", 8, "out", (3, 4), (32, 64), (2.25,), 2, 1),
+        replace(_transcribe("/a/b.wav"), said="what I said", owner="me"),
+        COMPUTE,
     ],
 )
 def test_every_kind_of_request_comes_back(queue: Queue, request_: Request) -> None:
@@ -79,6 +112,74 @@ def test_a_damaged_request_is_an_error(queue: Queue) -> None:
         connection.execute("UPDATE jobs SET request = '[1]'")
     with pytest.raises(StoreError, match="damaged"):
         queue.jobs()
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "value"),
+    [
+        (REQUEST, "utterances", "8"),
+        (REQUEST, "utterances", 8.5),
+        (REQUEST, "utterances", True),
+        (REQUEST, "label", None),
+        (REQUEST, "profile", 7),
+        (REQUEST, "options", "3/64"),
+        (REQUEST, "options", ["3/64", 4]),
+        (REQUEST, "options", ["3/64", "99"]),
+        (REQUEST, "unknown", 1),
+        (COMPUTE, "rates", [float("nan")]),
+        (COMPUTE, "rates", [float("inf")]),
+        (COMPUTE, "rates", ["2.25"]),
+        (COMPUTE, "rates", [True]),
+        (COMPUTE, "bits", [3.0001]),
+        (COMPUTE, "draws", float("nan")),
+    ],
+)
+def test_a_request_with_a_wrong_field_is_an_error(
+    request_: Request, field: str, value: object
+) -> None:
+    """Its seal is right: who writes such a file can make that too."""
+    kind = kind_of(request_)
+    fields = unsealed(json.loads(to_json(request_)))
+    assert from_json(kind, json.dumps(sealed(fields))) == request_
+    with pytest.raises(StoreError, match=f"kind '{kind}' in the queue is damaged") as caught:
+        from_json(kind, json.dumps(sealed({**fields, field: value})))
+    assert field in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_request_without_a_field_or_of_no_kind_is_an_error() -> None:
+    fields = unsealed(json.loads(to_json(REQUEST)))
+    with pytest.raises(StoreError, match="sing"):
+        from_json("sing", to_json(REQUEST))
+    del fields["manifest"]
+    with pytest.raises(StoreError, match="manifest"):
+        from_json("measure", json.dumps(fields))
+
+
+def test_whole_numbers_stay_whole_when_a_request_is_written_again() -> None:
+    text = to_json(ComputeProfile("m", "m.jsonl", None, "out"))
+    assert to_json(from_json("profile", text)) == text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "asleep"),
+        ("done", "many"),
+        ("done", -1),
+        ("total", 2.5),
+        ("cancel", 7),
+        ("stage_started", float("inf")),
+        ("stage_started", "now"),
+        ("message", b"bytes"),
+    ],
+)
+def test_a_row_that_is_no_job_is_an_error(queue: Queue, column: str, value: object) -> None:
+    queue.add(REQUEST)
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+        connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
+    with pytest.raises(StoreError, match="Job 1 in the queue is damaged") as caught:
+        queue.jobs()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("column", ["request", "result"])
@@ -145,13 +246,13 @@ def _recording(seconds: float = 0.5) -> bytes:
 def test_a_recording_is_deleted_when_its_job_ends(queue: Queue) -> None:
     path = uploads.keep(_recording(), "../../my voice.WAV")
     assert path.parent == uploads.folder() and path.stat().st_mode & 0o777 == 0o600
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    number = queue.add(_transcribe(path))
     worker.run_queue(queue)
     assert _state(queue, number).state == FAILED
     assert not path.exists()
 
     path = uploads.keep(_recording(), "again.wav")
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    number = queue.add(_transcribe(path))
     queue.cancel(number)
     assert not path.exists()
 
@@ -160,7 +261,7 @@ def test_a_recording_outlives_a_dead_worker_and_no_more(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, stray = uploads.keep(_recording(), "a.wav"), uploads.keep(_recording(), "b.wav")
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    number = queue.add(_transcribe(path))
     queue.claim()
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
@@ -198,7 +299,7 @@ def test_only_our_own_recordings_are_deleted(tmp_path: Path) -> None:
 
 def test_one_worker_at_a_time(queue: Queue) -> None:
     first = queue.add(REQUEST)
-    queue.add(Measure("other", "d", "m", (Option(2, 8),), "x", None))
+    queue.add(replace(REQUEST, profile="other"))
     taken = queue.claim()
     assert taken is not None and taken.id == first
     assert queue.claim() is None
