@@ -10,6 +10,7 @@ from dashboard.page import loaders
 from dashboard.page.build import scene_of
 from dashboard.page.scene import Scene
 from dashboard.views import (
+    budget,
     compare,
     export,
     front,
@@ -109,7 +110,7 @@ def _scene(folders: dict[str, Path]) -> Scene | None:
         return None
     scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
     knobs.infeasible(scene)
-    knobs.effect(drawn.effect, scene)
+    budget.effect(drawn.effect, scene)
     return scene
 
 

@@ -101,7 +101,7 @@ class Queue:
     """The jobs in one SQLite file.
 
     Args:
-        path: the file; made when first written to.
+        path: the file; it appears when first written to.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -139,7 +139,7 @@ class Queue:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"The job queue {self.path} cannot be used ({error}).",
-                "If it is damaged, move it away; what was measured or profiled is kept elsewhere.",
+                "If it is damaged, move it away; what was measured or profiled is in other files.",
             ) from error
 
     def add(self, request: Request) -> int:

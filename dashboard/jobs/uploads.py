@@ -71,9 +71,9 @@ def drop(path: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def sweep(wanted: Collection[str]) -> None:
+def sweep(awaited: Collection[str]) -> None:
     """Delete recordings that no job waits for, such as those of a page that was closed."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder()):
-            if entry.path not in wanted and time.time() - entry.stat().st_mtime > _YOUNG:
+            if entry.path not in awaited and time.time() - entry.stat().st_mtime > _YOUNG:
                 Path(entry.path).unlink(missing_ok=True)

@@ -29,7 +29,7 @@ GROUP_SIZES = (64,)
 """Group sizes that `profile` scores where none are named."""
 
 
-def command(name: str, *arguments: str) -> str:
+def command(name: str, arguments: Sequence[str] = ()) -> str:
     """A command of the program, as one types it."""
     return f"{PROGRAM} {shlex.join([name, *arguments])}"
 
@@ -51,7 +51,8 @@ def solve_command(scene: Scene) -> str | None:
         size = f"{pick.allocation.bytes / 1e6:.6f}"
     flags = ["--profile", shown(scene.folder), "--size-mb", size]
     flags += _target_flags(scene.target)
-    return command("solve", *flags, *_constraint_flags(scene.limits), "--out", BIT_MAP)
+    flags += _constraint_flags(scene.limits)
+    return command("solve", [*flags, "--out", BIT_MAP])
 
 
 def profile_command(
@@ -82,20 +83,19 @@ def profile_command(
     ):
         if tuple(numbers) != usual:
             flags += [flag, ",".join(f"{number:g}" for number in numbers) or "0"]
-    return command("profile", *flags, "--out", shown(out))
+    return command("profile", [*flags, "--out", shown(out)])
 
 
 def measure_command(folder: Path) -> str:
     """The command that measures the bit map file on speech of one's own."""
-    return command(
-        "measure", "--profile", shown(folder), "--bitmap", BIT_MAP, "--speech", "MANIFEST"
-    )
+    flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, "--speech", "MANIFEST"]
+    return command("measure", flags)
 
 
 def export_command(folder: Path, target: str) -> str:
     """The command that writes the bit map file as a model for a target."""
     flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, *_target_flags(target)]
-    return command("export", *flags, "--out", "FOLDER")
+    return command("export", [*flags, "--out", "FOLDER"])
 
 
 def _target_flags(target: str) -> list[str]:
@@ -106,8 +106,8 @@ def _target_flags(target: str) -> list[str]:
 def _constraint_flags(limits: Constraints) -> list[str]:
     """The flags that demand what constraints do."""
     flags: list[str] = []
-    for pattern, wanted in limits.pins:
-        key = wanted.key if isinstance(wanted, Option) else f"{wanted:g}"
+    for pattern, pinned in limits.pins:
+        key = pinned.key if isinstance(pinned, Option) else f"{pinned:g}"
         flags += ["--pin", f"{pattern}={key}"]
     for flag, bound in (("--min-bits", limits.min_bits), ("--max-bits", limits.max_bits)):
         flags += [] if bound is None else [flag, f"{bound:g}"]

@@ -5,7 +5,7 @@ given to them. The word is JSON, deflated, in base64 without padding:
 
     [[name, profile digest, map digest, knobs as query parameters, option keys, places], ...]
 
-with one place in the list of keys per unit. Whatever is in an address may be made up, so a pick
+with one place in the list of keys per unit. What is in an address may be forged, so a pick
 counts only once `fitted` has checked it against its profile.
 """
 

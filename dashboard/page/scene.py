@@ -155,7 +155,7 @@ class Scene:
 
 
 def holds(profile: Profile, problem: Problem, target: str, options: Sequence[Option]) -> bool:
-    """Whether a map is made of what a format offers, and the format holds every unit of it."""
+    """Whether a format offers all options of a map, and holds every unit of it."""
     return (
         set(options) <= set(problem.menu)
         and why_not_held(TARGETS[target], profile, options) is None

@@ -12,7 +12,7 @@ from ..charts.of_scene import front_of
 from ..page.knobs import BY_SIZE, SHORT, SizeRange
 from ..page.scene import Scene
 from ..wording import markdown, measured_name, percent
-from .knobs import remember, unpick
+from .address import remember, unpick
 
 _CHART = "front_chart"
 

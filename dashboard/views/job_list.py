@@ -66,10 +66,10 @@ def queue_request(request: Request) -> None:
         st.rerun(scope="app")
 
 
-def latest(*kinds: type) -> list[Job]:
-    """The latest jobs of some kinds, newest first; an error is shown."""
+def latest(kind: type) -> list[Job]:
+    """The latest jobs of a kind of request, newest first; an error is shown."""
     try:
-        return [job for job in Queue().jobs(100) if isinstance(job.request, kinds)]
+        return [job for job in Queue().jobs(100) if isinstance(job.request, kind)]
     except GenPTQError as error:
         st.error(str(error))
         return []
@@ -82,9 +82,9 @@ def readable_speech() -> dict[str, SpeechSet]:
     return loaders.readable_speech(list(dict.fromkeys(manifests)))
 
 
-def history(*kinds: type) -> None:
-    """The jobs that ended, with a way to run again those without a result."""
-    ended = [job for job in latest(*kinds) if job.state in ENDED]
+def history(kind: type) -> None:
+    """The jobs of a kind of request that ended, with a way to run again those without a result."""
+    ended = [job for job in latest(kind) if job.state in ENDED]
     if not ended:
         return
     st.markdown("**Earlier**")

@@ -9,7 +9,7 @@ from ..page.kept import KeptPick, KeptPicks, Trail, drop, keep, of_profile
 from ..page.knobs import SHORT, Knobs
 from ..page.scene import Scene
 from ..wording import markdown, megabytes
-from .knobs import remember
+from .address import remember
 
 _PARAMETER = "kept"
 

@@ -5,7 +5,6 @@ Widgets' keys are the names of the link's query parameters.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +21,13 @@ from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
 from ..page import loaders
 from ..page.build import Loaded
 from ..page.command_line import PROGRAM
-from ..page.knobs import (
-    BY_SIZE,
-    LOSS_START,
-    LOSSES,
-    MODES,
-    POINTS,
-    POINTS_START,
-    SHORT,
-    Knobs,
-    SizeRange,
-    from_session,
-    size_range,
-    widths,
-)
+from ..page.knobs import BY_SIZE, SHORT, Knobs, from_session, size_range, widths
 from ..page.measurements import Measurements
 from ..page.scene import Scene
 from ..page.start import Start
-from ..wording import measured_name, megabytes, percent, points
+from ..wording import measured_name
+from . import budget
+from .address import remember, unpick
 
 
 @dataclass(frozen=True)
@@ -71,7 +59,7 @@ def load(folders: dict[str, Path]) -> Loaded:
 def draw(loaded: Loaded) -> Drawn:
     """Draw the other knobs, the slider first; returns what they say."""
     sizes, menu = loaded.sizes, loaded.free.menu
-    by = _mode()
+    by = budget.mode()
     slider, advice, more = st.container(key="dial"), st.container(), st.container(key="more")
     with more:
         _limits(loaded.profile, menu)
@@ -79,14 +67,14 @@ def draw(loaded: Loaded) -> Drawn:
         _second(loaded.measured, speech)
         _picker(loaded.measured.records)
     start = loaders.start_of(loaded, speech)
-    _begin_at(start.size_mb, sizes)
+    budget.begin_at(start.size_mb, sizes)
     with slider:
-        _budget(by, sizes, predicts_wer=loaded.measured.curve(speech) is not None)
+        budget.slider(by, sizes, predicts_wer=loaded.measured.curve(speech) is not None)
         effect = st.empty()
     with advice:
         st.caption(f"Recommended start: {start.reason}")
         if st.session_state.get("mb") != start.size_mb or by != BY_SIZE:
-            st.button("Use it", key="use_start", on_click=_use, args=(start.size_mb,))
+            st.button("Use it", key="use_start", on_click=budget.use, args=(start.size_mb,))
     low, *_, high = widths(menu)
     fallback = Knobs(
         loaded.name,
@@ -107,34 +95,9 @@ def infeasible(scene: Scene) -> None:
     st.button(
         "Go to the smallest feasible size",
         key="use_smallest",
-        on_click=_use,
+        on_click=budget.use,
         args=(scene.sizes.clip(error.smallest / 1e6),),
     )
-
-
-def unpick() -> None:
-    """Leave a measured map that was picked by hand, as any other knob does."""
-    st.session_state["pick"] = ""
-    remember("pick")
-
-
-def remember(key: str) -> None:
-    """Copy a knob that names a digest to the address.
-
-    A bound select box would write its label there, and labels are neither short nor lasting.
-    """
-    value = st.session_state.get(key) or ""
-    if value:
-        st.query_params[key] = value
-    elif key in st.query_params:
-        del st.query_params[key]
-
-
-def _use(size_mb: float) -> None:
-    """Go to a size."""
-    st.session_state["by"] = BY_SIZE
-    st.session_state["mb"] = size_mb
-    unpick()
 
 
 def _other_model() -> None:
@@ -199,127 +162,6 @@ def _target(profile: Profile) -> str:
         help="What the model is stored as. Maps are solved from the widths that it can hold.",
     )
     return chosen or names[0]
-
-
-def _mode() -> str:
-    """The switch between a size budget and an accuracy budget."""
-    chosen = st.segmented_control(
-        "Budget by",
-        MODES,
-        default=BY_SIZE,
-        required=True,
-        key="by",
-        bind="query-params",
-        on_change=unpick,
-    )
-    return chosen or BY_SIZE
-
-
-def _begin_at(size_mb: float, sizes: SizeRange) -> None:
-    """Set the size slider where nothing has set it yet."""
-    first = not st.session_state.get("begun", False)
-    st.session_state["begun"] = True
-    if "mb" in st.session_state:
-        return
-    if first and "mb" in st.query_params:
-        # A size typed by hand may lie between two steps; the slider would take it for a mistake.
-        # What is no number begins as if it were not there.
-        with contextlib.suppress(ValueError):
-            size_mb = sizes.clip(float(st.query_params["mb"]))
-    st.session_state["mb"] = size_mb
-    if first:
-        # So that an address copied before anything was moved says which size it shows. Once the
-        # slider is there, it alone may write its parameter.
-        st.query_params["mb"] = sizes.text(size_mb)
-
-
-def _budget(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
-    """The slider of the budget: size, or allowed errors."""
-    if by == BY_SIZE:
-        st.select_slider(
-            "Largest size, MB",
-            sizes.values,
-            sizes.values[-1],  # the default is left out of the address; few stay at 16 bit
-            format_func=sizes.text,
-            key="mb",
-            bind="query-params",
-            on_change=unpick,
-            help="Everything counted, in MB of 10^6 bytes. The arrow keys move it by one step.",
-        )
-    elif predicts_wer:
-        low, high, step = POINTS
-        st.slider(
-            "Allowed WER increase, percentage points",
-            min_value=low,
-            max_value=high,
-            value=POINTS_START,
-            step=step,
-            key="points",
-            bind="query-params",
-            on_change=unpick,
-            help="The smallest map predicted to stay under it, the band included.",
-        )
-    else:
-        st.select_slider(
-            "Allowed predicted loss, nats per token",
-            LOSSES,
-            LOSS_START,
-            format_func=lambda x: f"{x:g}",
-            key="loss",
-            bind="query-params",
-            on_change=unpick,
-        )
-        st.caption(
-            "Too few maps are measured on one speech set to predict word errors, so the budget "
-            "is the divergence from full precision: 0.05 is hard to notice, 0.3 is not."
-        )
-
-
-@dataclass(frozen=True)
-class _Position:
-    """A pick's figures, to say what the next move changes."""
-
-    digest: str
-    bytes: int
-    loss: float
-    increase: float | None
-
-
-def effect(place: DeltaGenerator, scene: Scene) -> None:
-    """What the budget buys of the other kind, and what the last move changed."""
-    if scene.pick is None:
-        st.session_state.pop("before", None)
-        return
-    figures, cost = scene.pick.allocation, scene.pick_cost
-    increase = cost.increase if cost is not None else None
-    now = _Position(
-        scene.pick.map.digest, figures.bytes, loss=figures.predicted_loss, increase=increase
-    )
-    before: _Position | None = st.session_state.get("before")
-    last: tuple[_Position, _Position] | None = st.session_state.get("move")
-    if before is not None and before != now:
-        last = before, now
-        st.session_state["move"] = last
-    st.session_state["before"] = now
-    if scene.knobs.mode != BY_SIZE:
-        text = f"\u2192 **{megabytes(now.bytes)}**"
-    elif cost is None or cost.wer is None:
-        text = f"\u2192 **loss {now.loss:.3g}** nats per token, predicted"
-    else:
-        text = f"\u2192 **WER {percent(cost.wer)}**, {cost.how}"
-    if last is not None and last[1] == now:
-        text += f"  \n:small[Last move: {_moved(last[0], now)}.]"
-    place.markdown(text)
-
-
-def _moved(before: _Position, now: _Position) -> str:
-    """How two picks differ, in words."""
-    size = f"{(now.bytes - before.bytes) / 1e6:+.2f} MB"
-    if now.increase is not None and before.increase is not None:
-        words = f"{points(now.increase - before.increase, 2)} points of WER"
-    else:
-        words = f"{now.loss - before.loss:+.2g} nats of loss"
-    return f"{size}, {words}".replace("-", "\u2212")
 
 
 def _limits(profile: Profile, menu: Sequence[Option]) -> None:

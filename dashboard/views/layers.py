@@ -15,7 +15,7 @@ from ..charts.of_scene import REFERENCE_BITS, layers_of
 from ..page import demands, loaders
 from ..page.scene import Scene, price_of_limits
 from ..wording import markdown, points
-from .knobs import remember, unpick
+from .address import remember, unpick
 
 _CHART = "layers_chart"
 _COLUMNS = ("layers", "demand", "value")
@@ -93,12 +93,12 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
             offers.append((f"Raise to {wider[0].bits:g}", "raise", wider[0]))
         if narrower:
             offers.append((f"Lower to {narrower[-1].bits:g}", "lower", narrower[-1]))
-        for label, key, wanted in offers:
+        for label, key, offered in offers:
             st.button(
                 label,
                 key=f"layer_{key}",
                 on_click=_demand,
-                args=(lambda t, u=unit, w=wanted: demands.lock(t, u, w),),
+                args=(lambda text, option=offered: demands.lock(text, unit, option),),
             )
         _ties(scene, unit)
         if demands.names(scene.knobs.pins, unit):
@@ -106,7 +106,7 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
                 "Free it",
                 key="layer_free",
                 on_click=_demand,
-                args=(lambda t: demands.free(t, unit),),
+                args=(lambda text: demands.free(text, unit),),
             )
     of_bytes = 100 * scene.bytes_per_unit(pick.map.options)[index] / pick.allocation.bytes
     st.caption(
@@ -127,7 +127,7 @@ def _ties(scene: Scene, unit: Unit) -> None:
                     f"Tie {words}",
                     key=f"tie-{tie}",
                     on_click=_demand,
-                    args=(lambda t, w=tie: demands.tie(t, w),),
+                    args=(lambda text, tie=tie: demands.tie(text, tie),),
                 )
 
 

@@ -131,10 +131,10 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert _errors(page) == []
     assert _map(page) == chosen.map_digest[:10]
     assert _metrics(page)["WER, measured"] == f"{100 * chosen.wer:.1f} %"
-    heard = " ".join(m.value for m in page.markdown)
-    assert ":red-background[" in heard
-    assert "Your pick" in heard
-    assert "<b>" not in heard.replace("\\<b\\>", "")
+    text = " ".join(m.value for m in page.markdown)
+    assert ":red-background[" in text
+    assert "Your pick" in text
+    assert "<b>" not in text.replace("\\<b\\>", "")
     # Turning a knob goes back to the solver.
     page.select_slider(key="mb").set_value(size_range(profile).values[3]).run()
     assert page.session_state["pick"] == ""
@@ -384,16 +384,16 @@ def test_bytes_are_those_of_the_format(
 ) -> None:
     target = TARGETS[name]
     widths = ["8/64" if target.holds(u, Option(8, 64)) else "16" for u in formats.units]
-    one = record(formats, widths, demo)
-    ship(profiles / "made-up", [one])
-    page = _page(tab="Table", target=name, pick=one.map_digest[:10])
+    measured_map = record(formats, widths, demo)
+    ship(profiles / "made-up", [measured_map])
+    page = _page(tab="Table", target=name, pick=measured_map.map_digest[:10])
     assert _errors(page) == []
-    size = predicted_bytes(target, formats, one.options)
-    assert (size != one.bytes) == (name != "integer")
+    size = predicted_bytes(target, formats, measured_map.options)
+    assert (size != measured_map.bytes) == (name != "integer")
     assert _metrics(page)["Size"] == f"{size / 1e6:.1f} MB"
     layers, measured = page.dataframe[-1].value, page.dataframe[0].value
     assert layers["bytes"].sum() + fixed_bytes(target, formats) == size
-    row = measured[measured["map"] == one.map_digest[:10]].iloc[0]
+    row = measured[measured["map"] == measured_map.map_digest[:10]].iloc[0]
     assert row["size, MB"] == round(size / 1e6, 2)
 
 
@@ -409,8 +409,8 @@ def test_configurations_say_whether_they_were_tried_and_what_they_hold(formats: 
         }
 
     def disabled() -> list[bool]:
-        found = [b.proto for b in page.get("download_button")]
-        return [b.disabled for b in found if "config-get-" in b.id]
+        buttons = [b.proto for b in page.get("download_button")]
+        return [b.disabled for b in buttons if "config-get-" in b.id]
 
     assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RUNTIME_CONFIGS.items())
     assert {r.status == "untested" for r in RUNTIME_CONFIGS.values()} == {True, False}
@@ -420,10 +420,10 @@ def test_configurations_say_whether_they_were_tried_and_what_they_hold(formats: 
     assert disabled() == [True] * len(RUNTIME_CONFIGS)
     # The word stands with nothing else: what this program writes itself was loaded and run.
     for target in TARGETS.values():
-        mine = [
+        titled = [
             m.value for m in page.markdown if m.value.startswith(f"**{markdown(target.title)}**")
         ]
-        assert mine and not any("untested" in text for text in mine)
+        assert titled and not any("untested" in text for text in titled)
     page.button(key="config-solve-hqq").click().run()
     assert _errors(page) == []
     assert page.selectbox(key="target").value == "integer"

@@ -20,15 +20,15 @@ from .test_app import _errors, _map, _page
 def test_figures_show_every_layer(profile: Profile) -> None:
     count = len(profile.units)
     left, right = bit_map(profile, [4] * count), bit_map(profile, [3, 4] * (count // 2))
-    found = compare(profile, left, right)
-    matrix = transition_figure(found)["data"][0]
+    comparison = compare(profile, left, right)
+    matrix = transition_figure(comparison)["data"][0]
     assert matrix["x"] == matrix["y"] == ["3", "4"]
     assert matrix["text"] == [["", ""], [str(count // 2), str(count // 2)]]
     assert matrix["z"][0] == [None, None] and sum(matrix["z"][1]) == pytest.approx(100)
-    drawn = {trace.get("name"): trace for trace in changes_figure(profile, found)["data"]}
+    drawn = {trace.get("name"): trace for trace in changes_figure(profile, comparison)["data"]}
     assert set(drawn["bits in A"]["y"]) == {4} and set(drawn["bits in B"]["y"]) == {3}
     assert len(set(drawn["bits in A"]["x"])) == count // 2
-    json.dumps(changes_figure(profile, found), allow_nan=False)
+    json.dumps(changes_figure(profile, comparison), allow_nan=False)
 
 
 def _texts(page: AppTest) -> str:

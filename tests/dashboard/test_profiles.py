@@ -24,9 +24,9 @@ from .test_app import _errors, _page
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
     """The queues that workers were started for; none is really started."""
-    found: list[Queue] = []
-    monkeypatch.setattr(processes, "start_worker", found.append)
-    return found
+    queues: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", queues.append)
+    return queues
 
 
 def _command(page: AppTest) -> str:

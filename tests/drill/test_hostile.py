@@ -65,8 +65,8 @@ def take(fault: str, path: Path, read: Callable[[], object], most: float = 20.0)
     ledger.note(fault, outcome)
     assert time.monotonic() - started < most
     assert peak < 300e6
-    made = [p for p in sorted(path.parent.rglob("*")) if p not in before]
-    assert not [p for p in made if not p.name.startswith(store.SQLITE_NAME)]
+    appeared = [p for p in sorted(path.parent.rglob("*")) if p not in before]
+    assert not [p for p in appeared if not p.name.startswith(store.SQLITE_NAME)]
 
 
 def swapped(document: Any, rng: np.random.Generator) -> Any:
@@ -135,6 +135,19 @@ def test_no_parser_reads_without_end(kind: str, tmp_path: Path) -> None:
         path.rmdir() if kind == "folder" else path.unlink()
 
 
+def _export(files: dict[str, str]) -> export_file.ExportFile:
+    return export_file.ExportFile(
+        target="native",
+        model="m",
+        family="whisper",
+        model_digest="d",
+        profile_digest="p",
+        map_digest="b",
+        bytes=1,
+        files=files,
+    )
+
+
 @pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["profile", "bit map", "measurements", "export", "speech"])
 def test_values_that_do_not_belong_are_refused(kind: str, count: int, tmp_path: Path) -> None:
@@ -143,8 +156,7 @@ def test_values_that_do_not_belong_are_refused(kind: str, count: int, tmp_path: 
     store.ship(tmp_path, [synthetic.measured(PROFILE, 3)])
     write_bit_map(tmp_path / "bitmap.json", PROFILE, bit_map(PROFILE, [3] * 8))
     (tmp_path / "file").write_bytes(b"x")
-    said = export_file.ExportFile("native", "m", "whisper", "d", "p", "b", 1, {"file": "0" * 64})
-    export_file.write(tmp_path, said)
+    export_file.write(tmp_path, _export({"file": "0" * 64}))
     soundfile.write(tmp_path / "a.wav", np.zeros(100), 16_000)
     (tmp_path / "speech.jsonl").write_text('{"audio": "a.wav", "text": "t", "speaker": "s"}')
     names = {
@@ -167,15 +179,13 @@ def test_values_that_do_not_belong_are_refused(kind: str, count: int, tmp_path: 
         take(f"hostile: {kind}", path, _readers(tmp_path)[path])
 
 
-def test_an_export_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+def test_an_export_cannot_name_files_outside_it(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     folder = tmp_path / "export"
     folder.mkdir()
     for name in ("../secret", str(tmp_path / "secret"), "a/../../secret"):
         files = {name: sha256_file(tmp_path / "secret")}
-        export_file.write(
-            folder, export_file.ExportFile("native", "m", "f", "d", "p", "b", 1, files)
-        )
+        export_file.write(folder, _export(files))
         with pytest.raises(GenPTQError, match="a file elsewhere"):
             export_file.verify(folder)
         ledger.note("hostile: export", ledger.NAMED)

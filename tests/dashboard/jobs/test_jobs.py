@@ -1,4 +1,4 @@
-"""The queue of long work, and the worker that empties it."""
+"""The queue of jobs, and the worker that empties it."""
 
 from __future__ import annotations
 
@@ -195,13 +195,13 @@ def test_no_flipped_digit_or_letter_passes_for_a_job(queue: Queue, column: str) 
         with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
             connection.execute(f"UPDATE jobs SET {column} = ?", (flipped,))
         try:
-            found = queue.jobs()[0]
+            job = queue.jobs()[0]
         except StoreError:
             continue
-        named = (found.state, found.message, found.result) == (FAILED, DAMAGED, {})
+        named = (job.state, job.message, job.result) == (FAILED, DAMAGED, {})
         # A seal's own name that is no longer one makes it a field that nothing reads.
-        harmless = found.request == REQUEST and found.result.get("bytes", 12) == 12
-        assert named or (harmless and found.result.get("heard", "what was said") == "what was said")
+        harmless = job.request == REQUEST and job.result.get("bytes", 12) == 12
+        assert named or (harmless and job.result.get("heard", "what was said") == "what was said")
 
 
 def test_what_an_older_program_queued_is_dropped(queue: Queue) -> None:

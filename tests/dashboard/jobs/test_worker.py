@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,24 @@ from tests.dashboard.test_app import _errors, _page
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
     """The queues that workers were started for; none is really started."""
-    found: list[Queue] = []
-    monkeypatch.setattr(processes, "start_worker", found.append)
-    return found
+    queues: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", queues.append)
+    return queues
 
 
 def _request(profile: Profile, profiles: Path) -> Measure:
     menu = profile.menu[-1]
     folder = str(profiles / "made-up")
     options = (menu,) * len(profile.units)
-    return Measure(folder, profile.digest, "m" * 64, options, "/a/*b*.jsonl", 3, "<b>name</b>")
+    return Measure(
+        folder,
+        profile.digest,
+        "m" * 64,
+        options=options,
+        manifest="/a/*b*.jsonl",
+        utterances=3,
+        label="<b>name</b>",
+    )
 
 
 def test_a_job_cut_off_is_said_and_resumed(
@@ -87,7 +96,14 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
         folder = str(profiles / "made-up")
         number = queue.add(
             Transcribe(
-                folder, profile.digest, "m" * 64, options, kept, name, "dogs <b>bark</b>", whose
+                folder,
+                profile.digest,
+                "m" * 64,
+                options=options,
+                audio=kept,
+                name=name,
+                said="dogs <b>bark</b>",
+                owner=whose,
             )
         )
         queue.claim()
@@ -105,15 +121,22 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
 ) -> None:
     distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
     model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
-    made = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
-    chosen = bit_map(made, ["4/16"] * len(made.units))
-    place = (str(tmp_path / "profile"), made.digest, chosen.digest, chosen.options)
+    profile = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
+    chosen = bit_map(profile, ["4/16"] * len(profile.units))
+    request = Measure(
+        str(tmp_path / "profile"),
+        profile.digest,
+        chosen.digest,
+        options=chosen.options,
+        manifest=str(tones),
+        utterances=2,
+    )
     queue = Queue()
-    asked = []
+    schedulers = []
     run = Workers.run
 
     def noted(self: Workers, *call: Any) -> Any:
-        asked.append(self.scheduler)
+        schedulers.append(self.scheduler)
         return run(self, *call)
 
     monkeypatch.setattr(Workers, "run", noted)
@@ -121,15 +144,15 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
         n_workers=1, processes=False, protocol="tcp://", dashboard_address=":0"
     ) as cluster:
         monkeypatch.setenv("GENPTQ_SCHEDULER", cluster.scheduler_address)
-        queue.add(Measure(*place, str(tones), 2))
+        queue.add(request)
         worker.run_queue(queue)
-    assert asked == [cluster.scheduler_address]
-    done = queue.jobs()[0]
-    assert (done.state, done.done, done.total) == (DONE, 2, 2)
-    (record,) = load_measured(tmp_path / "profile", made.digest)
-    assert record.wer == done.result["wer"]
+    assert schedulers == [cluster.scheduler_address]
+    job = queue.jobs()[0]
+    assert (job.state, job.done, job.total) == (DONE, 2, 2)
+    (record,) = load_measured(tmp_path / "profile", profile.digest)
+    assert record.wer == job.result["wer"]
     monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 1)
-    queue.add(Measure(*place, str(tones), 3))
+    queue.add(replace(request, utterances=3))
     worker.run_queue(queue)
     failed = queue.jobs()[0]
     assert failed.state == FAILED and "No Dask scheduler answers" in failed.message

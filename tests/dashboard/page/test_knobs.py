@@ -74,11 +74,11 @@ def test_session_and_parameters_agree() -> None:
 
 def test_the_size_slider_holds_every_map() -> None:
     for width in (4, 16, 256):
-        made = synthetic.profile(0, units=12, width=width)
-        sizes = knobs.size_range(made)
-        costs = synthetic.native_bytes(made)
-        smallest = (synthetic.native_kept(made) + costs.min(axis=1).sum()) / 1e6
-        largest = (synthetic.native_kept(made) + costs.max(axis=1).sum()) / 1e6
+        profile = synthetic.profile(0, units=12, width=width)
+        sizes = knobs.size_range(profile)
+        costs = synthetic.native_bytes(profile)
+        smallest = (synthetic.native_kept(profile) + costs.min(axis=1).sum()) / 1e6
+        largest = (synthetic.native_kept(profile) + costs.max(axis=1).sum()) / 1e6
         assert sizes.values[0] >= smallest
         assert sizes.values[-1] >= largest
         assert list(sizes.values) == sorted(set(sizes.values))
