@@ -25,7 +25,7 @@ from genptq_core import (
     with_predictions,
 )
 from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
-from genptq_core.measurement.speech_sets import wer_curve
+from genptq_core.measurement.speech_sets import curve_of, measured_sets
 
 SPLITS = 200
 
@@ -50,7 +50,7 @@ def report(profile: Profile, records: list[Measured]) -> None:
     menu = {option: i for i, option in enumerate(profile.menu)}
     choices = np.array([[menu[option] for option in m.options] for m in records])
     separable = quadratic_loss(profile, shrinkage=1.0)(choices)
-    curve = wer_curve(records, records[0].speech_digest)
+    curve = curve_of(measured_sets(records)[0])
     print(f"\n{records[0].speech}: {len(records)} maps, {records[0].utterances} utterances")
     print(
         "    MB  % less  codes  stored   WER %  change  95 % interval     loss  predicted"
@@ -122,8 +122,8 @@ def main() -> None:
     options = parser.parse_args()
     profile = load_profile(options.profile)
     measured = with_predictions(profile, load_measured(options.profile, profile.digest))
-    for digest in dict.fromkeys(m.speech_digest for m in measured):
-        records = [m for m in measured if m.speech_digest == digest]
+    for measured_set in measured_sets(measured):
+        records = list(measured_set.records)
         if options.markdown:
             markdown(profile, records)
         else:

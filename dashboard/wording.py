@@ -91,7 +91,7 @@ def unit_label(unit: Unit) -> str:
 
 
 def tick_labels(units: Sequence[Unit]) -> list[str]:
-    """Tick labels of all units, made unlike where two would be alike."""
+    """Tick labels of all units, numbered where two would be the same."""
     seen: dict[str, int] = {}
     labels = []
     for unit in units:
@@ -102,7 +102,7 @@ def tick_labels(units: Sequence[Unit]) -> list[str]:
 
 
 def stored_bits(size: int, profile: Profile) -> float:
-    """Bits a parameter, everything counted."""
+    """Bits per parameter, everything counted."""
     return 8 * size / profile.source.parameters
 
 
@@ -112,11 +112,11 @@ def measured_name(record: Measured) -> str:
 
 
 def bound(allocation: Allocation, curve: WerCurve | None) -> tuple[str, str]:
-    """How near the proven optimum a map is: a figure, and a sentence on what it means."""
-    share = allocation.gap / allocation.predicted_loss if allocation.predicted_loss > 0 else 0.0
-    value = "optimal" if share < 5e-4 else f"\u2264 {percent(share)}"
+    """How near a map is to the proven optimum: a figure, and a sentence on what it means."""
+    off = allocation.gap / allocation.predicted_loss if allocation.predicted_loss > 0 else 0.0
+    value = "optimal" if off < 5e-4 else f"\u2264 {percent(off)}"
     text = (
-        f"Its predicted loss is {allocation.predicted_loss:.4g} nats a token, and no map within "
+        f"Its predicted loss is {allocation.predicted_loss:.4g} nats per token, and no map within "
         f"this budget can be predicted below {allocation.lower_bound:.4g}: proven, by solving the "
         "continuous problem, of which every bit map is a special case."
     )
@@ -128,20 +128,20 @@ def bound(allocation: Allocation, curve: WerCurve | None) -> tuple[str, str]:
 
 
 def marked(spans: Sequence[Span]) -> str:
-    """An alignment as Markdown: what was heard, with every difference marked.
+    """An alignment as Markdown: the transcript, with every difference marked.
 
     Marks differ in form as well as in colour: a wrong word is followed by the right one in
     brackets, a missed word is struck through, an added word carries a plus.
     """
     words = []
     for span in spans:
-        expected, heard = markdown(span.reference), markdown(span.hypothesis)
+        expected, written = markdown(span.reference), markdown(span.hypothesis)
         if span.kind == "equal":
-            words.append(heard)
+            words.append(written)
         elif span.kind == "substitute":
-            words.append(f":red-background[**{heard}**] :gray[\\({expected}\\)]")
+            words.append(f":red-background[**{written}**] :gray[\\({expected}\\)]")
         elif span.kind == "delete":
             words.append(f":orange-background[~~{expected}~~]")
         else:
-            words.append(f":blue-background[**\\+{heard}**]")
+            words.append(f":blue-background[**\\+{written}**]")
     return " ".join(words)

@@ -73,8 +73,9 @@ _HOMES = {
     "measurement.speech_sets": (
         "MeasuredSet",
         "across_sets",
+        "curve_of",
         "measured_sets",
-        "wer_curve",
+        "usual_set",
     ),
     "measurement.store": (
         "load_measured",

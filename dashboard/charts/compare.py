@@ -1,4 +1,4 @@
-"""Figures of two maps side by side: pure functions, like `charts`."""
+"""Figures of two maps side by side. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .component import Figure
 from .traces import BLUE, GREY, VERMILION, Trace
 
 
-def transition_figure(found: Comparison) -> Figure:
+def transition_figure(comparison: Comparison) -> Figure:
     """How many layers go from which width on the left to which on the right."""
-    total = max(int(found.weights.sum()), 1)
-    labels = [f"{width:g}" for width in found.widths]
-    units, weights = found.units.tolist(), found.weights.tolist()
+    total = max(int(comparison.weights.sum()), 1)
+    labels = [f"{width:g}" for width in comparison.widths]
+    units, weights = comparison.units.tolist(), comparison.weights.tolist()
     ends = [-0.5, len(labels) - 0.5]
     axis = {"type": "category", "range": ends, "showgrid": False}
     return {
@@ -64,9 +64,9 @@ def transition_figure(found: Comparison) -> Figure:
     }
 
 
-def changes_figure(profile: Profile, found: Comparison) -> Figure:
+def changes_figure(profile: Profile, comparison: Comparison) -> Figure:
     """Widths of the layers that differ, in the network's order: A as circles, B as diamonds."""
-    changes = sorted(found.changes, key=lambda change: change.unit)
+    changes = sorted(comparison.changes, key=lambda change: change.unit)
     labels = tick_labels(profile.units)
     x = [labels[change.unit] for change in changes]
     names = [hover(profile.units[change.unit].name) for change in changes]
@@ -85,8 +85,8 @@ def changes_figure(profile: Profile, found: Comparison) -> Figure:
     return {
         "data": [
             between,
-            _side("A", "circle", BLUE, x, names, changes),
-            _side("B", "diamond", VERMILION, x, names, changes),
+            _side("A", x, names, changes),
+            _side("B", x, names, changes),
         ],
         "layout": {
             "xaxis": {
@@ -107,20 +107,24 @@ def changes_figure(profile: Profile, found: Comparison) -> Figure:
     }
 
 
-def _side(
-    name: str, symbol: str, colour: str, x: list[str], names: list[str], changes: list[Change]
-) -> Trace:
-    options = [change.left if name == "A" else change.right for change in changes]
+def _side(name: str, x: list[str], names: list[str], changes: list[Change]) -> Trace:
+    """One map's widths; `name` is A or B."""
+    first = name == "A"
+    options = [change.left if first else change.right for change in changes]
     return {
         "type": "scatter",
         "x": x,
         "y": [option.bits for option in options],
         "mode": "markers",
         "name": f"bits in {name}",
-        "marker": {"symbol": symbol, "size": 9, "color": colour},
+        "marker": {
+            "symbol": "circle" if first else "diamond",
+            "size": 9,
+            "color": BLUE if first else VERMILION,
+        },
         "text": [
             f"{layer}<br>{option.label}<br>A to B: {change.bytes / 1e3:+,.0f} kB, "
-            f"{change.loss:+.2g} nats a token"
+            f"{change.loss:+.2g} nats per token"
             for layer, option, change in zip(names, options, changes, strict=True)
         ],
         "hovertemplate": f"<b>{name}</b> %{{text}}<extra></extra>",

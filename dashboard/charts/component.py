@@ -1,8 +1,8 @@
 """A Plotly chart that stays in the browser: a redraw sends data alone, and a click comes back.
 
-Streamlit's own chart validates a figure, writes it out and draws it from nothing at every move of
-a slider. Here a figure is a plain dictionary (`data` and `layout`), and the browser draws what has
-changed. The library is the copy in the plotly package, so nothing is fetched from elsewhere.
+Streamlit's own chart checks a figure and draws all of it again at every move of a slider. Here a
+figure is a plain dictionary (`data` and `layout`), and the browser draws what has changed.
+The library is the copy in the plotly package, so nothing is fetched from elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Figure = dict[str, Any]
 def _component() -> tuple[Any, str]:
     """The component, and the address of Plotly's script."""
     package = Path(plotly.__file__).parent / "package_data"
-    # Declared for nothing but that the server hands out the files of its folder.
+    # Declared only so that the server hands out the files of its folder.
     served = st.components.v1.declare_component("plotly", path=str(package))
     drawn = st.components.v2.component("plot", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
     return drawn, f"component/{served.name}/plotly.min.js"
@@ -37,9 +37,9 @@ def plot(figure: Figure, key: str, alt: str, on_click: Callable[[str], None] | N
     """Draw a figure.
 
     Args:
-        figure: traces and layout; plain numbers, strings, lists and dictionaries.
+        figure: traces and layout, of plain numbers, strings, lists and dictionaries.
         key: key of the chart, unique on the page.
-        alt: what the chart shows, for those who do not see it.
+        alt: what the chart shows, for people who do not see it.
         on_click: called with the clicked point's first `customdata` before the page is redrawn.
     """
     component, address = _component()

@@ -1,6 +1,7 @@
 """The front's figure: pure functions, no Streamlit and no numerics beyond scaling.
 
-A figure is a dictionary as Plotly's JavaScript takes it; see `plot`, and `traces` for its parts.
+A figure is a dictionary as Plotly's JavaScript takes it; see `component`, and `traces` for its
+parts.
 """
 
 from __future__ import annotations
@@ -13,19 +14,16 @@ from typing import Any
 import numpy as np
 
 from genptq_core.allocation.front import Front
-from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 
 from ..page.marks import Mark, OneWidth
 from ..wording import hover, percent
-from . import second_set as other
-from . import traces as draw
+from . import second_set, traces
 from .component import Figure
-from .second_set import SecondSet
-from .traces import GREY, ORANGE, SKY, Holds, Trace
+from .traces import GREY, ORANGE, SKY, ChartedSet, Holds, Trace
 
 USABLE = 0.20
-"""WER increase past which the front's axis is cut off: a transcript so wrong is of no use."""
+"""WER increase above which the front's axis is cut off: a transcript so wrong is of no use."""
 
 _TICKS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
 
@@ -40,85 +38,66 @@ class FrontFigure:
 
 def front_figure(
     front: Front,
-    curve: WerCurve | None,
-    full_wer: float | None,
-    records: Sequence[Measured],
+    shown: ChartedSet | None,
+    *,
     pick: Mark | None,
     largest: float,
     holds: Holds,
     uniform: Sequence[OneWidth] = (),
     start: Mark | None = None,
-    second: SecondSet | None = None,
-    first: str = "",
+    second: ChartedSet | None = None,
 ) -> FrontFigure:
-    """WER, or predicted loss where no WER can be predicted, against size.
+    """WER against size, or predicted loss where nothing was measured.
 
     Args:
         front: the predicted front.
-        curve: map from predicted loss to the increase of WER.
-        full_wer: WER of full precision on the speech set shown.
-        records: what was measured on it.
+        shown: the speech set shown, or None where nothing was measured.
         pick: the configuration shown.
         largest: right end of the size axis, bytes, if nothing shown lies beyond.
         holds: whether the chosen format holds a map; those that it does not are marked as others.
         uniform: what runtimes of one width for all layers would get.
         start: the recommended configuration.
-        second: another speech set to show beside it.
-        first: name of the speech set shown, where there is another.
+        second: another speech set for the same chart.
     """
-    if full_wer is None or not records:
+    if shown is None:
         return FrontFigure(_loss_figure(front, pick, largest, uniform, start), 0)
-    top = _top(front, curve, full_wer, records)
+    top = _top(front, shown)
     if second is not None:
-        top = max(top, _top(front, second.curve, second.full_wer, second.records))
-    traces: list[Trace] = []
-    if curve is not None:
-        known = curve  # for the lambdas
-
-        def wer(loss: np.ndarray | float) -> np.ndarray:
-            return np.asarray(100 * (full_wer + known.increase(loss)))
-
-        traces += [
-            *draw.predicted(front, curve, full_wer, top),
-            draw.click_targets(front, wer, "WER", " %"),
+        top = max(top, _top(front, second))
+    drawn: list[Trace] = []
+    if shown.curve is not None:
+        drawn += [
+            *traces.predicted(front, shown, top),
+            traces.click_targets(front, shown.height, "WER", " %"),
+            traces.knee(front, float(shown.height(front.loss[front.knee]))),
+            *traces.recommended(start, shown.height),
+            *traces.uniform(uniform, shown.height, top=top, what="WER", unit=" %"),
         ]
-        traces += [draw.knee(front, float(wer(front.loss[front.knee])))]
-        traces += draw.recommended(start, wer)
-        traces += draw.uniform(uniform, wer, top, "WER", " %")
-    points, above = draw.measured(records, top, holds, pick)
-    traces += points
-    everything = [*records]
+    points, above = traces.measured(shown.records, top, holds, pick)
+    drawn += points
+    records = [*shown.records]
     if second is not None:
-        more, others = other.measured(second, top, holds, pick)
-        above += others
-        everything += second.records
-        traces += other.predicted(second, front, top)
-        traces += other.measured_front(first, records, top, holds)
-        traces += other.measured_front(second.name, second.records, top, holds, ORANGE)
-        traces += more
-    height = _height(pick, curve, full_wer)
-    if pick is not None and height is not None:
-        traces += draw.star(pick, min(height, top), f"WER {height:.1f} %")
-    low = min([100 * full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in everything)])
-    made = _layout(front, everything, pick, largest, uniform if curve is not None else ())
-    made["yaxis"] = {
+        points, above_too = second_set.measured(second, top, holds, pick)
+        above += above_too
+        records += second.records
+        drawn += second_set.predicted(second, front, top)
+        drawn += second_set.measured_front(shown, top, holds)
+        drawn += second_set.measured_front(second, top, holds, ORANGE)
+        drawn += points
+    if pick is not None and pick.cost is not None and pick.cost.wer is not None:
+        height = 100 * pick.cost.wer
+        drawn += traces.star(pick, min(height, top), f"WER {height:.1f} %")
+    low = min([100 * shown.full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
+    layout = _layout(front, records, pick, largest, uniform if shown.curve is not None else ())
+    layout["yaxis"] = {
         "title": {"text": "Word error rate, %"},
         "range": [max(low - 1.0, 0), top * 1.03],
     }
-    made |= _levels(full_wer, second)
-    return FrontFigure({"data": traces, "layout": made}, above)
+    layout |= _levels(shown.full_wer, second)
+    return FrontFigure({"data": drawn, "layout": layout}, above)
 
 
-def _height(pick: Mark | None, curve: WerCurve | None, full_wer: float) -> float | None:
-    """WER of the pick, per cent: measured, else predicted, else not known."""
-    if pick is None:
-        return None
-    if pick.measured is not None:
-        return 100 * pick.measured.wer
-    return None if curve is None else 100 * (full_wer + float(curve.increase(pick.loss)))
-
-
-def _levels(full_wer: float, second: SecondSet | None) -> dict[str, Any]:
+def _levels(full_wer: float, second: ChartedSet | None) -> dict[str, Any]:
     """Full precision on each set: dashed lines, and what they are."""
     levels = [(full_wer, f"full precision {percent(full_wer)}", GREY)]
     if second is not None:
@@ -144,7 +123,7 @@ def _level(height: float, colour: str) -> dict[str, Any]:
 
 
 def _words(height: float, text: str) -> dict[str, Any]:
-    """What a dashed line is, at its left end; in the page's own colour, which is read best."""
+    """What a dashed line is, at its left end, in the page's text colour."""
     return {
         "text": text,
         "xref": "paper",
@@ -157,14 +136,12 @@ def _words(height: float, text: str) -> dict[str, Any]:
     }
 
 
-def _top(
-    front: Front, curve: WerCurve | None, full_wer: float, records: Sequence[Measured]
-) -> float:
+def _top(front: Front, shown: ChartedSet) -> float:
     """Upper end of the axis, per cent: all that is usable, and no more than is there."""
-    limit = 100 * (full_wer + USABLE)
-    highest = [100 * (m.wer_full_precision + max(m.ci95[1], m.wer_increase)) for m in records]
-    if curve is not None:
-        highest.append(100 * (full_wer + float(curve.increase(front.loss[0]))))
+    limit = 100 * (shown.full_wer + USABLE)
+    highest = [100 * (m.wer_full_precision + max(m.ci95[1], m.wer_increase)) for m in shown.records]
+    if shown.curve is not None:
+        highest.append(float(shown.height(front.loss[0])))
     return min(limit, 1.05 * max(highest))
 
 
@@ -175,32 +152,35 @@ def _loss_figure(
     uniform: Sequence[OneWidth],
     start: Mark | None,
 ) -> Figure:
-    index = draw.thin(front, draw.LINE_POINTS)
+    index = traces.thin(front, traces.LINE_POINTS)
     index = index[front.loss[index] > 0]
     line = {
         "type": "scatter",
-        "x": draw.listed(front.bytes[index] / 1e6),
-        "y": draw.listed(front.loss[index]),
+        "x": traces.listed(front.bytes[index] / 1e6),
+        "y": traces.listed(front.loss[index]),
         "mode": "lines",
         "line": {"color": SKY, "width": 2.5},
         "name": "predicted front",
         "hoverinfo": "skip",
     }
-    traces = [line, draw.click_targets(front, np.asarray, "loss", "")]
-    traces.append(draw.knee(front, float(front.loss[front.knee])))
-    traces += draw.recommended(start, np.asarray)
-    above = [u for u in uniform if u.loss > 0]
-    traces += draw.uniform(above, np.asarray, np.inf, "loss", "")
+    drawn = [
+        line,
+        traces.click_targets(front, np.asarray, "loss", ""),
+        traces.knee(front, float(front.loss[front.knee])),
+        *traces.recommended(start, np.asarray),
+    ]
+    lossy = [u for u in uniform if u.loss > 0]  # the axis is logarithmic
+    drawn += traces.uniform(lossy, np.asarray, top=np.inf, what="loss", unit="")
     if pick is not None and pick.loss > 0:
-        traces += draw.star(pick, pick.loss, f"loss {pick.loss:.3g} nats a token")
-    made = _layout(front, (), pick, largest, uniform)
-    made["yaxis"] = {
-        "title": {"text": "Predicted loss, nats a token"},
+        drawn += traces.star(pick, pick.loss, f"loss {pick.loss:.3g} nats per token")
+    layout = _layout(front, (), pick, largest, uniform)
+    layout["yaxis"] = {
+        "title": {"text": "Predicted loss, nats per token"},
         "type": "log",
         "exponentformat": "power",
         "dtick": 1,
     }
-    return {"data": traces, "layout": made}
+    return {"data": drawn, "layout": layout}
 
 
 def _layout(
@@ -221,7 +201,7 @@ def _layout(
     ticks = [t * 10**power for power in range(-4, 5) for t in _TICKS]
     ticks = [t for t in ticks if low / 1.1e6 < t < high * 1.1 / 1e6]
     return {
-        # Logarithmic: the sizes where words are lost would else be crowded at the left edge.
+        # Logarithmic, or the sizes where words are lost would be crowded at the left edge.
         "xaxis": {
             "title": {"text": "Size, MB (logarithmic)"},
             "type": "log",

@@ -1,4 +1,4 @@
-"""The figure of one map's layers: pure functions, like `charts`."""
+"""The figure of one map's layers. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLOURS = {
 _OTHER = "#666666"
 _SHORT = {"convolution": "conv", "embedding": "embedding"}
 _MANY = 90
-"""Units past which marks are small and blocks have no lines between them."""
+"""Units above which marks are small and blocks have no lines between them."""
 
 _LABELS = 28
 """Blocks named on the axis at most."""
@@ -46,7 +46,7 @@ class Layers:
         options: option of each unit.
         relaxed: width of each unit in the continuous solution; empty where there is none.
         bytes: bytes of each unit as stored, shape (units,).
-        sensitivity: predicted loss of each unit alone at one width, nats a token, shape (units,).
+        sensitivity: predicted loss of each unit alone at one width, nats per token, shape (units,).
         reference: that width in words.
         locked: units that the user's demands bind.
         chosen: the unit picked by a click, or None.
@@ -62,18 +62,18 @@ class Layers:
 
 
 def layers_figure(profile: Profile, shown: Layers) -> Figure:
-    """Width, sensitivity and share of the bytes of every unit, in the network's own order."""
+    """Width, sensitivity and part of the bytes of every unit, in the network's own order."""
     units, options = profile.units, shown.options
     count = len(units)
-    share = 100 * shown.bytes / max(float(shown.bytes.sum()), 1.0)
+    of_bytes = 100 * shown.bytes / max(float(shown.bytes.sum()), 1.0)
     weights = np.array([u.weights for u in units], dtype=float)
-    part = 100 * weights / weights.sum()
+    of_weights = 100 * weights / weights.sum()
     text = [
         f"<b>{hover(unit.name)}</b><br>{hover(unit.kind)}, {unit.rows} \u00d7 {unit.columns}"
         f"<br><b>{options[i].label}</b>"
         + (f", {shown.relaxed[i]:.2f} continuous" if len(shown.relaxed) else "")
         + ("<br>locked" if i in shown.locked else "")
-        + f"<br>{share[i]:.1f} % of the bytes, {part[i]:.1f} % of the weights"
+        + f"<br>{of_bytes[i]:.1f} % of the bytes, {of_weights[i]:.1f} % of the weights"
         f"<br>alone at {shown.reference}: loss {shown.sensitivity[i]:.2g}"
         for i, unit in enumerate(units)
     ]
@@ -85,7 +85,7 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
         "hovertemplate": "%{customdata[1]}<extra></extra>",
         "showlegend": False,
     }
-    brief = {
+    name_and_value = {
         "customdata": [[f"layer:{i}", hover(unit.name)] for i, unit in enumerate(units)],
         "hovertemplate": "%{customdata[1]}<br>%{y:.3~g}<extra></extra>",
     }
@@ -95,7 +95,7 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
         {**common, **bar, "y": [option.bits for option in options], "name": "bits"},
         {
             **common,
-            **brief,
+            **name_and_value,
             "type": "scatter",
             "mode": "markers",
             "marker": {"color": colours, "size": 6 if count <= _MANY else 4},
@@ -105,9 +105,9 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
         },
         {
             **common,
-            **brief,
+            **name_and_value,
             **bar,
-            "y": [float(f"{v:.3g}") for v in share],
+            "y": [float(f"{v:.3g}") for v in of_bytes],
             "yaxis": "y3",
             "name": "bytes",
         },
@@ -118,11 +118,11 @@ def layers_figure(profile: Profile, shown: Layers) -> Figure:
             | {"name": "continuous solution"}
         )
     if shown.locked:
-        held = sorted(shown.locked)
-        heights = [options[i].bits + 0.45 for i in held]
-        traces.append(_marks(held, heights, "triangle-down", VERMILION) | {"name": "locked"})
+        locked = sorted(shown.locked)
+        heights = [options[i].bits + 0.45 for i in locked]
+        traces.append(_marks(locked, heights, "triangle-down", VERMILION) | {"name": "locked"})
     traces += _legend(units)
-    return {"data": traces, "layout": _layout(units, shown, share)}
+    return {"data": traces, "layout": _layout(units, shown, float(of_bytes.max(initial=0)))}
 
 
 def colour(unit: Unit) -> str:
@@ -160,7 +160,8 @@ def _legend(units: Sequence[Unit]) -> list[Trace]:
     return traces
 
 
-def _layout(units: Sequence[Unit], shown: Layers, share: np.ndarray) -> dict[str, Any]:
+def _layout(units: Sequence[Unit], shown: Layers, most: float) -> dict[str, Any]:
+    """The axes and lines; `most` is the largest part of the bytes that a unit takes, per cent."""
     ticks = _block_ticks(units)
     ceiling = 16.9 if UNQUANTIZED in shown.options else 8.9
     return {
@@ -190,7 +191,7 @@ def _layout(units: Sequence[Unit], shown: Layers, share: np.ndarray) -> dict[str
         },
         "yaxis3": {
             "title": {"text": "% of bytes"},
-            "range": [0, _ceiling(float(share.max(initial=0)))],
+            "range": [0, _ceiling(most)],
             "nticks": 3,
             "domain": [0, 0.16],
         },
@@ -212,20 +213,20 @@ def _ceiling(most: float) -> float:
 
 
 def _block_ticks(units: Sequence[Unit]) -> list[tuple[float, str]]:
-    """The middle of each block and its name. A name a layer would take most of a redraw's time."""
+    """The middle of each block and its name; a name per layer would make redraws slow."""
     blocks: dict[tuple[str, int], list[int]] = {}
     for index, unit in enumerate(units):
         blocks.setdefault(_block(unit), []).append(index)
     ticks = []
-    for (part, block), mine in blocks.items():
+    for (part, block), places in blocks.items():
         label = f"{part[:1].upper()}{block}" if part in _PARTS[:2] else _SHORT.get(part, part)
-        ticks.append(((mine[0] + mine[-1]) / 2, label))
+        ticks.append(((places[0] + places[-1]) / 2, label))
     every = -(-len(ticks) // _LABELS)
     return ticks[::every]
 
 
 def _block(unit: Unit) -> tuple[str, int]:
-    """What has a name of its own on the axis: a layer's block, all convolutions, the embedding."""
+    """What a name on the axis stands for: a layer's block, all convolutions, or the embedding."""
     alone = unit.kind in ("convolution", "embedding")
     return (unit.kind, 0) if alone else (unit.part, unit.block)
 

@@ -1,8 +1,10 @@
-"""The page's two charts of one scene, for whoever shows them: the views, and the report."""
+"""The two charts of a scene, as the views and the report show them. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from genptq_core.measurement.speech_sets import MeasuredSet
 
 from ..page.marks import Mark
 from ..page.scene import Scene
@@ -10,7 +12,7 @@ from ..wording import bound, layout, percent, widths
 from .component import Figure
 from .front import FrontFigure, front_figure
 from .layers import Layers, layers_figure
-from .second_set import SecondSet
+from .traces import ChartedSet
 
 REFERENCE_BITS = 3
 """Width, or the nearest on offer, at which layers' sensitivities are compared."""
@@ -18,41 +20,49 @@ REFERENCE_BITS = 3
 
 def front_of(scene: Scene) -> FrontFigure:
     """The front with the pick on it."""
-    pick = scene.pick
-    mark = None
-    if pick is not None:
-        found = pick.allocation
-        lines = [
-            f"{percent(found.reduction_vs_fp32)} under fp32, {found.avg_bits:.2f} bits on average",
-            f"{widths(found.options)}, {layout(found.options)}",
-            f"loss {found.predicted_loss:.3g} nats a token, predicted",
-        ]
-        if pick.bounded:
-            lines.append(f"off the proven optimum: {bound(found, None)[0]}")
-        record = scene.measurement(pick.map.digest)
-        mark = Mark(found.bytes, found.predicted_loss, pick.map.digest, record, tuple(lines))
     return front_figure(
         scene.front,
-        scene.curve,
-        scene.speech.full_precision if scene.speech is not None else None,
-        scene.shown,
-        mark,
-        scene.sizes.usual,
-        scene.holds,
-        scene.one_width,
-        scene.start,
-        beside_of(scene),
-        scene.speech.name if scene.speech is not None else "",
+        _charted(scene, scene.speech),
+        pick=_mark(scene),
+        largest=scene.sizes.usual,
+        holds=scene.holds,
+        uniform=scene.one_width,
+        start=scene.start,
+        second=_charted(scene, scene.second),
     )
 
 
-def beside_of(scene: Scene) -> SecondSet | None:
-    """The speech set shown beside the first."""
-    second = scene.beside
-    if second is None:
+def _mark(scene: Scene) -> Mark | None:
+    """The pick as a mark on the front."""
+    pick = scene.pick
+    if pick is None:
         return None
-    curve = scene.curves.get(second.digest)
-    return SecondSet(second.name, second.full_precision, scene.on(second), curve)
+    figures = pick.allocation
+    lines = [
+        f"{percent(figures.reduction_vs_fp32)} under fp32, {figures.avg_bits:.2f} bits on average",
+        f"{widths(figures.options)}, {layout(figures.options)}",
+        f"loss {figures.predicted_loss:.3g} nats per token, predicted",
+    ]
+    if pick.bounded:
+        lines.append(f"off the proven optimum: {bound(figures, None)[0]}")
+    return Mark(
+        figures.bytes,
+        figures.predicted_loss,
+        pick.map.digest,
+        cost=scene.pick_cost,
+        text=tuple(lines),
+    )
+
+
+def _charted(scene: Scene, speech: MeasuredSet | None) -> ChartedSet | None:
+    if speech is None:
+        return None
+    return ChartedSet(
+        scene.measured.name(speech),
+        speech.wer_full_precision,
+        speech.records,
+        scene.measured.curve(speech),
+    )
 
 
 def layers_of(scene: Scene, chosen: int | None = None) -> Figure:
@@ -64,14 +74,16 @@ def layers_of(scene: Scene, chosen: int | None = None) -> Figure:
     """
     pick = scene.pick
     options = pick.map.options if pick is not None else ()
-    column = int(np.abs(scene.task.widths - REFERENCE_BITS).argmin())
-    shown = Layers(
-        options,
-        pick.allocation.relaxed_bits if pick is not None else (),
-        scene.spent(options),
-        scene.task.loss.separable[:, column],
-        f"{scene.task.menu[column].bits:g} bits",
-        scene.bound_units,
-        chosen,
+    column = int(np.abs(scene.problem.widths - REFERENCE_BITS).argmin())
+    return layers_figure(
+        scene.profile,
+        Layers(
+            options=options,
+            relaxed=pick.allocation.relaxed_bits if pick is not None else (),
+            bytes=scene.bytes_per_unit(options),
+            sensitivity=scene.problem.loss.separable[:, column],
+            reference=f"{scene.problem.menu[column].bits:g} bits",
+            locked=scene.bound_units,
+            chosen=chosen,
+        ),
     )
-    return layers_figure(scene.profile, shown)

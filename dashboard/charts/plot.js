@@ -1,7 +1,7 @@
 // Draws Plotly figures that stay in the browser: a new figure changes what differs from the one drawn.
 
 const decoder = new TextDecoder();
-const drawn = new WeakMap(); // by container: what it shows, and who hears its clicks
+const drawn = new WeakMap(); // by container: what it shows, and what to call on a click
 let loading = null;
 
 function library(address) {
@@ -19,21 +19,21 @@ function library(address) {
   return loading;
 }
 
-const NARROW = 520; // pixels of width, below which a legend takes a line an entry
+const NARROW = 520; // pixels of width, below which a legend takes one line per entry
 
 // On a telephone: room for the legend, and fewer ticks.
 function fitted(layout, width) {
   if (width >= NARROW) return layout;
-  const made = { ...layout, height: layout.height + 120 };
-  made.legend = { ...layout.legend, font: { size: 10 } };
+  const narrow = { ...layout, height: layout.height + 120 };
+  narrow.legend = { ...layout.legend, font: { size: 10 } };
   const { tickvals, ticktext } = layout.xaxis ?? {};
   if (tickvals?.length > 6) {
     const some = (_, index) => index % Math.ceil(tickvals.length / 6) === 0;
-    made.xaxis = { ...layout.xaxis, tickangle: 0 };
-    made.xaxis.tickvals = tickvals.filter(some);
-    made.xaxis.ticktext = ticktext.filter(some);
+    narrow.xaxis = { ...layout.xaxis, tickangle: 0 };
+    narrow.xaxis.tickvals = tickvals.filter(some);
+    narrow.xaxis.ticktext = ticktext.filter(some);
   }
-  return made;
+  return narrow;
 }
 
 function themed(layout, style) {
@@ -45,13 +45,13 @@ function themed(layout, style) {
   const font = { ...layout.font, color: text, family };
   const hoverlabel = { ...layout.hoverlabel, bgcolor: base, bordercolor: line };
   hoverlabel.font = { color: text, family };
-  const made = { ...layout, font, hoverlabel, paper_bgcolor: "rgba(0,0,0,0)" };
-  made.plot_bgcolor = "rgba(0,0,0,0)";
-  for (const name of axes) made[name] = { gridcolor: line, linecolor: line, zeroline: false, ...layout[name] };
-  return made;
+  const coloured = { ...layout, font, hoverlabel, paper_bgcolor: "rgba(0,0,0,0)" };
+  coloured.plot_bgcolor = "rgba(0,0,0,0)";
+  for (const name of axes) coloured[name] = { gridcolor: line, linecolor: line, zeroline: false, ...layout[name] };
+  return coloured;
 }
 
-// What may move without drawing axes, legend and all the rest anew.
+// What may move without drawing axes, legend and all the rest again.
 const MOVING = ["x", "y", "customdata", "hovertemplate"];
 
 function still(figure) {

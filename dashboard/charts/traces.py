@@ -1,8 +1,9 @@
-"""What the front's figure is made of, trace by trace: pure functions, see `charts`."""
+"""The traces of the front's figure, one function each. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 from genptq_core.options import Option
 
+from ..page.costs import MEASURED, PREDICTED
 from ..page.marks import Mark, OneWidth
 from ..wording import hover, is_uniform, layout, measured_name, percent, points, widths
 
@@ -27,6 +29,31 @@ Holds = Callable[[Sequence[Option]], bool]
 """Whether the chosen format holds a map."""
 
 Trace = dict[str, Any]
+"""A trace as Plotly's JavaScript takes it."""
+
+
+@dataclass(frozen=True)
+class ChartedSet:
+    """A speech set on the front's figure.
+
+    Attributes:
+        name: its name, as a file says it.
+        full_wer: WER of full precision on it, a fraction.
+        records: what was measured on it.
+        curve: map from predicted loss to the increase of WER on it, or None.
+    """
+
+    name: str
+    full_wer: float
+    records: Sequence[Measured]
+    curve: WerCurve | None
+
+    def height(self, loss: np.ndarray | float) -> np.ndarray:
+        """Predicted WER, per cent, of predicted losses; nan without a curve."""
+        if self.curve is None:
+            return np.full_like(np.asarray(loss, dtype=float), np.nan)
+        return np.asarray(100 * (self.full_wer + self.curve.increase(loss)))
+
 
 Height = Callable[[np.ndarray], np.ndarray]
 """Where predicted losses lie on the chart's axis."""
@@ -44,11 +71,14 @@ def listed(values: np.ndarray) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def predicted(front: Front, curve: WerCurve, full_wer: float, top: float) -> list[Trace]:
+def predicted(front: Front, shown: ChartedSet, top: float) -> list[Trace]:
+    """The predicted front and its band; nothing without a curve."""
+    if shown.curve is None:
+        return []
     index = thin(front, LINE_POINTS)
     size, loss = front.bytes[index] / 1e6, front.loss[index]
-    middle = 100 * (full_wer + curve.increase(loss))
-    low, high = (100 * (full_wer + end) for end in curve.interval(loss))
+    middle = shown.height(loss)
+    low, high = (100 * (shown.full_wer + end) for end in shown.curve.interval(loss))
     band = np.concatenate([np.minimum(high, 2 * top), np.maximum(low, 0)[::-1]])
     return [
         {
@@ -75,6 +105,7 @@ def predicted(front: Front, curve: WerCurve, full_wer: float, top: float) -> lis
 
 
 def click_targets(front: Front, height: Height, what: str, unit: str) -> Trace:
+    """Points on the front that set a size when they are clicked."""
     # A bare line takes no clicks, so markers that do not show carry them.
     index = thin(front, _CLICK_POINTS)
     return {
@@ -88,7 +119,7 @@ def click_targets(front: Front, height: Height, what: str, unit: str) -> Trace:
         ],
         "hovertemplate": (
             f"<b>predicted</b><br>%{{x:.1f}} MB<br>{what} %{{y:.3~g}}{unit}"
-            "<br>loss %{customdata[1]:.3~g} nats a token<br>click to set this size<extra></extra>"
+            "<br>loss %{customdata[1]:.3~g} nats per token<br>click to set this size<extra></extra>"
         ),
         "name": "sizes to click",
         "showlegend": False,
@@ -96,6 +127,7 @@ def click_targets(front: Front, height: Height, what: str, unit: str) -> Trace:
 
 
 def knee(front: Front, height: float) -> Trace:
+    """The knee of the predicted front."""
     return {
         "type": "scatter",
         "x": [float(front.bytes[front.knee] / 1e6)],
@@ -115,6 +147,7 @@ def knee(front: Front, height: float) -> Trace:
 
 
 def recommended(start: Mark | None, height: Height) -> list[Trace]:
+    """The recommended size, where there is one."""
     if start is None:
         return []
     return [
@@ -141,15 +174,17 @@ def recommended(start: Mark | None, height: Height) -> list[Trace]:
 def uniform(
     shown: Sequence[OneWidth],
     height: Height,
+    *,
     top: float,
     what: str,
     unit: str,
 ) -> list[Trace]:
+    """What runtimes of one width would get, a trace per runtime."""
     symbols = ("triangle-up-open", "triangle-down-open", "pentagon-open", "hexagon-open")
     traces = []
     for place, target in enumerate(dict.fromkeys(u.target for u in shown)):
-        mine = [u for u in shown if u.target == target]
-        values = height(np.array([u.loss for u in mine]))
+        widths_of_it = [u for u in shown if u.target == target]
+        values = height(np.array([u.loss for u in widths_of_it]))
         text = [
             "<br>".join(
                 [
@@ -160,16 +195,16 @@ def uniform(
                     *u.notes,
                 ]
             )
-            for u, value in zip(mine, values, strict=True)
+            for u, value in zip(widths_of_it, values, strict=True)
         ]
         traces.append(
             {
                 "type": "scatter",
-                "x": [u.bytes / 1e6 for u in mine],
+                "x": [u.bytes / 1e6 for u in widths_of_it],
                 "y": listed(np.minimum(values, top)),
                 "mode": "markers+text",
-                "text": [hover(u.option) for u in mine],
-                "textposition": _around(mine, ("bottom", "top")[place % 2]),
+                "text": [hover(u.option) for u in widths_of_it],
+                "textposition": _around(widths_of_it, ("bottom", "top")[place % 2]),
                 "textfont": {"size": 10},
                 "marker": {
                     "symbol": symbols[place % len(symbols)],
@@ -195,35 +230,23 @@ def _around(shown: Sequence[OneWidth], side: str) -> list[str]:
 def measured(
     records: Sequence[Measured], top: float, holds: Holds, pick: Mark | None
 ) -> tuple[list[Trace], int]:
-    """Measured points, grey but for the one picked, and how many lie above the axis."""
-    shown = pick.measured.map_digest if pick is not None and pick.measured is not None else ""
+    """Measured points, grey except the one picked, and how many lie above the axis."""
+    picked = pick.digest if pick is not None else ""
     inside = [m for m in records if 100 * m.wer <= top]
     outside = [m for m in records if 100 * m.wer > top]
-    mine = [m for m in inside if holds(m.options)]
-    mixed = [m for m in mine if not is_uniform(m.options)]
-    uniform = [m for m in mine if is_uniform(m.options)]
-    other = [m for m in inside if not holds(m.options)]
+    held = [m for m in inside if holds(m.options)]
     groups = (
-        ("measured, other format", "x-thin-open", other),
-        ("measured, mixed widths", "circle", mixed),
-        ("measured, uniform width", "square-open", uniform),
+        ("measured, other format", "x-thin-open", [m for m in inside if not holds(m.options)]),
+        ("measured, mixed widths", "circle", [m for m in held if not is_uniform(m.options)]),
+        ("measured, uniform width", "square-open", [m for m in held if is_uniform(m.options)]),
     )
     traces: list[Trace] = []
     for name, symbol, group in groups:
         if not group:
             continue
-        trace = _points(group, symbol, 10, [100 * m.wer for m in group], shown)
-        low = [100 * max(m.wer - m.wer_full_precision - m.ci95[0], 0) for m in group]
-        high = [100 * max(m.wer_full_precision + m.ci95[1] - m.wer, 0) for m in group]
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": high,
-            "arrayminus": low,
-            "thickness": 1.2,
-            "width": 4,
-            "color": GREY,
-        }
+        heights = [100 * m.wer for m in group]
+        trace = points_at(group, heights, symbol=symbol, colour=GREY, picked=picked)
+        trace["error_y"] = bars(group, GREY)
         if symbol == "square-open":
             trace |= {
                 "mode": "markers+text",
@@ -233,23 +256,50 @@ def measured(
             }
         traces.append(trace | {"name": name})
     if outside:
-        trace = _points(outside, "triangle-up", 11, [top] * len(outside), shown)
+        heights = [top] * len(outside)
+        trace = points_at(outside, heights, symbol="triangle-up", colour=GREY, picked=picked)
         traces.append(trace | {"name": "measured, above the axis"})
     return traces, len(outside)
 
 
-def _points(
-    group: Sequence[Measured], symbol: str, size: int, heights: list[float], shown: str
+def points_at(
+    group: Sequence[Measured],
+    heights: Sequence[float],
+    *,
+    symbol: str,
+    colour: str,
+    picked: str,
 ) -> Trace:
-    colours = [VERMILION if m.map_digest == shown else GREY for m in group]
+    """Measured maps as marks that can be clicked, in a colour of their own where one is picked.
+
+    Args:
+        group: the measurements.
+        heights: where they lie, per cent.
+        symbol, colour: what the marks look like.
+        picked: digest of the pick, or "".
+    """
+    colours = [VERMILION if m.map_digest == picked else colour for m in group]
     return {
         "type": "scatter",
         "x": [m.bytes / 1e6 for m in group],
-        "y": heights,
+        "y": list(heights),
         "mode": "markers",
-        "marker": {"symbol": symbol, "color": colours, "size": size, "line": {"width": 2}},
+        "marker": {"symbol": symbol, "color": colours, "size": 11, "line": {"width": 2}},
         "customdata": [[f"map:{m.map_digest}", record_text(m)] for m in group],
         "hovertemplate": "%{customdata[1]}<br>click to pick it<extra></extra>",
+    }
+
+
+def bars(group: Sequence[Measured], colour: str) -> dict[str, Any]:
+    """The 95 % intervals of measured maps."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * max(m.wer_full_precision + m.ci95[1] - m.wer, 0) for m in group],
+        "arrayminus": [100 * max(m.wer - m.wer_full_precision - m.ci95[0], 0) for m in group],
+        "thickness": 1.2,
+        "width": 4,
+        "color": colour,
     }
 
 
@@ -272,11 +322,19 @@ def record_text(record: Measured) -> str:
 
 
 def star(pick: Mark, height: float, value: str) -> list[Trace]:
-    kind = "measured" if pick.measured is not None else "predicted"
+    """The pick, in a ring: a full star where it was measured, a hollow one where predicted.
+
+    Args:
+        pick: the pick.
+        height: where it lies on the chart's axis.
+        value: what its height says, in words.
+    """
+    measured = pick.cost is not None and pick.cost.record is not None
+    kind = MEASURED if measured else PREDICTED
     lines = [f"<b>your pick, {kind}</b>", f"{pick.bytes / 1e6:.2f} MB", value, *pick.text]
     place = {"type": "scatter", "x": [pick.bytes / 1e6], "y": [height], "mode": "markers"}
     star = {
-        "symbol": "star" if pick.measured is not None else "star-open",
+        "symbol": "star" if measured else "star-open",
         "size": 15,
         "color": VERMILION,
         "line": {"width": 2, "color": VERMILION},

@@ -1,1 +1,1 @@
-"""Long work: a queue that the page fills, and the process that empties it."""
+"""Jobs that take minutes: a queue that the page fills, and the process that empties it."""

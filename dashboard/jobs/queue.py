@@ -1,32 +1,31 @@
-"""Long work in a process of its own: a queue in SQLite that the page fills and a worker empties.
+"""A queue of jobs in SQLite, which the page fills and a worker empties.
 
-The page adds jobs and starts `python -m dashboard.jobs.worker`; the worker takes one job at a
-time, writes its progress and a heartbeat, and leaves when none is left. Since all state is in the
-file, a reload of the page finds its jobs again, a restarted server goes on with what waits, and a
-worker that died is known by its silence. Only the worker imports torch.
+The page adds jobs and starts `python -m dashboard.jobs.worker` (see `processes`); the worker takes
+one job at a time, writes its progress and a heartbeat, and ends when none is left. Since all state
+is in the file, a reload of the page shows its jobs again, a restarted server continues with what
+waits, and a worker that died is known by its silence. Only the worker imports torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from genptq_core.errors import GenPTQError, StoreError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from genptq_core.errors import StoreError
 from genptq_core.storage.json_files import sealed, unsealed
 from genptq_core.storage.locations import job_queue_file
 from genptq_core.storage.sqlite import enter_wal
 
 from . import uploads
-from .requests import Request, Transcribe, from_json, kind_of, to_json
+from .requests import Request, Transcribe, fault, from_json, kind_of, to_json
 
 VERSION = 3
 SILENCE = 20.0
@@ -66,7 +65,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 
 @dataclass(frozen=True)
 class Job:
-    """A request, and how far it is.
+    """A request, and how far it has come.
 
     Attributes:
         id: number in the queue.
@@ -76,7 +75,7 @@ class Job:
         stage_started: time the stage began, seconds since the epoch.
         cancel: whether the user asked to stop it.
         message: what went wrong, one sentence.
-        result: what came of it, where that is not kept elsewhere.
+        result: what came of it, where no other file keeps that.
     """
 
     id: int
@@ -94,15 +93,15 @@ class Job:
         """Time left in this stage at its pace so far; None while that is a guess."""
         if self.stage_started is None or self.done < 1 or self.total < self.done:
             return None
-        spent = max(0.0, now - self.stage_started)  # a clock may be set back
-        return spent / self.done * (self.total - self.done)
+        seconds = max(0.0, now - self.stage_started)  # a clock may be set back
+        return seconds / self.done * (self.total - self.done)
 
 
 class Queue:
     """The jobs in one SQLite file.
 
     Args:
-        path: the file; made when first written to.
+        path: the file; it appears when first written to.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -140,7 +139,7 @@ class Queue:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"The job queue {self.path} cannot be used ({error}).",
-                "If it is damaged, move it away; what was measured or profiled is kept elsewhere.",
+                "If it is damaged, move it away; what was measured or profiled is in other files.",
             ) from error
 
     def add(self, request: Request) -> int:
@@ -194,7 +193,7 @@ class Queue:
         return self.add(_job(row).request)
 
     def claim(self) -> Job | None:
-        """Take the next queued job, unless another worker is at work."""
+        """Take the next queued job, unless another worker is running."""
         with self._open() as connection:
             _mark_silent(connection)
             waiting = _jobs(connection, (QUEUED,))
@@ -209,7 +208,7 @@ class Queue:
             return waiting[0]
 
     def beat(self, number: int) -> bool:
-        """Say that a job's worker lives; returns whether it should go on."""
+        """Note that a job's worker lives; returns whether it should continue."""
         with self._open() as connection:
             connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time(), number))
             row = connection.execute(
@@ -279,56 +278,59 @@ def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
     return [_job(row) for row in rows.fetchall()]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table, as far as a job needs it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
+
+    id: int
+    state: Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+    kind: str
+    request: str
+    stage: str
+    done: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)]
+    stage_started: float | None
+    cancel: Literal[0, 1]
+    message: str
+    result: str
+
+
+_ROW = TypeAdapter(_Row)
+_COLUMNS = [field.name for field in fields(_Row)]
+
+
 def _job(row: sqlite3.Row) -> Job:
-    state, message, result = row["state"], row["message"], {}
+    """The job of a row.
+
+    Raises:
+        StoreError: the row or its request is damaged.
+    """
+    columns = {name: row[name] for name in _COLUMNS}
     try:
-        result = unsealed(json.loads(row["result"]))
-    except (ValueError, TypeError):
-        state, message = FAILED, DAMAGED  # what it says cannot be trusted, and it can run again
-    return Job(
-        row["id"],
-        from_json(row["kind"], row["request"]),
-        state,
-        row["stage"],
-        row["done"],
-        row["total"],
-        row["stage_started"],
-        bool(row["cancel"]),
-        message,
-        result,
-    )
-
-
-_started: list[subprocess.Popen[bytes]] = []
-
-
-def start_worker(queue: Queue) -> None:
-    """Start a worker process for what is queued. One too many leaves at once by itself."""
-    _started[:] = [process for process in _started if process.poll() is None]
-    log = queue.path.with_suffix(".log")
-    # The page must stay quick while a worker computes, so idle threads sleep instead of spinning.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dashboard.jobs.worker", "--queue", str(queue.path)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # stopping the page with Ctrl-C leaves the work running
-            )
-    except OSError as error:
-        raise GenPTQError(
-            f"No process for the work could be started ({error}).",
-            "Check that the cache folder can be written.",
+        # As JSON, for a strict dataclass is read from nothing else.
+        sound = _ROW.validate_json(json.dumps(columns))
+    except (ValidationError, TypeError) as error:
+        reason = fault(error) if isinstance(error, ValidationError) else str(error)
+        raise StoreError(
+            f"Job {row['id']!r} in the queue is damaged ({reason}).", "Move the queue's file away."
         ) from error
-    _started.append(process)
-
-
-def resume(queue: Queue, found: Sequence[Job]) -> None:
-    """Start a worker where jobs wait and none is at work, as after a restart of the server."""
-    _started[:] = [process for process in _started if process.poll() is None]
-    states = {job.state for job in found}
-    if QUEUED in states and RUNNING not in states and not _started:
-        start_worker(queue)
+    state, message = str(sound.state), sound.message
+    try:
+        result = unsealed(json.loads(sound.result))
+    except (ValueError, TypeError):
+        # What it says cannot be trusted, and the job can run again.
+        state, message, result = FAILED, DAMAGED, {}
+    return Job(
+        id=sound.id,
+        request=from_json(sound.kind, sound.request),
+        state=state,
+        stage=sound.stage,
+        done=sound.done,
+        total=sound.total,
+        stage_started=sound.stage_started,
+        cancel=bool(sound.cancel),
+        message=message,
+        result=result,
+    )

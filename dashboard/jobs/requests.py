@@ -1,15 +1,35 @@
-"""What the page can ask a worker for: to measure, hear, profile or export something."""
+"""What the page can ask a worker for: to measure, transcribe, profile or export something.
+
+A request is a frozen dataclass; the queue keeps it as JSON, which Pydantic checks when it is read.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
 
 from genptq_core.errors import StoreError
 from genptq_core.options import RATES, Option
 from genptq_core.storage.json_files import sealed, unsealed
+
+_READING = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+Options = tuple[Annotated[Option, PlainValidator(Option.parse)], ...]
+"""Option of each unit; their keys in JSON."""
+
+Number = Annotated[int, Strict()] | Annotated[float, Strict(), Field(allow_inf_nan=False)]
+"""A number that is written as it was read: 3, not 3.0."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +46,12 @@ class Measure:
         label: the measurement's name in lists.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _READING
+
     profile: str
     profile_digest: str
     map_digest: str
-    options: tuple[Option, ...]
+    options: Options
     manifest: str
     utterances: int | None
     label: str = ""
@@ -41,16 +63,18 @@ class Transcribe:
 
     Attributes:
         profile, profile_digest, map_digest, options: as for `Measure`.
-        audio: path of the recording, which is deleted once it was heard.
+        audio: path of the recording, which is deleted once it was transcribed.
         name: what the user called it.
         said: what the user says was said, or "".
-        owner: whose it is: the browser that sent it, or "" where browsers cannot be told apart.
+        owner: name of the browser that sent it, or "" where browsers cannot be told apart.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _READING
 
     profile: str
     profile_digest: str
     map_digest: str
-    options: tuple[Option, ...]
+    options: Options
     audio: str
     name: str
     said: str = ""
@@ -67,9 +91,11 @@ class ComputeProfile:
         utterances: use only this many, from its start; None for all.
         out: the folder to write.
         bits, group_sizes, rates: the options to score.
-        draws: label draws an utterance.
+        draws: label draws per utterance.
         seed: seed of the draws.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _READING
 
     model: str
     manifest: str
@@ -77,7 +103,7 @@ class ComputeProfile:
     out: str
     bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
     group_sizes: tuple[int, ...] = (64,)
-    rates: tuple[float, ...] = RATES
+    rates: tuple[Number, ...] = RATES
     draws: int = 4
     seed: int = 0
 
@@ -92,10 +118,12 @@ class ExportMap:
         out: the folder to write.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _READING
+
     profile: str
     profile_digest: str
     map_digest: str
-    options: tuple[Option, ...]
+    options: Options
     target: str
     out: str
 
@@ -108,18 +136,21 @@ KINDS: dict[str, type[Any]] = {
     "profile": ComputeProfile,
     "export": ExportMap,
 }
+_READERS: dict[str, TypeAdapter[Request]] = {
+    kind: TypeAdapter(request) for kind, request in KINDS.items()
+}
 
 
 def kind_of(request: Request) -> str:
-    """A request's kind."""
-    return next(kind for kind, made in KINDS.items() if isinstance(request, made))
+    """A request's kind, as the queue names it."""
+    return next(kind for kind, its_type in KINDS.items() if isinstance(request, its_type))
 
 
 def to_json(request: Request) -> str:
     """A request as text, sealed."""
     fields = dataclasses.asdict(request)
-    if "options" in fields:
-        fields["options"] = [option.key for option in request.options]  # type: ignore[union-attr]
+    if not isinstance(request, ComputeProfile):
+        fields["options"] = [option.key for option in request.options]
     return json.dumps(sealed(fields))
 
 
@@ -127,17 +158,28 @@ def from_json(kind: str, text: str) -> Request:
     """A request from text.
 
     Raises:
-        StoreError: it is damaged.
+        StoreError: it is damaged: not JSON, another content than was sealed, a field that is
+            missing, unknown or of the wrong type, or a number that is none.
     """
     try:
         content = unsealed(json.loads(text))
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        if "options" in fields:
-            fields["options"] = tuple(Option.parse(key) for key in fields["options"])
-        made: Request = KINDS[kind](**fields)
-        return made
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(
-            f"A job of kind {kind!r} in the queue is damaged ({error}).",
-            "Move the queue's file away.",
-        ) from error
+        # As JSON, for there lists are tuples even where types are strict.
+        return _READERS[kind].validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise _damaged(kind, fault(error)) from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(kind, str(error)) from error
+
+
+def fault(error: ValidationError) -> str:
+    """The first thing that Pydantic found wrong, in one line."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ", ".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}"
+
+
+def _damaged(kind: str, reason: str) -> StoreError:
+    return StoreError(
+        f"A job of kind {kind!r} in the queue is damaged ({reason}).",
+        "Move the queue's file away.",
+    )

@@ -26,7 +26,7 @@ _YOUNG = 120.0
 
 
 def folder() -> Path:
-    """Where they are while they wait."""
+    """Where recordings are while they wait."""
     return uploads_folder()
 
 
@@ -61,7 +61,7 @@ def keep(data: bytes, name: str) -> Path:
 
 
 def owner(secret: bytes) -> str:
-    """A name for whoever holds a secret, from which the secret cannot be told."""
+    """A name for the browser that holds a secret; the secret cannot be computed from it."""
     return sha256(secret)[:16]
 
 
@@ -71,9 +71,9 @@ def drop(path: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def sweep(wanted: Collection[str]) -> None:
+def sweep(awaited: Collection[str]) -> None:
     """Delete recordings that no job waits for, such as those of a page that was closed."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder()):
-            if entry.path not in wanted and time.time() - entry.stat().st_mtime > _YOUNG:
+            if entry.path not in awaited and time.time() - entry.stat().st_mtime > _YOUNG:
                 Path(entry.path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The worker: does what is queued, in a process that the page started."""
+"""The worker: carries out the queued jobs, in a process that the page started."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def obey_signals() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def work(queue: Queue) -> int:
-    """Do what is queued until nothing is left; returns how many jobs were taken."""
+def run_queue(queue: Queue) -> int:
+    """Carry out queued jobs until none is left; returns how many were taken."""
     queue.sweep()
     taken = 0
     while (job := queue.claim()) is not None:
@@ -57,33 +57,34 @@ def _interrupt_main() -> None:
 
 
 def _run(queue: Queue, job: Job) -> None:
-    over = threading.Event()
+    """Carry out a job, with a heartbeat, and note how it ended."""
+    ended = threading.Event()
     # Read by the main thread alone, to tell a cancellation from Ctrl-C.
-    asked = threading.Event()
+    cancelled = threading.Event()
 
     def beat() -> None:
-        while not over.wait(_BEAT):
+        while not ended.wait(_BEAT):
             try:
-                if queue.beat(job.id) or asked.is_set():
+                if queue.beat(job.id) or cancelled.is_set():
                     continue
             except StoreError:
                 continue  # a busy disk is no reason to give up; silence will tell if it lasts
-            asked.set()
+            cancelled.set()
             _interrupt_main()
 
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
     try:
         try:
-            result = _do(queue, job)
+            result = _carry_out(queue, job)
         finally:
             # The heart stops before the end is noted, or it would take that for a cancellation.
-            over.set()
+            ended.set()
             heart.join(timeout=5)
         queue.finish(job.id, DONE, result=result)
     except KeyboardInterrupt:
-        queue.finish(job.id, CANCELLED if asked.is_set() else INTERRUPTED)
-        if not asked.is_set():
+        queue.finish(job.id, CANCELLED if cancelled.is_set() else INTERRUPTED)
+        if not cancelled.is_set():
             raise
     except GenPTQError as error:
         queue.finish(job.id, FAILED, str(error))
@@ -105,43 +106,45 @@ def _short_of_memory(error: Exception) -> bool:
     )
 
 
-def _do(queue: Queue, job: Job) -> dict[str, Any]:
+def _carry_out(queue: Queue, job: Job) -> dict[str, Any]:
+    """Do what a job asks for; returns what the queue keeps of it."""
+
     def report(at: Progress) -> None:
         queue.progress(job.id, at.stage, at.done, at.total)
 
-    wanted = job.request
-    if isinstance(wanted, Measure):
-        return _measure(wanted, report)
-    if isinstance(wanted, Transcribe):
-        return _transcribe(wanted, report)
-    if isinstance(wanted, ExportMap):
-        return _export(wanted, report)
-    return _profile(wanted, report)
+    request = job.request
+    if isinstance(request, Measure):
+        return _measure(request, report)
+    if isinstance(request, Transcribe):
+        return _transcribe(request, report)
+    if isinstance(request, ExportMap):
+        return _export(request, report)
+    return _profile(request, report)
 
 
-# Torch comes in with a task's last steps: only then, so that a job that cannot run fails at once.
+# Torch is imported late, so that a job that cannot run fails at once.
 
 
-def _measure(wanted: Measure, report: Report) -> dict[str, Any]:
-    profile = _current(wanted)
-    speech = load_speech(wanted.manifest, wanted.utterances)
+def _measure(request: Measure, report: Report) -> dict[str, Any]:
+    profile = _current(request)
+    speech = load_speech(request.manifest, request.utterances)
     report(Progress("loading the model", 0, 0))
     from genptq_core.loading import load_model
     from genptq_core.measurement.sweep import measure_maps
 
     model = load_model(profile.source.model)
-    maps = [(wanted.label, bit_map(profile, wanted.options))]
+    maps = [(request.label, bit_map(profile, request.options))]
     workers = Workers(scheduler=named_scheduler())
     (record,) = measure_maps(
-        model, Path(wanted.profile), maps, speech, workers=workers, report=report
+        model, Path(request.profile), maps, speech, workers=workers, report=report
     )
-    save_measured(Path(wanted.profile), profile.digest, record)
+    save_measured(Path(request.profile), profile.digest, record)
     return {"wer": record.wer, "wer_full_precision": record.wer_full_precision}
 
 
-def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
-    profile = _current(wanted)
-    speech = speech_set(wanted.name, [utterance(Path(wanted.audio))])
+def _transcribe(request: Transcribe, report: Report) -> dict[str, Any]:
+    profile = _current(request)
+    speech = speech_set(request.name, [utterance(Path(request.audio))])
     report(Progress("loading the model", 0, 0))
     from genptq_core.loading import load_model
     from genptq_core.measurement.measure import transcribe_files
@@ -151,42 +154,51 @@ def _transcribe(wanted: Transcribe, report: Report) -> dict[str, Any]:
     model = load_model(profile.source.model)
     report(Progress("full precision", 0, 0))
     full = transcribe_files(model, speech)[0]
-    weights = kept_weights(model, profile, wanted.options, report)
+    weights = kept_weights(model, profile, request.options, report)
     report(Progress("the pick", 0, 0))
     with replaced(model, weights):
         picked = transcribe_files(model, speech)[0]
     return {"full": full, "picked": picked, "normalizer": model.normalizer}
 
 
-def _profile(wanted: ComputeProfile, report: Report) -> dict[str, Any]:
-    speech = load_speech(wanted.manifest, wanted.utterances)
-    options = grid_options(wanted.bits, wanted.group_sizes) + coded_options(wanted.rates)
+def _profile(request: ComputeProfile, report: Report) -> dict[str, Any]:
+    speech = load_speech(request.manifest, request.utterances)
+    options = grid_options(request.bits, request.group_sizes) + coded_options(request.rates)
     report(Progress("loading the model", 0, 0))
     from genptq_core.loading import load_model
     from genptq_core.profiling.compute import compute
 
-    settings = Settings(options, wanted.draws, wanted.seed)
-    outcome = compute(load_model(wanted.model), speech, Path(wanted.out), settings, report)
-    return {"digest": outcome.profile.digest, "cache_hits": outcome.cache_hits}
+    settings = Settings(options, request.draws, request.seed)
+    computed = compute(load_model(request.model), speech, Path(request.out), settings, report)
+    return {"digest": computed.profile.digest, "cache_hits": computed.cache_hits}
 
 
-def _export(wanted: ExportMap, report: Report) -> dict[str, Any]:
-    profile = _current(wanted)
+def _export(request: ExportMap, report: Report) -> dict[str, Any]:
+    profile = _current(request)
     report(Progress("loading the model", 0, 0))
     from genptq_core.export.export import export
 
-    chosen = bit_map(profile, wanted.options)
-    made = export(profile, chosen, wanted.target, Path(wanted.out), report=report)
-    return {"bytes": made.bytes, "disk_bytes": made.disk_bytes, "files": list(made.files)}
+    chosen = bit_map(profile, request.options)
+    written = export(profile, chosen, request.target, Path(request.out), report=report)
+    return {
+        "bytes": written.bytes,
+        "disk_bytes": written.disk_bytes,
+        "files": list(written.files),
+    }
 
 
-def _current(wanted: Measure | Transcribe | ExportMap) -> Profile:
-    """The profile of a job, if it is still the one for which it was queued."""
-    folder = Path(wanted.profile)
+def _current(request: Measure | Transcribe | ExportMap) -> Profile:
+    """The profile of a job.
+
+    Raises:
+        ProfileError: it is not the one for which the job was queued.
+    """
+    folder = Path(request.profile)
     profile = load_profile(folder)
-    if profile.digest != wanted.profile_digest:
+    if profile.digest != request.profile_digest:
         raise ProfileError(
-            f"The profile {folder.name} was computed anew since this was queued.", "Queue it again."
+            f"The profile {folder.name} was computed again since this was queued.",
+            "Queue it again.",
         )
     return profile
 
@@ -198,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     obey_signals()
     try:
-        work(Queue(options.queue))
+        run_queue(Queue(options.queue))
     except GenPTQError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -1,26 +1,37 @@
-"""The command line that does what the page does: one place, so that no two views say it unlike."""
+"""The command lines that do what the page does. Pure."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.solving import solve
 from genptq_core.errors import InfeasibleError
-from genptq_core.options import Option
+from genptq_core.options import RATES, Option
 from genptq_core.targets import NATIVE
 
 from .knobs import BY_SIZE
 from .paths import shown
 from .scene import Scene
 
+PROGRAM = "python -m genptq_core"
+"""How one runs the program."""
+
 BIT_MAP = "bitmap.json"
 """What the commands call the bit map file."""
 
+BITS = (2, 3, 4, 5, 6, 8)
+"""Integer widths that `profile` scores where none are named."""
 
-def command(name: str, *arguments: str) -> str:
+GROUP_SIZES = (64,)
+"""Group sizes that `profile` scores where none are named."""
+
+
+def command(name: str, arguments: Sequence[str] = ()) -> str:
     """A command of the program, as one types it."""
-    return shlex.join(["python", "-m", "genptq_core", name, *arguments])
+    return f"{PROGRAM} {shlex.join([name, *arguments])}"
 
 
 def solve_command(scene: Scene) -> str | None:
@@ -33,26 +44,70 @@ def solve_command(scene: Scene) -> str | None:
     else:
         # The size that led here is not kept, so check that the map's own size leads back.
         try:
-            if solve(scene.task, pick.allocation.bytes).options != pick.map.options:
+            if solve(scene.problem, pick.allocation.bytes).options != pick.map.options:
                 return None
         except InfeasibleError:
             return None
         size = f"{pick.allocation.bytes / 1e6:.6f}"
     flags = ["--profile", shown(scene.folder), "--size-mb", size]
-    flags += target_flags(scene.target)
-    return command("solve", *flags, *constraint_flags(scene.limits), "--out", BIT_MAP)
+    flags += _target_flags(scene.target)
+    flags += _constraint_flags(scene.limits)
+    return command("solve", [*flags, "--out", BIT_MAP])
 
 
-def target_flags(target: str) -> list[str]:
-    """The flags that name a target; none for the one that is meant anyhow."""
+def profile_command(
+    *,
+    model: str,
+    speech: str,
+    utterances: int | None,
+    bits: Sequence[int],
+    group_sizes: Sequence[int],
+    rates: Sequence[float],
+    out: Path | str,
+) -> str:
+    """The command that computes a profile; what is usual is left out.
+
+    Args:
+        model: what `--model` takes.
+        speech: path of the calibration manifest.
+        utterances: use only this many, from its start; None for all.
+        bits, group_sizes, rates: the options to score.
+        out: the folder to write.
+    """
+    flags = ["--model", model, "--speech", shown(speech)]
+    flags += [] if utterances is None else ["--limit", str(utterances)]
+    for flag, numbers, usual in (
+        ("--bits", bits, BITS),
+        ("--group-size", group_sizes, GROUP_SIZES),
+        ("--rates", rates, RATES),
+    ):
+        if tuple(numbers) != usual:
+            flags += [flag, ",".join(f"{number:g}" for number in numbers) or "0"]
+    return command("profile", [*flags, "--out", shown(out)])
+
+
+def measure_command(folder: Path) -> str:
+    """The command that measures the bit map file on speech of one's own."""
+    flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, "--speech", "MANIFEST"]
+    return command("measure", flags)
+
+
+def export_command(folder: Path, target: str) -> str:
+    """The command that writes the bit map file as a model for a target."""
+    flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, *_target_flags(target)]
+    return command("export", [*flags, "--out", "FOLDER"])
+
+
+def _target_flags(target: str) -> list[str]:
+    """The flags that name a target; none for the one that is meant where none is named."""
     return [] if target == NATIVE else ["--target", target]
 
 
-def constraint_flags(limits: Constraints) -> list[str]:
+def _constraint_flags(limits: Constraints) -> list[str]:
     """The flags that demand what constraints do."""
     flags: list[str] = []
-    for pattern, wanted in limits.pins:
-        key = wanted.key if isinstance(wanted, Option) else f"{wanted:g}"
+    for pattern, pinned in limits.pins:
+        key = pinned.key if isinstance(pinned, Option) else f"{pinned:g}"
         flags += ["--pin", f"{pattern}={key}"]
     for flag, bound in (("--min-bits", limits.min_bits), ("--max-bits", limits.max_bits)):
         flags += [] if bound is None else [flag, f"{bound:g}"]

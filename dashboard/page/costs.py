@@ -1,13 +1,14 @@
-"""What the pick costs on every speech set of a profile, measured or predicted. Pure."""
+"""What a map costs in words on a speech set: measured, else predicted, else not known. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
+from genptq_core.measurement.speech_sets import MeasuredSet
 
-from ..wording import markdown, percent, points
-from .scene import Scene, Speech
+MEASURED, PREDICTED, UNKNOWN = "measured", "predicted", "not measured"
 
 
 @dataclass(frozen=True)
@@ -16,65 +17,65 @@ class Cost:
 
     Attributes:
         speech: the set.
-        record: its measurement there, or None.
+        record: the map's measurement on it, or None.
         wer: word error rate, measured or predicted, a fraction; None where neither is known.
+        increase: how much that is above full precision, a fraction; None with `wer`.
         interval: ends of the increase's 95 % interval where measured, of the 90 % band where
-            predicted, fractions.
+            predicted, fractions; None with `wer`.
+        extrapolated: whether it is predicted, from more loss than any map that the curve was
+            fitted on.
     """
 
-    speech: Speech
-    record: Measured | None
-    wer: float | None
-    interval: tuple[float, float] | None
+    speech: MeasuredSet
+    record: Measured | None = None
+    wer: float | None = None
+    increase: float | None = None
+    interval: tuple[float, float] | None = None
+    extrapolated: bool = False
 
     @property
     def how(self) -> str:
-        """Where the figures are from."""
+        """Where the figures are from: "measured", "predicted" or "not measured"."""
         if self.record is not None:
-            return "measured"
-        return "predicted" if self.wer is not None else "not measured"
+            return MEASURED
+        return UNKNOWN if self.wer is None else PREDICTED
 
     @property
-    def increase(self) -> float | None:
-        """Increase on full precision, a fraction."""
-        return None if self.wer is None else self.wer - self.speech.full_precision
+    def wer_interval(self) -> tuple[float, float] | None:
+        """Ends of the interval as word error rates, fractions of 0 or more."""
+        if self.wer is None or self.increase is None or self.interval is None:
+            return None
+        full = self.wer - self.increase
+        low, high = self.interval
+        return max(full + low, 0.0), max(full + high, 0.0)
 
 
-def costs(scene: Scene) -> tuple[Cost, ...]:
-    """The pick on every speech set that maps of the profile were measured on."""
-    pick = scene.pick
-    if pick is None:
-        return ()
-    found = []
-    loss = pick.allocation.predicted_loss
-    for speech in scene.sets:
-        record = scene.measurement(pick.map.digest, speech)
-        curve = scene.curves.get(speech.digest)
-        if record is not None:
-            found.append(Cost(speech, record, record.wer, record.ci95))
-        elif curve is not None:
-            low, high = (float(end) for end in curve.interval(loss))
-            wer = speech.full_precision + float(curve.increase(loss))
-            found.append(Cost(speech, None, wer, (low, high)))
-        else:
-            found.append(Cost(speech, None, None, None))
-    return tuple(found)
+def cost_on(speech: MeasuredSet, curve: WerCurve | None, map_digest: str, loss: float) -> Cost:
+    """What a map costs on a speech set.
 
-
-def sentence(scene: Scene) -> str:
-    """What the pick costs on the sets that are not shown first; "" where there are none."""
-    shown = scene.speech.digest if scene.speech is not None else ""
-    parts = []
-    for cost in costs(scene):
-        if cost.speech.digest == shown:
-            continue
-        name = markdown(cost.speech.name)
-        if cost.wer is None or cost.increase is None or cost.interval is None:
-            parts.append(f"{name}: not measured")
-            continue
-        low, high = cost.interval
-        parts.append(
-            f"{name}: **{percent(cost.wer)}** {cost.how}, {points(cost.increase)} points "
-            f"({points(low)} to {points(high)})"
+    Args:
+        speech: the set.
+        curve: map from predicted loss to the increase of WER on it, or None.
+        map_digest: digest of the map.
+        loss: its predicted loss, nats per token.
+    """
+    record = next((m for m in speech.records if m.map_digest == map_digest), None)
+    if record is not None:
+        return Cost(
+            speech,
+            record=record,
+            wer=record.wer,
+            increase=record.wer_increase,
+            interval=record.ci95,
         )
-    return f"On other speech: {'; '.join(parts)}." if parts else ""
+    if curve is None:
+        return Cost(speech)
+    increase = float(curve.increase(loss))
+    low, high = (float(end) for end in curve.interval(loss))
+    return Cost(
+        speech,
+        wer=speech.wer_full_precision + increase,
+        increase=increase,
+        interval=(low, high),
+        extrapolated=loss > curve.largest,
+    )

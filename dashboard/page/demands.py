@@ -3,7 +3,7 @@
     *fc1* = 4            layers whose names match get 4 bits (or `4/64`: just that option)
     *encoder* >= 3       at least; `<=` is at most
     tie block:*attn*     matching layers share their option, after `block:` those of one block
-    decoder <= 3 MB      the layers of a part may take so much together
+    decoder <= 3 MB      the layers of a part may take this much together
 
 Pure functions, no Streamlit. Later lines win over earlier ones where both pin a layer.
 """
@@ -25,7 +25,7 @@ IS, LEAST, MOST, TIED, BUDGET = "is", "at least", "at most", "tied", "MB at most
 KINDS = (IS, LEAST, MOST, TIED, BUDGET)
 
 _SIGNS = {IS: "=", LEAST: ">=", MOST: "<="}
-_FORM = 'Write one a line: "*fc1* = 4", "*encoder* >= 3", "tie block:*attn*", "decoder <= 3 MB".'
+_FORM = 'Write one per line: "*fc1* = 4", "*encoder* >= 3", "tie block:*attn*", "decoder <= 3 MB".'
 _LINE = re.compile(r"(?P<what>.+?)\s*(?P<sign>>=|<=|=)\s*(?P<value>[^=<>]+)")
 
 
@@ -54,17 +54,17 @@ class Demand:
 
 
 def parse(text: str) -> tuple[Demand, ...]:
-    """Demands from lines; semicolons part them too, and # begins a comment.
+    """Demands from lines; semicolons separate them too, and # begins a comment.
 
     Raises:
         ConstraintError: a line is none of the forms.
     """
-    found = []
+    demands = []
     for number, line in enumerate(text.replace(";", "\n").splitlines(), start=1):
         line = line.split("#", 1)[0].strip()
         if line:
-            found.append(_parse_line(number, line))
-    return tuple(found)
+            demands.append(_parse_line(number, line))
+    return tuple(demands)
 
 
 def _parse_line(number: int, line: str) -> Demand:
@@ -98,15 +98,15 @@ def write(demands: Iterable[Demand]) -> str:
     return "\n".join(d.text for d in last.values())
 
 
-def constrain(demands: Sequence[Demand], rest: Constraints) -> Constraints:
-    """Constraints with demands added to them."""
+def constrain(demands: Sequence[Demand], others: Constraints) -> Constraints:
+    """Constraints with the demands in place of their pins, limits, ties and budgets."""
     pins: list[tuple[str, float | Option]] = []
     for demand in demands:
         if demand.kind == IS:
             option = Option.parse(demand.value)
             pins.append((demand.what, option if option.group_size else option.bits))
     return dataclasses.replace(
-        rest,
+        others,
         pins=tuple(pins),
         limits=tuple(
             (d.what, _bits(d) if d.kind == LEAST else None, _bits(d) if d.kind == MOST else None)
@@ -125,37 +125,37 @@ def _bits(demand: Demand) -> float:
 
 
 def bound_units(profile: Profile, demands: Sequence[Demand]) -> frozenset[int]:
-    """The units that any demand binds; budgets of parts aside.
+    """The units that any demand binds; budgets of parts do not count.
 
     Raises:
         ConstraintError: a pattern matches nothing.
     """
-    found: set[int] = set()
+    bound: set[int] = set()
     for demand in demands:
         if demand.kind != BUDGET:
             glob = demand.what.removeprefix(BY_BLOCK).strip()
-            found.update(matching(profile.units, glob, "lock"))
-    return frozenset(found)
+            bound.update(matching(profile.units, glob, "lock"))
+    return frozenset(bound)
 
 
 def tie_choices(unit: Unit, units: Sequence[Unit]) -> dict[str, str]:
-    """What a unit can be tied to: a few words, and the tie. Only what ties it to another."""
+    """Ties of a unit to others, by a few words on each."""
     stem, _, last = unit.parameter.removesuffix(".weight").rpartition(".")
-    open_ = re.sub(r"(?<=\.)[0-9]+(?=\.|$)", "*", _literal(stem))  # any block's number
-    asked = [("all rows of it", f"{_literal(unit.parameter)}*")]
-    if open_ != stem:
-        asked += [
-            ("its neighbours, block by block", f"{BY_BLOCK}{open_}.*"),
-            (f"{last} of every {unit.part} block", f"{open_}.{last}*"),
+    any_block = re.sub(r"(?<=\.)[0-9]+(?=\.|$)", "*", _literal(stem))
+    candidates = [("all rows of it", f"{_literal(unit.parameter)}*")]
+    if any_block != stem:
+        candidates += [
+            ("its neighbours, block by block", f"{BY_BLOCK}{any_block}.*"),
+            (f"{last} of every {unit.part} block", f"{any_block}.{last}*"),
         ]
-    found = {}
-    for words, tie in asked:
-        mine = matching(units, tie.removeprefix(BY_BLOCK), "tie")
+    ties = {}
+    for words, tie in candidates:
+        tied = matching(units, tie.removeprefix(BY_BLOCK), "tie")
         if tie.startswith(BY_BLOCK):
-            mine = [i for i in mine if (units[i].part, units[i].block) == (unit.part, unit.block)]
-        if len(mine) > 1:
-            found[words] = tie
-    return found
+            tied = [i for i in tied if (units[i].part, units[i].block) == (unit.part, unit.block)]
+        if len(tied) > 1:
+            ties[words] = tie
+    return ties
 
 
 def _literal(name: str) -> str:

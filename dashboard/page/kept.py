@@ -1,4 +1,4 @@
-"""Picks that the user keeps under a name, and the trail of knobs that led here. Pure."""
+"""Picks that the user keeps under a name, and undo and redo. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Trail(Generic[T]):
     future: tuple[T, ...] = ()
 
     def visit(self, value: T) -> Trail[T]:
-        """Go on to a value; what was undone is given up, unless it is the present one anyway."""
+        """Go on to a value; what was undone is given up, unless the value is the present one."""
         if value == self.now:
             return self
         past = self.past if self.now is None else (*self.past, self.now)
@@ -45,21 +45,21 @@ class Trail(Generic[T]):
         return Trail(self.past[-1], self.past[:-1], (*self.future, self.now))
 
     def redo(self) -> Trail[T]:
-        """One step forth again, if there is one."""
+        """One step forward again, if there is one."""
         if self.now is None or not self.future:
             return self
         return Trail(self.future[-1], (*self.past, self.now), self.future[:-1])
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptPick:
     """A pick under a name.
 
     Attributes:
         name: what the user calls it.
         profile_digest: digest of the profile that it is a map of.
         map: its options and digest.
-        knobs: what gives it.
+        knobs: what the user had set when it was kept.
     """
 
     name: str
@@ -68,32 +68,32 @@ class Kept:
     knobs: Knobs
 
 
-Shelf = tuple[Kept, ...]
+KeptPicks = tuple[KeptPick, ...]
 
 
-def keep(shelf: Shelf, new: Kept) -> Shelf:
-    """A shelf with one more pick; a map that is there already gets the new name."""
-    name = " ".join(new.name.split())[:40] or f"pick {len(shelf) + 1}"
-    taken = {k.name for k in of_profile(shelf, new.profile_digest) if not _same(k, new)}
+def keep(picks: KeptPicks, new: KeptPick) -> KeptPicks:
+    """Kept picks with one more; a map that is among them already gets the new name."""
+    name = " ".join(new.name.split())[:40] or f"pick {len(picks) + 1}"
+    taken = {k.name for k in of_profile(picks, new.profile_digest) if not _same(k, new)}
     free = name
     while free in taken:
         number = int(free.rpartition(" \u00b7")[2]) + 1 if free != name else 2
         free = f"{name} \u00b7{number}"
     new = dataclasses.replace(new, name=free)
-    if any(_same(k, new) for k in shelf):
-        return tuple(new if _same(k, new) else k for k in shelf)
-    return (*shelf, new)
+    if any(_same(k, new) for k in picks):
+        return tuple(new if _same(k, new) else k for k in picks)
+    return (*picks, new)
 
 
-def drop(shelf: Shelf, gone: Kept) -> Shelf:
-    """A shelf without a pick."""
-    return tuple(k for k in shelf if not _same(k, gone))
+def drop(picks: KeptPicks, gone: KeptPick) -> KeptPicks:
+    """Kept picks without one of them."""
+    return tuple(k for k in picks if not _same(k, gone))
 
 
-def of_profile(shelf: Sequence[Kept], digest: str) -> Shelf:
-    """The picks of one profile."""
-    return tuple(k for k in shelf if k.profile_digest == digest)
+def of_profile(picks: Sequence[KeptPick], digest: str) -> KeptPicks:
+    """The kept picks of one profile."""
+    return tuple(k for k in picks if k.profile_digest == digest)
 
 
-def _same(a: Kept, b: Kept) -> bool:
+def _same(a: KeptPick, b: KeptPick) -> bool:
     return (a.profile_digest, a.map.digest) == (b.profile_digest, b.map.digest)

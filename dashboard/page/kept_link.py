@@ -3,10 +3,10 @@
 The address is a browser window's own: nobody else sees what was kept there, unless the address is
 given to them. The word is JSON, deflated, in base64 without padding:
 
-    [[name, profile digest, map digest, knobs as query parameters, option keys, a key a unit], ...]
+    [[name, profile digest, map digest, knobs as query parameters, option keys, places], ...]
 
-with a unit's key as its place in the list of keys. Whatever is in an address may be made up, so a
-pick counts only once `fitted` has checked it against its profile.
+with one place in the list of keys per unit. What is in an address may be forged, so a pick
+counts only once `fitted` has checked it against its profile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, held_columns, usable_targets
 
-from .kept import Kept, Shelf, keep
+from .kept import KeptPick, KeptPicks, keep
 from .knobs import LOSSES, POINTS, Knobs, from_params, size_range, to_params, widths
 
 LONGEST = 4000
@@ -34,39 +34,39 @@ _MOST = 1_000_000
 """Characters that a word may unpack to."""
 
 
-def written(shelf: Shelf) -> tuple[str, int]:
-    """A shelf as a word, and how many of its picks are in it: the latest, as many as fit."""
-    for start in range(max(len(shelf) - LONGEST // 20, 0), len(shelf)):
-        text = json.dumps([_item(kept) for kept in shelf[start:]], separators=(",", ":"))
+def written(picks: KeptPicks) -> tuple[str, int]:
+    """Kept picks as a word, and how many of them are in it: the latest, as many as fit."""
+    for start in range(max(len(picks) - LONGEST // 20, 0), len(picks)):
+        text = json.dumps([_item(kept) for kept in picks[start:]], separators=(",", ":"))
         word = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
         if len(word) <= LONGEST:
-            return word, len(shelf) - start
+            return word, len(picks) - start
     return "", 0
 
 
-def read(word: str) -> Shelf:
-    """The shelf of a word, not yet checked; what cannot be read is left out."""
+def read(word: str) -> KeptPicks:
+    """The kept picks of a word, not yet checked; what cannot be read is left out."""
     try:
         data = base64.urlsafe_b64decode(word[:LONGEST] + "=" * (-len(word) % 4))
-        found = json.loads(zlib.decompressobj().decompress(data, _MOST))
+        document = json.loads(zlib.decompressobj().decompress(data, _MOST))
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         return ()
-    shelf: Shelf = ()
-    for item in found if isinstance(found, list) else ():
+    picks: KeptPicks = ()
+    for item in document if isinstance(document, list) else ():
         try:
-            shelf = keep(shelf, _kept(*item))
+            picks = keep(picks, _kept(item))
         except (TypeError, ValueError, IndexError, AttributeError):
             continue
-    return shelf
+    return picks
 
 
-def fitted(shelf: Shelf, profile: Profile) -> Shelf:
-    """A shelf whose picks of a profile are maps of it, and their knobs such as the page has.
+def fitted(picks: KeptPicks, profile: Profile) -> KeptPicks:
+    """Kept picks of which those of a profile are maps of it, with knobs that the page has.
 
     Picks of other profiles stay as they are; those of this one that are no maps of it go.
     """
     sound = []
-    for kept in shelf:
+    for kept in picks:
         if kept.profile_digest == profile.digest:
             try:
                 same = bit_map(profile, kept.map.options).digest == kept.map.digest
@@ -74,26 +74,25 @@ def fitted(shelf: Shelf, profile: Profile) -> Shelf:
                 continue
             if not same:
                 continue
-            kept = dataclasses.replace(kept, knobs=_turned(kept.knobs, profile))
+            kept = dataclasses.replace(kept, knobs=_offered(kept.knobs, profile))
         sound.append(kept)
     return tuple(sound)
 
 
-def _item(kept: Kept) -> list[Any]:
+def _item(kept: KeptPick) -> list[Any]:
     keys = sorted({option.key for option in kept.map.options})
     places = [keys.index(option.key) for option in kept.map.options]
     params = to_params(kept.knobs)
     return [kept.name, kept.profile_digest, kept.map.digest, params, keys, places]
 
 
-def _kept(
-    name: str,
-    profile_digest: str,
-    digest: str,
-    params: dict[str, list[str]],
-    keys: list[str],
-    places: list[int],
-) -> Kept:
+def _kept(item: list[Any]) -> KeptPick:
+    """The kept pick that `_item` wrote.
+
+    Raises:
+        TypeError, ValueError, IndexError, AttributeError: it is none.
+    """
+    name, profile_digest, digest, params, keys, places = item
     values = [v for group in params.values() for v in group]
     if not all(isinstance(v, str) for v in (name, profile_digest, digest, *params, *values)):
         raise ValueError("a name is no text")
@@ -101,17 +100,17 @@ def _kept(
         raise ValueError("a place is no number")
     options = [Option.parse(key) for key in keys]
     chosen = BitMap(tuple(options[place] for place in places), digest)
-    return Kept(name, profile_digest, chosen, from_params(params, Knobs("")))
+    return KeptPick(name, profile_digest, chosen, from_params(params, Knobs("")))
 
 
-def _turned(knobs: Knobs, profile: Profile) -> Knobs:
-    """Knobs at positions that they have on the page."""
+def _offered(knobs: Knobs, profile: Profile) -> Knobs:
+    """Knobs at the nearest values that the page offers."""
     names = usable_targets(profile.menu, profile.source.family) or [NATIVE]
     target = knobs.target if knobs.target in names else names[0]
-    offered = widths([profile.menu[column] for column in held_columns(profile.menu, target)])
+    on_offer = widths([profile.menu[column] for column in held_columns(profile.menu, target)])
     asked = knobs.min_bits, knobs.max_bits
-    sound = set(asked) <= set(offered) and asked[0] <= asked[1]
-    low, high = asked if sound else (offered[0], offered[-1])
+    sound = set(asked) <= set(on_offer) and asked[0] <= asked[1]
+    low, high = asked if sound else (on_offer[0], on_offer[-1])
     least, most, step = POINTS
     return dataclasses.replace(
         knobs,

@@ -1,4 +1,4 @@
-"""The page's knobs, and how they are written in a link. Pure functions, no Streamlit."""
+"""The values that knobs can have, and how a link writes them. Pure; `views/knobs.py` draws them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINTS = (0.2, 10.0, 0.1)
 POINTS_START = 1.0
 
 LOSSES = (0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Allowed predicted losses on offer where no WER can be predicted yet, nats a token."""
+"""Allowed predicted losses on offer where no WER can be predicted yet, nats per token."""
 
 LOSS_START = 0.1
 
@@ -36,7 +36,7 @@ SHORT = 10
 
 @dataclass(frozen=True)
 class Knobs:
-    """Everything a user can turn; a link carries all of it.
+    """Everything that a user can set; a link carries all of it.
 
     Attributes:
         model: folder name of the profile.
@@ -45,11 +45,12 @@ class Knobs:
         points: allowed increase of WER, percentage points.
         loss: allowed predicted loss, used in place of `points` where no WER is predicted.
         min_bits, max_bits: widths allowed.
-        pins: demands as typed, one a line; see `demands`.
+        pins: demands as typed, one per line; see `demands`.
         pick: short digest of a measured map picked by hand, or "" for the solver's map.
-        speech: short digest of the speech set shown, or "" for the page's choice.
+        speech: the speech set shown, as `Measurements.word` writes it, or "" for the usual one.
         target: name of the format that must hold the map.
-        beside: short digest of the speech set shown beside the first, or "" for none.
+        second: the speech set drawn into the same chart, written alike, or "" for none; links call
+            it `beside`.
     """
 
     model: str
@@ -63,7 +64,7 @@ class Knobs:
     pick: str = ""
     speech: str = ""
     target: str = NATIVE
-    beside: str = ""
+    second: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SizeRange:
     Attributes:
         values: the sizes.
         decimals: decimals that tell them apart.
-        usual: bytes at the widest code on offer; past that size there is nearly nothing to gain.
+        usual: bytes at the widest code on offer; above that size there is nearly nothing to gain.
     """
 
     values: tuple[float, ...]
@@ -92,7 +93,7 @@ class SizeRange:
 
 
 def widths(menu: Sequence[Option]) -> tuple[float, ...]:
-    """The widths on a menu, ascending, each once."""
+    """The different widths on a menu, ascending."""
     return tuple(sorted({option.bits for option in menu}))
 
 
@@ -100,7 +101,7 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     """The sizes from every unit at its smallest to every unit left at 16 bit.
 
     Words are lost at the small end, so the steps are fine there, five times as coarse nearer the
-    widest code, and ten times as coarse beyond it: a pixel of the slider goes where it matters.
+    widest code, and ten times as coarse above it.
     """
     form = target_of(target)
     kept, sizes = fixed_bytes(form, profile), bytes_by_option(form, profile)
@@ -132,11 +133,11 @@ def constraints(knobs: Knobs, menu: Sequence[Option]) -> Constraints:
         ConstraintError: a demand cannot be read.
     """
     low, *_, high = widths(menu)
-    rest = Constraints(
+    width_limits = Constraints(
         min_bits=knobs.min_bits if knobs.min_bits > low else None,
         max_bits=knobs.max_bits if knobs.max_bits < high else None,
     )
-    return constrain(parse(knobs.pins), rest)
+    return constrain(parse(knobs.pins), width_limits)
 
 
 def to_params(knobs: Knobs) -> dict[str, list[str]]:
@@ -153,8 +154,8 @@ def to_params(knobs: Knobs) -> dict[str, list[str]]:
         params["pick"] = [knobs.pick]
     if knobs.speech:
         params["speech"] = [knobs.speech]
-    if knobs.beside:
-        params["beside"] = [knobs.beside]
+    if knobs.second:
+        params["beside"] = [knobs.second]
     return params
 
 
@@ -193,7 +194,7 @@ def from_params(params: Mapping[str, Sequence[str]], fallback: Knobs) -> Knobs:
         pick=text("pick", fallback.pick),
         speech=text("speech", fallback.speech),
         target=text("target", fallback.target),
-        beside=text("beside", fallback.beside),
+        second=text("beside", fallback.second),
     )
 
 
@@ -212,5 +213,5 @@ def from_session(session: Mapping[Any, Any], fallback: Knobs) -> Knobs:
         pick=session.get("pick") or "",
         speech=session.get("speech") or "",
         target=session.get("target") or fallback.target,
-        beside=session.get("beside") or "",
+        second=session.get("beside") or "",
     )

@@ -17,8 +17,7 @@ from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.errors import ProfileError, SpeechError
 from genptq_core.measurement.predictions import with_predictions
-from genptq_core.measurement.records import Measured
-from genptq_core.measurement.speech_sets import wer_curve
+from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.store import load_measured
 from genptq_core.profile import (
     EMBEDDED,
@@ -31,10 +30,12 @@ from genptq_core.speech.sources import HUB, load_speech
 from genptq_core.speech.utterances import SpeechSet
 from genptq_core.storage.locations import bundled_profiles, bundled_speech, measured_file
 
-from .knobs import SizeRange
-from .marks import OneWidth
-from .scene import one_width as one_width_of
-from .scene import recommended
+from .build import Constrained, Loaded
+from .demands import bound_units, parse
+from .knobs import Knobs, constraints, size_range
+from .marks import OneWidth, one_width
+from .measurements import Measurements, measurements_of
+from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
@@ -44,19 +45,19 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 def stamp(*paths: Path) -> Stamp:
     """Names, times and sizes of the files that exist: changes whenever their content may have."""
-    found = []
+    stamps = []
     for path in paths:
         try:
             status = path.stat()
         except OSError:
             continue
         if status.st_size:  # readers of a WAL store leave empty files, which say nothing
-            found.append((str(path), status.st_mtime_ns, status.st_size))
-    return tuple(found)
+            stamps.append((str(path), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
 
 
 def folder() -> Path:
-    """Where profiles are: `$GENPTQ_PROFILES`, else beside those that ship."""
+    """Where profiles are: `$GENPTQ_PROFILES`, else the folder of those that ship."""
     return Path(os.environ.get("GENPTQ_PROFILES") or bundled_profiles())
 
 
@@ -69,67 +70,92 @@ def models() -> dict[str, Path]:
     return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
 
 
-def profile(folder: Path) -> Profile:
+def read_profile(folder: Path) -> Profile:
     """A profile, checked.
 
     Raises:
         ProfileError: it is missing or damaged.
     """
-    return _profile(str(folder), stamp(folder / JSON_NAME, folder / TENSORS_NAME))
+    return _read_profile(str(folder), stamp(folder / JSON_NAME, folder / TENSORS_NAME))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the profile\u2026")
-def _profile(folder: str, version: Stamp) -> Profile:
-    found = load_profile(Path(folder))
-    if not found.units:
+def _read_profile(folder: str, version: Stamp) -> Profile:
+    profile = load_profile(Path(folder))
+    if not profile.units:
         raise ProfileError(f"{folder} is a profile of no layers.", "Compute it again.")
-    return found
+    return profile
 
 
-def task(of: Profile, limits: Constraints, target: str) -> Problem:
+def load(folder: Path, target: str) -> Loaded:
+    """All that is known of a folder's profile in a format, whatever the other knobs say.
+
+    Raises:
+        ProfileError: the profile is missing or damaged.
+        StoreError: a store of measurements is damaged.
+    """
+    profile = read_profile(folder)
+    free = problem_of(profile, Constraints(), target)
+    return Loaded(
+        name=folder.name,
+        folder=folder,
+        profile=profile,
+        target=target,
+        sizes=size_range(profile, target),
+        measured=read_measured(folder, profile, target),
+        free=free,
+        free_front=_front(free, profile.digest, repr(Constraints()), target),
+        one_width=_one_width(profile, profile.digest),
+    )
+
+
+def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
+    """The problem that the knobs' demands leave.
+
+    Raises:
+        ConstraintError: they cannot be read, are contradictory, or match nothing.
+    """
+    profile, target = loaded.profile, loaded.target
+    limits = constraints(knobs, loaded.free.menu)
+    bound = bound_units(profile, parse(knobs.pins))
+    under_limits = problem_of(profile, limits, target)
+    front = _front(under_limits, profile.digest, repr(limits), target)
+    return Constrained(limits, bound, under_limits, front)
+
+
+def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:
     """A profile's allocation problem for a target.
 
     Raises:
         ConstraintError: the constraints are contradictory, or match nothing.
     """
-    return _task(of, of.digest, repr(limits), target, limits)
+    return _problem(profile, profile.digest, repr(limits), target, _limits=limits)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _task(_profile: Profile, digest: str, key: str, target: str, _limits: Constraints) -> Problem:
+def _problem(
+    _profile: Profile, digest: str, key: str, target: str, _limits: Constraints
+) -> Problem:
     return problem(_profile, _limits, target=target)
 
 
-def front(of: Profile, limits: Constraints, target: str, of_task: Problem) -> Front:
-    """A problem's predicted front."""
-    return _front(of_task, of.digest, repr(limits), target)
-
-
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _front(_task: Problem, digest: str, key: str, target: str) -> Front:
-    return predicted_front(_task)
-
-
-def one_width(of: Profile) -> tuple[OneWidth, ...]:
-    """What runtimes that store all layers of a profile's model alike would get."""
-    return _one_width(of, of.digest)
+def _front(_problem: Problem, digest: str, key: str, target: str) -> Front:
+    return predicted_front(_problem)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
-    return one_width_of(_profile)
+    return one_width(_profile)
 
 
-def measured(folder: Path, of: Profile, target: str) -> tuple[tuple[Measured, ...], Stamp]:
-    """What was measured for a profile, and the stamp of the files that hold it.
-
-    Sizes are those in the target, where it can hold a map.
+def read_measured(folder: Path, profile: Profile, target: str) -> Measurements:
+    """What was measured for a profile; sizes are those in the target, where it can hold a map.
 
     Raises:
         StoreError: a store is damaged.
     """
-    digest = of.digest
-    cached = measured_file(digest)
+    cached = measured_file(profile.digest)
     version = stamp(
         folder / "measured.json",
         folder / "measured.sqlite",
@@ -137,82 +163,60 @@ def measured(folder: Path, of: Profile, target: str) -> tuple[tuple[Measured, ..
         cached,
         cached.with_name(f"{cached.name}-wal"),
     )
-    return _measured(of, str(folder), digest, version, target), version
+    return _read_measured(profile, str(folder), profile.digest, version, target)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _measured(
+def _read_measured(
     _profile: Profile, folder: str, digest: str, version: Stamp, target: str
-) -> tuple[Measured, ...]:
-    return tuple(with_predictions(_profile, load_measured(Path(folder), digest), target))
+) -> Measurements:
+    records = load_measured(Path(folder), digest)
+    return measurements_of(with_predictions(_profile, records, target))
 
 
-def curve(
-    records: tuple[Measured, ...], digest: str, version: Stamp, speech: str
-) -> WerCurve | None:
-    """The map from predicted loss to WER on one speech set."""
-    return _curve(records, digest, version, speech)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _curve(
-    _records: tuple[Measured, ...], digest: str, version: Stamp, speech: str
-) -> WerCurve | None:
-    return wer_curve(_records, speech)
-
-
-def start(
-    of: Profile, free: Problem, free_front: Front, to_wer: WerCurve | None, sizes: SizeRange
-) -> tuple[float, str]:
-    """The recommended size without constraints, MB, and its reason."""
-    return _start(free, free_front, to_wer, sizes, of.digest, sizes.values, repr(to_wer))
+def start_of(loaded: Loaded, speech: MeasuredSet | None) -> Start:
+    """The size recommended without constraints, by the curve of a speech set where there is one."""
+    curve = loaded.measured.curve(speech)
+    return _start(loaded, curve, loaded.profile.digest, loaded.target, key=repr(curve))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _start(
-    _free: Problem,
-    _front: Front,
-    _curve: WerCurve | None,
-    _sizes: SizeRange,
-    digest: str,
-    values: tuple[float, ...],
-    key: str,
-) -> tuple[float, str]:
-    return recommended(_free, _front, _curve, _sizes)
+def _start(_loaded: Loaded, _curve: WerCurve | None, digest: str, target: str, key: str) -> Start:
+    return recommended(_loaded.free, _loaded.free_front, _curve, _loaded.sizes)
 
 
-def manifest(path: Path) -> SpeechSet:
-    """A speech set; its recordings are hashed once a version of the manifest.
+def read_manifest(path: Path) -> SpeechSet:
+    """A speech set; its recordings are hashed once per version of the manifest.
 
     Raises:
         SpeechError: it is missing or malformed.
     """
-    return _manifest(str(path), stamp(path), None)
+    return _read_manifest(str(path), stamp(path), None)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _manifest(path: str, version: Stamp, limit: int | None) -> SpeechSet:
+def _read_manifest(path: str, version: Stamp, limit: int | None) -> SpeechSet:
     return load_speech(path, limit)
 
 
-def demo(of: Profile) -> Path:
+def demo(profile: Profile) -> Path:
     """The manifest that ships for models of a profile's family."""
-    return DEMO if of.source.family == "whisper" else SPELLED
+    return DEMO if profile.source.family == "whisper" else SPELLED
 
 
-def speech_at_hand(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
-    """Speech whose recordings and texts are here, by digest: the demo first.
+def readable_speech(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
+    """Speech whose recordings and texts can be read here, by digest; the demo first.
 
     Args:
         others: manifests, and how many of their utterances; those that cannot be read are left out.
     """
-    found: dict[str, SpeechSet] = {}
+    by_digest: dict[str, SpeechSet] = {}
     for path, limit in ((str(DEMO), None), (str(SPELLED), None), *others):
         if path.startswith(HUB):
             continue
         try:
-            speech = _manifest(path, stamp(Path(path)), limit)
+            speech = _read_manifest(path, stamp(Path(path)), limit)
         except SpeechError:
             continue
-        found.setdefault(speech.digest, speech)
-    return found
+        by_digest.setdefault(speech.digest, speech)
+    return by_digest

@@ -1,11 +1,12 @@
-"""What is known of a pick, gathered for a report. Pure."""
+"""What a report says of a pick. Pure."""
 
 from __future__ import annotations
 
 from genptq_core.measurement.records import Measured
 
 from ..charts.of_scene import front_of, layers_of
-from ..page.costs import Cost, costs
+from ..page.command_line import command as program_command
+from ..page.costs import PREDICTED, Cost
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
 from ..wording import bound, layout, measured_name, megabytes, percent, points, stored_bits, widths
@@ -34,13 +35,13 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
         pick: the pick.
         command: the command line that gives it, or None where no single one does.
     """
-    profile, found = scene.profile, pick.allocation
+    profile, figures = scene.profile, pick.allocation
     short = pick.map.digest[:SHORT]
-    where = "solved for these knobs" if not pick.by_hand else "a measured map picked by hand"
+    origin = "solved for these knobs" if not pick.by_hand else "a measured map picked by hand"
     demands = ", ".join(scene.knobs.pins.split("\n")).strip()
     summary = (
-        f"Bit map {short} of {profile.source.model}, {where}: {len(found.options)} layers at "
-        f"{widths(found.options)}, stored {layout(found.options)}."
+        f"Bit map {short} of {profile.source.model}, {origin}: {len(figures.options)} layers at "
+        f"{widths(figures.options)}, stored {layout(figures.options)}."
         + (f" Demanded: {demands}." if demands else "")
     )
     commands = []
@@ -48,12 +49,12 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
         commands.append(("Solves for this map, and writes it:", command))
     commands.append(
         (
-            "Checks the profile that it rests on (digest " + profile.digest[:SHORT] + "):",
-            "python -m genptq_core doctor",
+            f"Checks the profile that it was solved with (digest {profile.digest[:SHORT]}):",
+            program_command("doctor"),
         )
     )
     return Report(
-        title=f"{scene.name}: {megabytes(found.bytes)}",
+        title=f"{scene.name}: {megabytes(figures.bytes)}",
         summary=summary,
         figures=_figures(scene, pick),
         charts=_charts(scene),
@@ -64,40 +65,38 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
 
 
 def _figures(scene: Scene, pick: Pick) -> list[tuple[str, str]]:
-    found = pick.allocation
+    """The pick's figures, by name."""
+    solution = pick.allocation
     figures = [
-        ("Size", f"{found.bytes / 1e6:.2f} MB"),
-        ("Under float32", percent(found.reduction_vs_fp32)),
-    ]
-    record = scene.measurement(pick.map.digest)
-    if record is not None:
-        low, high = record.ci95
-        figures += [
-            ("WER, measured", percent(record.wer, 2)),
-            ("Increase, measured", f"{points(record.wer_increase, 2)} points"),
-            ("95 % interval", f"{points(low, 2)} to {points(high, 2)}"),
-        ]
-    elif scene.curve is not None and scene.speech is not None:
-        middle = scene.speech.full_precision + float(scene.curve.increase(found.predicted_loss))
-        low, high = (float(end) for end in scene.curve.interval(found.predicted_loss))
-        figures += [
-            ("WER, predicted", percent(middle, 2)),
-            ("Increase, predicted", f"{points(low, 2)} to {points(high, 2)} points"),
-        ]
-    figures += [
-        ("Loss, predicted", f"{found.predicted_loss:.4g} nats a token"),
-        ("Average bits", f"{found.avg_bits:.3f}"),
-        ("Stored bits", f"{stored_bits(found.bytes, scene.profile):.3f}"),
+        ("Size", f"{solution.bytes / 1e6:.2f} MB"),
+        ("Under float32", percent(solution.reduction_vs_fp32)),
+        *_word_errors(scene.pick_cost),
+        ("Loss, predicted", f"{solution.predicted_loss:.4g} nats per token"),
+        ("Average bits", f"{solution.avg_bits:.3f}"),
+        ("Stored bits", f"{stored_bits(solution.bytes, scene.profile):.3f}"),
     ]
     if pick.bounded:
-        figures.append(("Off optimum, proven", bound(found, scene.curve)[0]))
+        figures.append(("Off optimum, proven", bound(solution, scene.curve)[0]))
     return figures
 
 
+def _word_errors(cost: Cost | None) -> list[tuple[str, str]]:
+    """The figures of a cost; none where it is not known."""
+    if cost is None or cost.wer is None or cost.increase is None or cost.interval is None:
+        return []
+    low, high = cost.interval
+    between = f"{points(low, 2)} to {points(high, 2)}"
+    wer = (f"WER, {cost.how}", percent(cost.wer, 2))
+    if cost.how == PREDICTED:
+        return [wer, ("Increase, predicted", f"{between} points")]
+    increase = f"{points(cost.increase, 2)} points"
+    return [wer, ("Increase, measured", increase), ("95 % interval", between)]
+
+
 def _charts(scene: Scene) -> list[Chart]:
-    speech = f"Measured on {scene.speech.name}. " if scene.speech is not None else ""
-    if scene.beside is not None:
-        speech += f"Orange: {scene.beside.name}. "
+    speech = f"Measured on {scene.speech_name}. " if scene.speech is not None else ""
+    if scene.second is not None:
+        speech += f"Orange: {scene.second_name}. "
     return [
         Chart(
             "Front: what each megabyte buys",
@@ -113,16 +112,16 @@ def _charts(scene: Scene) -> list[Chart]:
 
 
 def _tables(scene: Scene, pick: Pick) -> list[Table]:
-    spent = scene.spent(pick.map.options).tolist()
+    sizes = scene.bytes_per_unit(pick.map.options).tolist()
     layers = [
         (unit.name, unit.part, unit.kind, option.label, f"{size:,.0f}")
-        for unit, option, size in zip(scene.profile.units, pick.map.options, spent, strict=True)
+        for unit, option, size in zip(scene.profile.units, pick.map.options, sizes, strict=True)
     ]
     return [
         Table(
             "This map on every speech set",
             ("speech", "WER, %", "full precision, %", "increase, points", "interval", "how"),
-            [_cost(cost) for cost in costs(scene)] or [("nothing was measured",)],
+            [_cost(scene, cost) for cost in scene.pick_costs] or [("nothing was measured",)],
         ),
         Table(
             "What was measured",
@@ -133,8 +132,9 @@ def _tables(scene: Scene, pick: Pick) -> list[Table]:
     ]
 
 
-def _cost(cost: Cost) -> tuple[str, ...]:
-    name, full = cost.speech.name, f"{100 * cost.speech.full_precision:.2f}"
+def _cost(scene: Scene, cost: Cost) -> tuple[str, ...]:
+    name = scene.measured.name(cost.speech)
+    full = f"{100 * cost.speech.wer_full_precision:.2f}"
     if cost.wer is None or cost.increase is None or cost.interval is None:
         return (name, "", full, "", "", cost.how)
     low, high = cost.interval

@@ -13,9 +13,9 @@ from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
 from genptq_core.storage.locations import exports_folder
 from genptq_core.targets import TARGETS, predicted_bytes, usable_targets, why_not_held
 
-from ..jobs import queue as jobs
+from ..jobs.queue import DONE, LIVE
 from ..jobs.requests import ExportMap
-from ..page.command_line import solve_command
+from ..page.command_line import BIT_MAP, PROGRAM, export_command, measure_command, solve_command
 from ..page.knobs import SHORT, link
 from ..page.scene import Pick, Scene
 from ..report.content import report_of
@@ -25,10 +25,10 @@ from . import job_list, runtime_configs
 from .knobs import switch_target
 
 _ZIP_LIMIT = 400_000_000
-"""Bytes past which an export is not zipped for the browser: it stays in its folder."""
+"""Bytes above which an export is not zipped for the browser: it stays in its folder."""
 
 _RUNS = {
-    "native": "Loaded by this program into a transformers model: python -m genptq_core "
+    "native": f"Loaded by this program into a transformers model: {PROGRAM} "
     "transcribe --model FOLDER. Any processor that torch runs on.",
     "integer": "The same program and processors, from integers in groups as other runtimes hold "
     "them.",
@@ -39,13 +39,14 @@ _RUNS = {
 
 
 def draw(scene: Scene) -> None:
-    """What every target would get, downloads, and what restores the pick elsewhere."""
+    """What every target would get, downloads, and what gives the pick again on another machine."""
     pick = scene.pick
     if pick is None:
         st.info("There is nothing to export: no map satisfies the knobs.")
         return
     _targets(scene, pick)
     stem = f"{scene.name}-{pick.map.digest[:SHORT]}"
+    command = solve_command(scene)
     st.markdown("**Files of this pick**")
     with st.container(horizontal=True):
         st.download_button(
@@ -70,7 +71,7 @@ def draw(scene: Scene) -> None:
         st.download_button(
             "Report, one HTML file",
             # Made when it is asked for: with the charts' library inside, it has five megabytes.
-            lambda: to_html(report_of(scene, pick, solve_command(scene))),
+            lambda: to_html(report_of(scene, pick, command)),
             f"{stem}.html",
             "text/html",
             key="download_report",
@@ -79,14 +80,15 @@ def draw(scene: Scene) -> None:
             help="Charts, figures and tables of this pick; opens without a network.",
         )
     st.markdown("**The same map from a command line**")
-    command = solve_command(scene)
     if command is None:
         st.caption(
-            "This map does not come out of one solve for a size; download it as JSON, and measure "
-            "or export it with --bitmap."
+            f"This map does not come out of one solve for a size; download it as {BIT_MAP}, and "
+            "measure or export that:"
         )
-    else:
-        st.code(command, language="bash", wrap_lines=True)
+        measures = measure_command(scene.folder)
+        exports = export_command(scene.folder, scene.target)
+        command = f"{measures}\n{exports}"
+    st.code(command, language="bash", wrap_lines=True)
     st.markdown("**A link that restores these knobs**")
     st.code(link(st.context.url or "", scene.knobs), language=None, wrap_lines=True)
     st.caption(
@@ -98,7 +100,7 @@ def draw(scene: Scene) -> None:
 def _targets(scene: Scene, pick: Pick) -> None:
     """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
     st.markdown("**As a model that a runtime loads**")
-    live, made = _jobs(pick)
+    live, written = _exports(pick)
     offered = usable_targets(scene.profile.menu, scene.profile.source.family)
     for name, target in TARGETS.items():
         with st.container(
@@ -117,7 +119,7 @@ def _targets(scene: Scene, pick: Pick) -> None:
                         key=f"solve-{name}",
                         on_click=switch_target,
                         args=(scene.profile, name),
-                        help="Choose it as the format: the map is solved anew from what it holds.",
+                        help="Choose it as the format: the map is solved again from what it holds.",
                     )
                 st.button("Export", key=f"export-{name}", disabled=True)
                 continue
@@ -128,8 +130,8 @@ def _targets(scene: Scene, pick: Pick) -> None:
             )
             if name in live:
                 st.caption("being written\u2026")
-            elif name in made:
-                _ready(made[name])
+            elif name in written:
+                _ready(written[name])
             else:
                 pressed = st.button("Export", key=f"export-{name}")
                 if pressed:
@@ -145,27 +147,27 @@ def _targets(scene: Scene, pick: Pick) -> None:
 
 def _runs(name: str) -> str:
     """What loads a target's files, as Markdown."""
-    return markdown(_RUNS.get(name, f"See python -m genptq_core export --target {name}."))
+    return markdown(_RUNS.get(name, f"See {PROGRAM} export --target {name}."))
 
 
-def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:
+def _exports(pick: Pick) -> tuple[set[str], dict[str, Path]]:
     """Targets that the pick is being written for, and folders where it is, by target."""
     live: set[str] = set()
-    made: dict[str, Path] = {}
-    for job in job_list.listed(ExportMap):
-        wanted = job.request
-        if not isinstance(wanted, ExportMap) or wanted.map_digest != pick.map.digest:
+    written: dict[str, Path] = {}
+    for job in job_list.latest(ExportMap):
+        request = job.request
+        if not isinstance(request, ExportMap) or request.map_digest != pick.map.digest:
             continue
-        if job.state in jobs.LIVE:
-            live.add(wanted.target)
-        elif job.state == jobs.DONE and Path(wanted.out).is_dir():
-            made.setdefault(wanted.target, Path(wanted.out))
-    return live, made
+        if job.state in LIVE:
+            live.add(request.target)
+        elif job.state == DONE and Path(request.out).is_dir():
+            written.setdefault(request.target, Path(request.out))
+    return live, written
 
 
 def _queue(scene: Scene, pick: Pick, target: str) -> None:
     folder = exports_folder() / f"{scene.name}-{pick.map.digest[:SHORT]}-{target}"
-    job_list.add(
+    job_list.queue_request(
         ExportMap(
             profile=str(scene.folder),
             profile_digest=scene.profile.digest,
@@ -204,19 +206,20 @@ def _zipped(folder: Path) -> bytes:
 
 
 def _figures(scene: Scene) -> dict[str, Any]:
+    """What is known of the pick, as its bit map file says it."""
     if scene.pick is None:
         return {}
-    found = scene.pick.allocation
+    solution = scene.pick.allocation
     figures: dict[str, Any] = {
-        "bytes": found.bytes,
-        "avg_bits": found.avg_bits,
-        "reduction_vs_fp32": found.reduction_vs_fp32,
-        "predicted_loss": found.predicted_loss,
+        "bytes": solution.bytes,
+        "avg_bits": solution.avg_bits,
+        "reduction_vs_fp32": solution.reduction_vs_fp32,
+        "predicted_loss": solution.predicted_loss,
     }
     if scene.pick.bounded:
-        figures |= {"lower_bound": found.lower_bound, "gap": found.gap}
-    record = scene.measurement(scene.pick.map.digest)
-    if record is not None:
+        figures |= {"lower_bound": solution.lower_bound, "gap": solution.gap}
+    if scene.pick_cost is not None and scene.pick_cost.record is not None:
+        record = scene.pick_cost.record
         figures["measured"] = {
             "speech": record.speech,
             "speech_digest": record.speech_digest,

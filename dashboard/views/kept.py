@@ -1,36 +1,36 @@
-"""The shelf: picks kept under a name, and the way back through what the knobs were set to."""
+"""Picks kept under a name, and undo and redo of the knobs."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from ..page import kept_link
-from ..page.kept import Kept, Shelf, Trail, drop, keep, of_profile
+from ..page.kept import KeptPick, KeptPicks, Trail, drop, keep, of_profile
 from ..page.knobs import SHORT, Knobs
 from ..page.scene import Scene
 from ..wording import markdown, megabytes
-from .knobs import remember
+from .address import remember
 
 _PARAMETER = "kept"
 
 
 def _trail() -> Trail[Knobs]:
-    found: Trail[Knobs] = st.session_state.get("trail", Trail())
-    return found
+    trail: Trail[Knobs] = st.session_state.get("trail", Trail())
+    return trail
 
 
-def _shelves() -> Trail[Shelf]:
-    """What is kept; a page just loaded takes it from its address."""
-    if "shelves" not in st.session_state:
-        st.session_state["shelves"] = Trail(kept_link.read(st.query_params.get(_PARAMETER, "")))
-    found: Trail[Shelf] = st.session_state["shelves"]
-    return found
+def _kept() -> Trail[KeptPicks]:
+    """What is kept, with undo; a page just loaded takes it from its address."""
+    if "kept_picks" not in st.session_state:
+        st.session_state["kept_picks"] = Trail(kept_link.read(st.query_params.get(_PARAMETER, "")))
+    picks: Trail[KeptPicks] = st.session_state["kept_picks"]
+    return picks
 
 
-def _put(shelves: Trail[Shelf]) -> None:
+def _note(picks: Trail[KeptPicks]) -> None:
     """Note what is kept, in the address too."""
-    st.session_state["shelves"] = shelves
-    word, _ = kept_link.written(shelves.now or ())
+    st.session_state["kept_picks"] = picks
+    word, _ = kept_link.written(picks.now or ())
     if word:
         st.query_params[_PARAMETER] = word
     else:
@@ -63,7 +63,7 @@ def bar(scene: Scene) -> None:
             args=(trail.redo(),),
         )
         if scene.pick is not None:
-            kept = {k.map.digest: k.name for k in mine(scene)}.get(scene.pick.map.digest)
+            kept = {k.map.digest: k.name for k in of_scene(scene)}.get(scene.pick.map.digest)
             with st.popover(
                 f"Kept as {markdown(kept)}" if kept else "Keep this pick",
                 icon=":material/bookmark:",
@@ -96,7 +96,7 @@ def _restore(knobs: Knobs) -> None:
     for key, value in (
         ("pick", knobs.pick),
         ("speech", knobs.speech),
-        ("beside", knobs.beside),
+        ("beside", knobs.second),
         ("target", knobs.target),
     ):
         if key in st.session_state:
@@ -107,40 +107,40 @@ def _restore(knobs: Knobs) -> None:
 def _keep(scene: Scene, name: str) -> None:
     if scene.pick is None:
         return
-    new = Kept(name, scene.profile.digest, scene.pick.map, scene.knobs)
-    shelves = _shelves()
-    _put(shelves.visit(keep(shelves.now or (), new)))
+    new = KeptPick(name, scene.profile.digest, scene.pick.map, scene.knobs)
+    picks = _kept()
+    _note(picks.visit(keep(picks.now or (), new)))
     # What was kept last is what the next picks are compared with.
     st.session_state["compare_left"] = f"kept:{new.map.digest}"
 
 
-def _drop(gone: Kept) -> None:
-    shelves = _shelves()
-    _put(shelves.visit(drop(shelves.now or (), gone)))
+def _drop(gone: KeptPick) -> None:
+    picks = _kept()
+    _note(picks.visit(drop(picks.now or (), gone)))
 
 
-def _undo_shelf() -> None:
-    _put(_shelves().undo())
+def _undo_kept() -> None:
+    _note(_kept().undo())
 
 
-def mine(scene: Scene) -> Shelf:
-    """What is kept of the scene's profile."""
-    shelves, digest = _shelves(), scene.profile.digest
-    checked = st.session_state.setdefault("shelf_checked", set())
+def of_scene(scene: Scene) -> KeptPicks:
+    """The kept picks of the scene's profile."""
+    picks, digest = _kept(), scene.profile.digest
+    checked = st.session_state.setdefault("kept_checked", set())
     if digest not in checked:  # what came with the address may be anything
-        shelves = Trail(kept_link.fitted(shelves.now or (), scene.profile))
-        st.session_state["shelves"] = shelves
+        picks = Trail(kept_link.fitted(picks.now or (), scene.profile))
+        st.session_state["kept_picks"] = picks
         checked.add(digest)
-    return of_profile(shelves.now or (), digest)
+    return of_profile(picks.now or (), digest)
 
 
 def draw(scene: Scene) -> None:
     """What is kept, with ways to show it again or let it go."""
-    kept_here = mine(scene)
-    shelves = _shelves()
-    if not kept_here and not shelves.past:
+    kept_here = of_scene(scene)
+    picks = _kept()
+    if not kept_here and not picks.past:
         return
-    with st.container(horizontal=True, vertical_alignment="center", key="shelf"):
+    with st.container(horizontal=True, vertical_alignment="center", key="kept_picks_bar"):
         st.markdown("**Kept**")
         for kept in kept_here:
             short = kept.map.digest[:SHORT]
@@ -150,16 +150,16 @@ def draw(scene: Scene) -> None:
                 st.button("Let it go", key=f"drop-{short}", on_click=_drop, args=(kept,))
         st.button(
             "Undo the last change",
-            key="undo_shelf",
+            key="undo_kept",
             type="tertiary",
-            disabled=not shelves.past,
-            on_click=_undo_shelf,
+            disabled=not picks.past,
+            on_click=_undo_kept,
             help="Brings back a pick that was let go, takes away one just kept.",
         )
-    everything = shelves.now or ()
-    _, there = kept_link.written(everything)
-    if there < len(everything):
+    everything = picks.now or ()
+    _, written = kept_link.written(everything)
+    if written < len(everything):
         st.caption(
-            f"The address has room for the latest {there} of {len(everything)} kept picks; the "
+            f"The address has room for the latest {written} of {len(everything)} kept picks; the "
             "others are gone after a reload."
         )

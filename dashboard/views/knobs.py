@@ -1,49 +1,103 @@
-"""The knobs. Their keys are the names of the link's query parameters."""
+"""The widgets that set the knobs, drawn and read; `page/knobs.py` holds the values.
+
+Widgets' keys are the names of the link's query parameters.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
 
-from ..page.knobs import (
-    BY_SIZE,
-    LOSS_START,
-    LOSSES,
-    MODES,
-    POINTS,
-    POINTS_START,
-    SHORT,
-    SizeRange,
-    size_range,
-    widths,
-)
-from ..page.scene import Outcome, Scene, Speech, outcome
-from ..wording import megabytes, percent, points
+from ..page import loaders
+from ..page.build import Loaded
+from ..page.command_line import PROGRAM
+from ..page.knobs import BY_SIZE, SHORT, Knobs, from_session, size_range, widths
+from ..page.measurements import Measurements
+from ..page.scene import Scene
+from ..page.start import Start
+from ..wording import measured_name
+from . import budget
+from .address import remember, unpick
 
 
-def unpick() -> None:
-    """Turning a knob leaves a measured map that was picked by hand."""
-    st.session_state["pick"] = ""
-    remember("pick")
+@dataclass(frozen=True)
+class Drawn:
+    """What the knobs say.
 
-
-def remember(key: str) -> None:
-    """Copy a knob that names a digest to the address.
-
-    A bound select box would write its label there, and labels are neither short nor lasting.
+    Attributes:
+        knobs: their values.
+        start: the recommended size.
+        effect: the place under the slider for what it did.
     """
-    value = st.session_state.get(key) or ""
-    if value:
-        st.query_params[key] = value
-    elif key in st.query_params:
-        del st.query_params[key]
+
+    knobs: Knobs
+    start: Start
+    effect: DeltaGenerator
+
+
+def load(folders: dict[str, Path]) -> Loaded:
+    """Draw the lists of models and formats; returns what is known of the profile chosen.
+
+    Raises:
+        ProfileError: the profile is missing or damaged.
+        StoreError: a store of measurements is damaged.
+    """
+    folder = folders[_model(list(folders))]
+    return loaders.load(folder, _target(loaders.read_profile(folder)))
+
+
+def draw(loaded: Loaded) -> Drawn:
+    """Draw the other knobs, the slider first; returns what they say."""
+    sizes, menu = loaded.sizes, loaded.free.menu
+    by = budget.mode()
+    slider, advice, more = st.container(key="dial"), st.container(), st.container(key="more")
+    with more:
+        _limits(loaded.profile, menu)
+        speech = _speech(loaded.measured)
+        _second(loaded.measured, speech)
+        _picker(loaded.measured.records)
+    start = loaders.start_of(loaded, speech)
+    budget.begin_at(start.size_mb, sizes)
+    with slider:
+        budget.slider(by, sizes, predicts_wer=loaded.measured.curve(speech) is not None)
+        effect = st.empty()
+    with advice:
+        st.caption(f"Recommended start: {start.reason}")
+        if st.session_state.get("mb") != start.size_mb or by != BY_SIZE:
+            st.button("Use it", key="use_start", on_click=budget.use, args=(start.size_mb,))
+    low, *_, high = widths(menu)
+    fallback = Knobs(
+        loaded.name,
+        size_mb=start.size_mb,
+        min_bits=low,
+        max_bits=high,
+        target=loaded.target,
+    )
+    return Drawn(from_session(st.session_state, fallback), start, effect)
+
+
+def infeasible(scene: Scene) -> None:
+    """Why no map satisfies the knobs, and a way to one that does."""
+    error = scene.infeasible
+    if error is None:
+        return
+    st.error(str(error))
+    st.button(
+        "Go to the smallest feasible size",
+        key="use_smallest",
+        on_click=budget.use,
+        args=(scene.sizes.clip(error.smallest / 1e6),),
+    )
 
 
 def _other_model() -> None:
@@ -54,15 +108,15 @@ def _other_model() -> None:
         remember(key)
 
 
-def model(names: list[str]) -> str:
-    """The model list; returns the profile chosen."""
+def _model(names: list[str]) -> str:
+    """The list of models; returns the profile chosen."""
     chosen = st.selectbox(
         "Model",
         names,
         key="model",
         bind="query-params",
         on_change=_other_model,
-        help="Profiles in data/profiles. Add one with: python -m genptq_core profile.",
+        help=f"Profiles in data/profiles. Add one with: {PROGRAM} profile.",
     )
     return chosen or names[0]
 
@@ -89,7 +143,7 @@ def switch_target(profile: Profile, name: str) -> None:
     _other_target(profile)
 
 
-def target(profile: Profile) -> str:
+def _target(profile: Profile) -> str:
     """The list of formats, where the profile has options for several; returns the one chosen."""
     names = usable_targets(profile.menu, profile.source.family) or [NATIVE]
     if len(names) < 2:
@@ -110,115 +164,7 @@ def target(profile: Profile) -> str:
     return chosen or names[0]
 
 
-def mode() -> str:
-    """The switch between a size budget and an accuracy budget."""
-    chosen = st.segmented_control(
-        "Budget by",
-        MODES,
-        default=BY_SIZE,
-        required=True,
-        key="by",
-        bind="query-params",
-        on_change=unpick,
-    )
-    return chosen or BY_SIZE
-
-
-def begin_at(size_mb: float, sizes: SizeRange) -> None:
-    """Set the size slider where nothing has set it yet."""
-    first = not st.session_state.get("begun", False)
-    st.session_state["begun"] = True
-    if "mb" in st.session_state:
-        return
-    if first and "mb" in st.query_params:
-        # A size typed by hand may lie between two steps; the slider would take it for a mistake.
-        # What is no number begins as if it were not there.
-        with contextlib.suppress(ValueError):
-            size_mb = sizes.clip(float(st.query_params["mb"]))
-    st.session_state["mb"] = size_mb
-    if first:
-        # So that an address copied before anything was moved says which size it shows. Once the
-        # slider is there, it alone may write its parameter.
-        st.query_params["mb"] = sizes.text(size_mb)
-
-
-def budget(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
-    """The slider that matters: size, or allowed errors."""
-    if by == BY_SIZE:
-        st.select_slider(
-            "Largest size, MB",
-            sizes.values,
-            sizes.values[-1],  # the default is left out of the address; few stay at 16 bit
-            format_func=sizes.text,
-            key="mb",
-            bind="query-params",
-            on_change=unpick,
-            help="Everything counted, in MB of 10^6 bytes. The arrow keys move it by one step.",
-        )
-    elif predicts_wer:
-        low, high, step = POINTS
-        st.slider(
-            "Allowed WER increase, percentage points",
-            low,
-            high,
-            POINTS_START,
-            step,
-            key="points",
-            bind="query-params",
-            on_change=unpick,
-            help="The smallest map predicted to stay under it, the band included.",
-        )
-    else:
-        st.select_slider(
-            "Allowed predicted loss, nats a token",
-            LOSSES,
-            LOSS_START,
-            format_func=lambda x: f"{x:g}",
-            key="loss",
-            bind="query-params",
-            on_change=unpick,
-        )
-        st.caption(
-            "Too few maps are measured on one speech set to predict word errors, so the budget "
-            "is the divergence from full precision: 0.05 is hard to notice, 0.3 is not."
-        )
-
-
-def effect(place: DeltaGenerator, scene: Scene) -> None:
-    """What the knob did to the other side, and what the last move changed."""
-    if scene.pick is None:
-        st.session_state.pop("before", None)
-        return
-    now = outcome(scene)
-    before: Outcome | None = st.session_state.get("before")
-    last: tuple[Outcome, Outcome] | None = st.session_state.get("move")
-    if before is not None and before != now:
-        last = before, now
-        st.session_state["move"] = last
-    st.session_state["before"] = now
-    place.markdown(_moved(scene.knobs.mode == BY_SIZE, now, last))
-
-
-def _moved(by_size: bool, now: Outcome, last: tuple[Outcome, Outcome] | None) -> str:
-    """What a budget buys of the other, and what the last move did to both."""
-    if not by_size:
-        text = f"→ **{megabytes(now.bytes)}**"
-    elif now.wer is None:
-        text = f"→ **loss {now.loss:.3g}** nats a token, predicted"
-    else:
-        how = "measured" if now.measured else "predicted"
-        text = f"→ **WER {percent(now.wer)}**, {how}"
-    if last is None or last[1] != now:
-        return text
-    size = f"{(now.bytes - last[0].bytes) / 1e6:+.2f} MB"
-    if now.increase is not None and last[0].increase is not None:
-        other = f"{points(now.increase - last[0].increase, 2)} points of WER"
-    else:
-        other = f"{now.loss - last[0].loss:+.2g} nats of loss"
-    return f"{text}  \n:small[Last move: {size}, {other}.]".replace("-", "−")
-
-
-def limits(profile: Profile, menu: Sequence[Option]) -> None:
+def _limits(profile: Profile, menu: Sequence[Option]) -> None:
     """Widths allowed, of those that the chosen format holds, and pins."""
     offered = widths(menu)
     st.select_slider(
@@ -241,7 +187,7 @@ def limits(profile: Profile, menu: Sequence[Option]) -> None:
         height=96,
         placeholder="*encoder*fc1* = 4\n*embed_tokens* = 5",
         help=(
-            "One pattern = bits a line, or >=, <=; * matches anything, later lines win. "
+            "One pattern = bits per line, or >=, <=; * matches anything, later lines win. "
             "`tie block:*attn*` makes layers share their option, `decoder <= 3 MB` limits a part. "
             f"Names look like {profile.units[0].name}. {_pinned_to(menu)}"
         ),
@@ -258,44 +204,69 @@ def _pinned_to(menu: Sequence[Option]) -> str:
     return f"Widths: {listed}; 4/{sizes[0]} asks for groups of {sizes[0]} (of {groups})."
 
 
-def speech(sets: list[Speech]) -> Speech | None:
-    """Which speech set the word errors are from."""
-    if not sets:
+def _speech(measured: Measurements) -> MeasuredSet | None:
+    """The list of speech sets; returns the one that the word errors are from."""
+    usual = measured.usual
+    if usual is None:
         st.session_state.pop("speech", None)
         return None
-    by_short = {s.digest[:SHORT]: s for s in sets}
-    if st.session_state.get("speech") not in by_short:
-        asked = st.query_params.get("speech", "")
-        st.session_state["speech"] = asked if asked in by_short else sets[0].digest[:SHORT]
+    words = {measured.word(s): s for s in measured.sets}
+    asked = st.session_state.get("speech") or st.query_params.get("speech", "")
+    if st.session_state.get("speech") not in words:
+        st.session_state["speech"] = measured.word(measured.named(asked) or usual)
     chosen = st.selectbox(
         "Word errors on",
-        list(by_short),
-        format_func=lambda short: by_short[short].label if short in by_short else short,
+        list(words),
+        format_func=lambda word: measured.label(words[word]) if word in words else word,
         key="speech",
         on_change=remember,
         args=("speech",),
         help="Different speech, different word errors: compare maps on one set only.",
     )
-    return by_short.get(chosen or "", sets[0])
+    return words.get(chosen or "", usual)
 
 
-def beside(sets: list[Speech], first: Speech | None) -> Speech | None:
-    """Which speech set is shown beside the first, where there is another."""
-    others = {s.digest[:SHORT]: s for s in sets if s != first}
-    if not others:
+def _second(measured: Measurements, first: MeasuredSet | None) -> None:
+    """The list of speech sets to draw into the same chart, where there is another."""
+    words = {measured.word(s): s for s in measured.sets if s != first}
+    if not words:
         st.session_state.pop("beside", None)
-        return None
+        return
     if "beside" not in st.session_state:
         st.session_state["beside"] = st.query_params.get("beside", "")
-    if st.session_state["beside"] not in others:
-        st.session_state["beside"] = ""
-    chosen = st.selectbox(
-        "Beside it",
-        ["", *others],
-        format_func=lambda short: others[short].label if short in others else "no other speech",
+    if st.session_state["beside"] not in words:
+        named = measured.named(st.session_state["beside"])
+        word = measured.word(named) if named is not None else ""
+        st.session_state["beside"] = word if word in words else ""
+    st.selectbox(
+        "Second speech set",
+        ["", *words],
+        format_func=lambda word: measured.label(words[word]) if word in words else "none",
         key="beside",
         on_change=remember,
         args=("beside",),
-        help="Draws a second speech set's measured maps and fronts into the same chart.",
+        help="Draws its measured maps and fronts into the same chart.",
     )
-    return others.get(chosen or "")
+
+
+def _picker(records: Sequence[Measured]) -> None:
+    """The list of measured maps to pick from: the keyboard's way to what a click does."""
+    by_short = {m.map_digest[:SHORT]: m for m in records}
+    options = ["", *by_short]
+    if "pick" not in st.session_state:
+        st.session_state["pick"] = st.query_params.get("pick", "")
+    if st.session_state["pick"] not in options:
+        st.session_state["pick"] = ""
+    st.selectbox(
+        "Show",
+        options,
+        format_func=lambda short: (
+            f"measured: {measured_name(by_short[short])}, {by_short[short].bytes / 1e6:.1f} MB"
+            if short in by_short
+            else "the solver's map for my knobs"
+        ),
+        key="pick",
+        on_change=remember,
+        args=("pick",),
+        help="A click on a measured point picks it too; turning a knob goes back to the solver.",
+    )

@@ -1,4 +1,4 @@
-"""Bits per layer: the chart, what a click on a layer offers, and the locks as a table."""
+"""Bits per layer: the chart, what a click on a layer offers, and the demands as a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from genptq_core.errors import ConstraintError, GenPTQError, InfeasibleError
+from genptq_core.errors import ConstraintError, GenPTQError
 from genptq_core.units import Unit
 
 from ..charts.component import plot
@@ -15,7 +15,7 @@ from ..charts.of_scene import REFERENCE_BITS, layers_of
 from ..page import demands, loaders
 from ..page.scene import Scene, price_of_limits
 from ..wording import markdown, points
-from .knobs import remember, unpick
+from .address import remember, unpick
 
 _CHART = "layers_chart"
 _COLUMNS = ("layers", "demand", "value")
@@ -26,21 +26,21 @@ def draw(scene: Scene) -> None:
     pick = scene.pick
     if pick is None:
         return
-    st.subheader("Layers: bits, sensitivity, share of the size", anchor=False)
+    st.subheader("Layers: bits, sensitivity, part of the size", anchor=False)
     names = [unit.name for unit in scene.profile.units]
     chosen = st.session_state.get("layer") or st.query_params.get("layer", "")
     index = names.index(chosen) if chosen in names else None
     plot(
         layers_of(scene, index),
         _CHART,
-        "Bit width of every layer in the network's order, how sensitive it is, and its share of "
+        "Bit width of every layer in the network's order, how sensitive it is, and its part of "
         "the bytes.",
         on_click=lambda value: _choose(names[int(value.partition(":")[2])]),
     )
     st.caption(
         ("Bars: the measured map" if pick.by_hand else "Bars: the width each layer is given")
         + ". Grey dashes: the continuous solution of this size. Sensitivity: predicted loss of the "
-        f"layer alone at {REFERENCE_BITS} bits or so, nats a token. E is encoder, D decoder, x "
+        f"layer alone at {REFERENCE_BITS} bits or so, nats per token. E is encoder, D decoder, x "
         "cross-attention, emb rows of the token embedding, frequent tokens first. "
         "**Click a layer** to lock, raise or tie it."
     )
@@ -55,7 +55,7 @@ def _choose(name: str) -> None:
 
 
 def _demand(change: Callable[[str], str]) -> None:
-    """Change what is demanded of the layers, as the text beside the knobs says it."""
+    """Change what is demanded of the layers, as if typed into the knob."""
     try:
         st.session_state["pins"] = change(st.session_state.get("pins") or "")
     except ConstraintError as error:
@@ -86,19 +86,19 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
         if index is None:
             return
         unit, option = scene.profile.units[index], pick.map.options[index]
-        wider = [o for o in scene.task.menu if o.bits > option.bits]
-        narrower = [o for o in scene.task.menu if o.bits < option.bits]
+        wider = [o for o in scene.problem.menu if o.bits > option.bits]
+        narrower = [o for o in scene.problem.menu if o.bits < option.bits]
         offers = [(f"Lock at {option.bits:g}", "lock", option)]
         if wider:
             offers.append((f"Raise to {wider[0].bits:g}", "raise", wider[0]))
         if narrower:
             offers.append((f"Lower to {narrower[-1].bits:g}", "lower", narrower[-1]))
-        for label, key, wanted in offers:
+        for label, key, offered in offers:
             st.button(
                 label,
                 key=f"layer_{key}",
                 on_click=_demand,
-                args=(lambda t, u=unit, w=wanted: demands.lock(t, u, w),),
+                args=(lambda text, option=offered: demands.lock(text, unit, option),),
             )
         _ties(scene, unit)
         if demands.names(scene.knobs.pins, unit):
@@ -106,12 +106,12 @@ def _layer(scene: Scene, names: list[str], index: int | None) -> None:
                 "Free it",
                 key="layer_free",
                 on_click=_demand,
-                args=(lambda t: demands.free(t, unit),),
+                args=(lambda text: demands.free(text, unit),),
             )
-    share = 100 * scene.spent(pick.map.options)[index] / pick.allocation.bytes
+    of_bytes = 100 * scene.bytes_per_unit(pick.map.options)[index] / pick.allocation.bytes
     st.caption(
         f"`{unit.name}`: {unit.part} {unit.kind}, {unit.rows} \u00d7 {unit.columns}, "
-        f"**{option.label}**, {share:.1f} % of the model's bytes."
+        f"**{option.label}**, {of_bytes:.1f} % of the model's bytes."
     )
 
 
@@ -127,7 +127,7 @@ def _ties(scene: Scene, unit: Unit) -> None:
                     f"Tie {words}",
                     key=f"tie-{tie}",
                     on_click=_demand,
-                    args=(lambda t, w=tie: demands.tie(t, w),),
+                    args=(lambda text, tie=tie: demands.tie(text, tie),),
                 )
 
 
@@ -140,7 +140,7 @@ def _price(scene: Scene) -> None:
         return
     loss, increase = price
     if increase is None:
-        words = f"{loss:+.3g} nats a token of predicted loss".replace("-", "\u2212")
+        words = f"{loss:+.3g} nats per token of predicted loss".replace("-", "\u2212")
     else:
         words = f"{points(increase, 2)} points of predicted WER"
     with st.container(key="price"):
@@ -150,10 +150,10 @@ def _price(scene: Scene) -> None:
 def _table(scene: Scene) -> None:
     """The demands as a table that can be edited; rows not yet complete wait for the rest."""
     try:
-        found = demands.parse(scene.knobs.pins)
+        demanded = demands.parse(scene.knobs.pins)
     except ConstraintError:
         return
-    label = f"Locks, limits, ties and budgets ({len(found)})" if found else "Locks as a table"
+    label = f"Locks, limits, ties and budgets ({len(demanded)})" if demanded else "Locks as a table"
     box = st.expander(label, key="locks_box", on_change="rerun", icon=":material/lock:")
     if not box.open:
         return
@@ -161,13 +161,13 @@ def _table(scene: Scene) -> None:
         # Its edits belong to one list of demands: another list is another table.
         key = f"locks-{hash(scene.knobs.pins)}"
         st.data_editor(
-            pd.DataFrame([(d.what, d.kind, d.value) for d in found], columns=list(_COLUMNS)),
+            pd.DataFrame([(d.what, d.kind, d.value) for d in demanded], columns=list(_COLUMNS)),
             key=key,
             num_rows="dynamic",
             hide_index=True,
             width="stretch",
             on_change=_edited,
-            args=(key, found),
+            args=(key, demanded),
             column_config={
                 "layers": st.column_config.TextColumn(
                     "Layers", help="A pattern, such as *fc1*; a part for a budget."
@@ -183,8 +183,8 @@ def _table(scene: Scene) -> None:
             "their option; `block:*attn*` ties those of each block. A budget limits a part: "
             "encoder, decoder or embedding."
         )
-        for line, cost in _costs(scene, found):
-            st.caption(f"{markdown(line)}: {cost}")
+        for line, price in _prices(scene, demanded):
+            st.caption(f"{markdown(line)}: {price}")
 
 
 def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
@@ -195,7 +195,7 @@ def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
         rows[int(place)].update(change)
     gone = set(edits["deleted_rows"])
     rows = [row for place, row in enumerate(rows) if place not in gone] + edits["added_rows"]
-    made = [
+    edited = [
         demands.Demand(
             str(row.get("layers") or "").strip(),
             str(row.get("demand") or demands.IS),
@@ -203,25 +203,26 @@ def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
         )
         for row in rows
     ]
-    whole = [d for d in made if d.what and (d.value or d.kind == demands.TIED)]
+    whole = [d for d in edited if d.what and (d.value or d.kind == demands.TIED)]
     _demand(lambda text: demands.write(demands.parse(demands.write(whole))))
 
 
-def _costs(scene: Scene, found: tuple[demands.Demand, ...]) -> list[tuple[str, str]]:
-    """For each demand, what the map gains without it at the same size."""
+def _prices(scene: Scene, demanded: tuple[demands.Demand, ...]) -> list[tuple[str, str]]:
+    """Each demand as a line, and what the map gains without it at the same size."""
     pick = scene.pick
-    if pick is None or pick.by_hand or len(found) < 2:
+    if pick is None or pick.by_hand or len(demanded) < 2:
         return []
-    costs = []
-    for place, demand in enumerate(found):
-        rest = demands.constrain([*found[:place], *found[place + 1 :]], scene.limits)
+    prices = []
+    for place, demand in enumerate(demanded):
+        others = [*demanded[:place], *demanded[place + 1 :]]
+        limits = demands.constrain(others, scene.limits)
         try:
-            task = loaders.task(scene.profile, rest, scene.target)
-            price = price_of_limits(scene, task)
-        except (InfeasibleError, GenPTQError):
+            without = loaders.problem_of(scene.profile, limits, scene.target)
+            price = price_of_limits(scene, without)
+        except GenPTQError:
             continue
         if price is not None:
             loss, increase = price
             cost = f"{loss:+.3g} nats" if increase is None else f"{points(increase, 2)} points"
-            costs.append((demand.text, f"costs {cost}"))
-    return costs
+            prices.append((demand.text, f"costs {cost}"))
+    return prices

@@ -1,4 +1,4 @@
-"""Listen: recordings, and what each model heard in them."""
+"""Listen: recordings, and how each model transcribes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genptq_core.speech.utterances import SpeechSet, Utterance
 from genptq_core.speech.wer import align
 
 from ..page import loaders
-from ..page.scene import Scene
+from ..page.scene import Pick, Scene
 from ..wording import markdown, marked, measured_name, megabytes, percent
 from . import job_list, voice
 from .measure import queue_measurement
@@ -22,7 +22,7 @@ _SHOWN = 4
 
 
 def draw(scene: Scene) -> None:
-    """The user's own recordings, then those that maps were measured on, worst news first."""
+    """The user's own recordings, then those that maps were measured on, new errors first."""
     voice.draw(scene)
     speech = _speech(scene)
     if speech is None:
@@ -32,10 +32,10 @@ def draw(scene: Scene) -> None:
         st.info("There is no pick to listen to: no map satisfies the knobs.")
         _plain(speech)
         return
-    covered = [m for m in scene.records if _covers(m, speech)]
+    transcribed = [m for m in scene.records if _covers(m, speech)]
     pick = scene.pick
-    mine = next((m for m in covered if m.map_digest == pick.map.digest), None)
-    shown = mine or _nearest(scene, covered)
+    of_pick = next((m for m in transcribed if m.map_digest == pick.map.digest), None)
+    shown = of_pick or _nearest(pick, transcribed)
     if shown is None:
         st.info(
             "No map has been transcribed on the demo speech yet. Transcribing it with your pick "
@@ -44,57 +44,58 @@ def draw(scene: Scene) -> None:
         _button(scene)
         _plain(speech)
         return
-    if mine is None:
+    if of_pick is None:
         st.info(
-            f"Your pick has not been heard yet. Below is the nearest map that has: "
+            "Your pick has not been transcribed yet. Below is the nearest map that was: "
             f"**{markdown(measured_name(shown))}**, {megabytes(shown.bytes)}, "
             f"WER {percent(shown.wer)}.",
             icon=":material/hearing:",
         )
-        if speech.digest in loaders.speech_at_hand():
+        if speech.digest in loaders.readable_speech():
             _button(scene)
-    found = _heard(shown, speech, shown.map_digest, speech.digest, shown.when)
-    _summary(found, "your pick" if mine is not None else "this map")
-    pages = math.ceil(len(found) / _SHOWN)
+    key = f"{shown.map_digest} {shown.set_key} {shown.when}"
+    pairs = _pairs(key, shown, speech)
+    _summary(pairs, "your pick" if of_pick is not None else "this map")
+    pages = math.ceil(len(pairs) / _SHOWN)
     page = 1
     if pages > 1:
         page = int(
             st.number_input(
                 f"Page of {pages}, newly wrong first",
-                1,
-                pages,
-                1,
+                min_value=1,
+                max_value=pages,
+                value=1,
                 key="listen_page",
                 width=240,
             )
         )
-    name = "Your pick" if mine is not None else markdown(measured_name(shown))
+    name = "Your pick" if of_pick is not None else markdown(measured_name(shown))
     by_digest = {u.digest: u for u in speech.utterances}
-    for item in found[(page - 1) * _SHOWN : page * _SHOWN]:
+    for item in pairs[(page - 1) * _SHOWN : page * _SHOWN]:
         _utterance(item, by_digest[item.audio], name, shown.normalizer)
 
 
 def _speech(scene: Scene) -> SpeechSet | None:
-    """The speech to listen to: of what is here and was transcribed, what the user chooses."""
-    here = job_list.speech_at_hand()
-    found = {
+    """The speech to listen to: of what can be read and was transcribed, what the user chooses."""
+    readable = job_list.readable_speech()
+    offered = {
         digest: speech
-        for digest, speech in here.items()
+        for digest, speech in readable.items()
         if any(m.speech_digest == digest and m.transcripts for m in scene.records)
-    } or dict(list(here.items())[:1])
-    if len(found) < 2:
-        return next(iter(found.values()), None)
-    shown = scene.speech.digest if scene.speech is not None else ""
-    keys = sorted(found, key=lambda digest: digest != shown)
-    if st.session_state.get("listen_speech") not in found:
+    } or dict(list(readable.items())[:1])
+    if len(offered) < 2:
+        return next(iter(offered.values()), None)
+    shown = scene.speech.speech_digest if scene.speech is not None else ""
+    keys = sorted(offered, key=lambda digest: digest != shown)
+    if st.session_state.get("listen_speech") not in offered:
         st.session_state["listen_speech"] = keys[0]
     chosen = st.selectbox(
         "Recordings of",
         keys,
-        format_func=lambda digest: f"{found[digest].name} ({len(found[digest])} utterances)",
+        format_func=lambda digest: f"{offered[digest].name} ({len(offered[digest])} utterances)",
         key="listen_speech",
     )
-    return found[chosen or keys[0]]
+    return offered[chosen or keys[0]]
 
 
 def _covers(record: Measured, speech: SpeechSet) -> bool:
@@ -103,30 +104,31 @@ def _covers(record: Measured, speech: SpeechSet) -> bool:
     return any(audio in known for audio, _, _ in record.transcripts)
 
 
-def _nearest(scene: Scene, records: list[Measured]) -> Measured | None:
-    """The transcribed map whose predicted loss is most like the pick's."""
-    if scene.pick is None or not records:
-        return None
-    mine = math.log(max(scene.pick.allocation.predicted_loss, 1e-9))
-    return min(records, key=lambda m: abs(math.log(max(m.predicted_loss, 1e-9)) - mine))
+def _nearest(pick: Pick, records: list[Measured]) -> Measured | None:
+    """The transcribed map whose predicted loss is most like the pick's, or None without any."""
+    wanted = math.log(max(pick.allocation.predicted_loss, 1e-9))
+    return min(
+        records,
+        key=lambda m: abs(math.log(max(m.predicted_loss, 1e-9)) - wanted),
+        default=None,
+    )
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _heard(
-    _record: Measured, _speech: SpeechSet, map_digest: str, speech: str, when: str
-) -> list[TranscriptPair]:
+def _pairs(key: str, _record: Measured, _speech: SpeechSet) -> list[TranscriptPair]:
     return worth_hearing(_record, {u.digest: u.text for u in _speech.utterances})
 
 
-def _summary(found: list[TranscriptPair], which: str) -> None:
-    fresh = sum(h.newly_wrong for h in found)
-    worse = sum(h.picked_errors > h.full_errors for h in found)
-    better = sum(h.picked_errors < h.full_errors for h in found)
+def _summary(pairs: list[TranscriptPair], which: str) -> None:
+    """The word errors of both models, in a sentence; `which` names the map."""
+    new = sum(pair.newly_wrong for pair in pairs)
+    worse = sum(pair.picked_errors > pair.full_errors for pair in pairs)
+    better = sum(pair.picked_errors < pair.full_errors for pair in pairs)
     st.markdown(
-        f"On {len(found)} recordings {which} makes "
-        f"**{sum(h.picked_errors for h in found)} word errors**, full precision "
-        f"**{sum(h.full_errors for h in found)}**: {worse} recordings come out worse, "
-        f"{better} better, and on **{fresh}** only {which} errs; they come first."
+        f"On {len(pairs)} recordings {which} makes "
+        f"**{sum(pair.picked_errors for pair in pairs)} word errors**, full precision "
+        f"**{sum(pair.full_errors for pair in pairs)}**: {worse} recordings come out worse, "
+        f"{better} better, and on **{new}** only {which} errs; they come first."
     )
     st.caption(f"Marks: {voice.LEGEND}; case and punctuation do not count.")
 

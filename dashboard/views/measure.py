@@ -19,21 +19,21 @@ from ..wording import markdown, megabytes, percent
 from . import job_list
 
 _LITTLE = 0.05
-"""Share of the uncertainty under which one more measurement is not worth its minutes."""
+"""Part of the uncertainty under which one more measurement is not worth its minutes."""
 
 
 def speech_source(text: str) -> str:
-    """A speech set as typed, its path made absolute from the repository's root.
+    """A speech set as typed; a path is made absolute, from the folder of the server.
 
     Raises:
-        SpeechError: it is missing, or a manifest is malformed: better told now than later.
+        SpeechError: it is missing, or a manifest is malformed; the job would fail later.
         ValueError: it is no path.
     """
     if text.startswith(HUB):
         return text
     path = typed(text)
     if path.suffix == ".jsonl" or not path.exists():
-        loaders.manifest(path)
+        loaders.read_manifest(path)
     return str(path)
 
 
@@ -48,7 +48,7 @@ def queue_measurement(
     except (OSError, ValueError, RuntimeError) as error:
         st.error(f"The path cannot be used ({markdown(str(error))}).")
     else:
-        job_list.add(
+        job_list.queue_request(
             Measure(
                 profile=str(scene.folder),
                 profile_digest=scene.profile.digest,
@@ -64,7 +64,7 @@ def queue_measurement(
 def draw(scene: Scene) -> None:
     """The form, what would teach most, and the queue's history."""
     pick = scene.pick
-    lesson = suggest_next_map(scene.front, scene.curve, scene.shown)
+    suggestion = suggest_next_map(scene.front, scene.curve, scene.records_shown)
     if pick is None:
         st.info("There is no pick to measure: no map satisfies the knobs.")
     else:
@@ -86,44 +86,45 @@ def draw(scene: Scene) -> None:
             left, right = st.columns(2)
             limit = left.number_input(
                 "Only the first utterances (0 for all)",
-                0,
-                100_000,
-                0,
+                min_value=0,
+                max_value=100_000,
+                value=0,
                 key="measure_limit",
                 help="Quicker, and rougher.",
             )
             label = right.text_input("Name in lists (optional)", max_chars=60)
-            if lesson is not None:
-                st.markdown(_advice(scene, lesson))
+            if suggestion is not None:
+                st.markdown(_advice(scene, suggestion))
             with st.container(horizontal=True):
-                mine = st.form_submit_button(
+                this = st.form_submit_button(
                     "Measure this pick", type="primary", key="measure_this"
                 )
-                other = lesson is not None and st.form_submit_button(
-                    f"Measure the {megabytes(lesson.bytes)} map instead", key="measure_other"
+                suggested = suggestion is not None and st.form_submit_button(
+                    f"Measure the {megabytes(suggestion.bytes)} map instead", key="measure_other"
                 )
-            if mine:
+            if this:
                 queue_measurement(scene, pick.map, manifest, int(limit) or None, label)
-            elif other and lesson is not None:
-                choice = scene.front.choices[lesson.point]
-                chosen = bit_map(scene.profile, [scene.task.menu[column] for column in choice])
+            elif suggested and suggestion is not None:
+                choice = scene.front.choices[suggestion.point]
+                chosen = bit_map(scene.profile, [scene.problem.menu[column] for column in choice])
                 queue_measurement(scene, chosen, manifest, int(limit) or None, label)
     job_list.history(Measure)
 
 
 def _machines() -> str:
-    """Who decodes, where that is not this machine."""
+    """What decodes, where that is not this machine alone."""
     address = named_scheduler()
     if not address:
         return ""
     return f" The workers of the Dask scheduler at {markdown(address)} share the decoding."
 
 
-def _advice(scene: Scene, lesson: Suggestion) -> str:
+def _advice(scene: Scene, suggestion: Suggestion) -> str:
     """Which map would teach most, and why, in words."""
-    where = f"of **{megabytes(lesson.bytes)}** (predicted loss {lesson.loss:.2g} nats a token)"
-    on = f" on {markdown(scene.speech.name)}" if scene.speech is not None else ""
-    if not scene.shown:
+    size, loss = megabytes(suggestion.bytes), f"{suggestion.loss:.2g} nats per token"
+    where = f"of **{size}** (predicted loss {loss})"
+    on = f" on {markdown(scene.speech_name)}" if scene.speech is not None else ""
+    if not scene.records_shown:
         return (
             f":material/lightbulb: **Where to begin:** the map {where}, in the middle of the "
             "useful losses."
@@ -134,11 +135,11 @@ def _advice(scene: Scene, lesson: Suggestion) -> str:
             "its loss has been measured yet."
         )
     text = (
-        f":material/lightbulb: **What would teach most{on}:** the map {where}. Measuring it should "
-        f"remove {percent(lesson.share, 0)} of what the curve from loss to WER leaves open over "
-        "the useful front."
+        f":material/lightbulb: **What would teach most{on}:** the map {where}. Measuring it "
+        f"should remove {percent(suggestion.share, 0)} of what the curve from loss to WER leaves "
+        "open over the useful front."
     )
-    if lesson.share < _LITTLE:
+    if suggestion.share < _LITTLE:
         text += (
             " That is little: with this much speech, chance in the measurements weighs more than "
             "the curve's own error, and more speech would teach more than more maps."

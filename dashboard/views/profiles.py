@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from genptq_core.speech.sources import HUB
 
 from ..jobs.requests import ComputeProfile
 from ..page import loaders
+from ..page.command_line import profile_command
 from ..page.paths import shown, typed
 from ..page.scene import Scene
 from ..wording import markdown, seconds
@@ -34,14 +34,14 @@ def draw(_scene: Scene) -> None:
 
 def form() -> None:
     """The profiles that are here, and the form for another one."""
-    found = loaders.models()
-    if found:
+    folders = loaders.models()
+    if folders:
         st.markdown("**Profiles here**")
-        st.dataframe(_table(found), hide_index=True, width="stretch")
+        st.dataframe(_table(folders), hide_index=True, width="stretch")
     st.markdown("**Compute another one**")
     st.markdown(
         "A profile says how much every layer suffers at every width. It takes minutes for a small "
-        "model, hours for a large one, once; cut off at any moment, it goes on where it was. The "
+        "model, hours for a large one, once; cut off at any moment, it continues where it was. The "
         "speech needs no texts; take some like yours, 30 recordings or more."
     )
     left, right = st.columns(2)
@@ -65,7 +65,11 @@ def form() -> None:
         help="Its folder's name: letters, digits, dots, dashes.",
     )
     limit = right.number_input(
-        "Only the first utterances (0 for all)", 0, 100_000, 0, key="profile_limit"
+        "Only the first utterances (0 for all)",
+        min_value=0,
+        max_value=100_000,
+        value=0,
+        key="profile_limit",
     )
     box = st.container(key="profile_options")
     with box.expander("Options to score", icon=":material/tune:"):
@@ -78,24 +82,32 @@ def form() -> None:
             key="pf_rates",
         )
     try:
-        wanted = _request(model, manifest, name, int(limit) or None, bits, groups, codes)
+        request = _request(
+            model=model,
+            manifest=manifest,
+            name=name,
+            limit=int(limit) or None,
+            bits=bits,
+            groups=groups,
+            codes=codes,
+        )
     except (GenPTQError, ArgumentTypeError) as error:
         st.error(markdown(str(error)))
-        wanted = None
-    if wanted is not None:
+        request = None
+    if request is not None:
         st.markdown("The same from a command line:")
-        st.code(command(wanted), language="bash", wrap_lines=True)
-    problem = _in_the_way(name, found)
-    if name and problem:
-        st.error(problem)
+        st.code(command(request), language="bash", wrap_lines=True)
+    obstacle = _obstacle(name, folders)
+    if name and obstacle:
+        st.error(obstacle)
     pressed = st.button(
         "Compute it",
         key="profile_start",
         type="primary",
-        disabled=wanted is None or bool(problem),
+        disabled=request is None or bool(obstacle),
         help="Give it a name first." if not name else None,
     )
-    if pressed and wanted is not None:
+    if pressed and request is not None:
         try:
             speech_source(manifest.strip())
         except GenPTQError as error:
@@ -103,15 +115,15 @@ def form() -> None:
         except (OSError, ValueError, RuntimeError) as error:
             st.error(f"The path cannot be used ({markdown(str(error))}).")
         else:
-            job_list.add(wanted)
+            job_list.queue_request(request)
     job_list.history(ComputeProfile)
 
 
-def _in_the_way(name: str, found: dict[str, Path]) -> str:
+def _obstacle(name: str, folders: dict[str, Path]) -> str:
     """What keeps a profile from having a name, or ""."""
     if not _NAME.fullmatch(name):
         return "A name is letters, digits, dots and dashes, and begins with a letter or digit."
-    if name in found:
+    if name in folders:
         return f"There is a profile {markdown(name)} already; choose another name."
     if not os.access(_writable(loaders.folder()), os.W_OK):
         return (
@@ -127,7 +139,14 @@ def _writable(folder: Path) -> Path:
 
 
 def _request(
-    model: str, manifest: str, name: str, limit: int | None, bits: str, groups: str, codes: str
+    *,
+    model: str,
+    manifest: str,
+    name: str,
+    limit: int | None,
+    bits: str,
+    groups: str,
+    codes: str,
 ) -> ComputeProfile:
     """What to compute.
 
@@ -137,7 +156,7 @@ def _request(
     source = manifest.strip()
     if not source.startswith(HUB):
         source = str(typed(source))
-    wanted = ComputeProfile(
+    request = ComputeProfile(
         model=model.strip(),
         manifest=source,
         utterances=limit,
@@ -146,33 +165,29 @@ def _request(
         group_sizes=sizes(groups),
         rates=rates(codes),
     )
-    if not wanted.bits and not wanted.rates:
+    if not request.bits and not request.rates:
         raise ArgumentTypeError("A profile needs an integer width or a rate to score.")
-    return wanted
+    return request
 
 
-def command(wanted: ComputeProfile) -> str:
-    """The command line that computes the same profile; what is usual is left out."""
-    usual = ComputeProfile("", "", None, "")
-    parts = ["python", "-m", "genptq_core", "profile", "--model", wanted.model]
-    parts += ["--speech", shown(wanted.manifest)]
-    if wanted.utterances is not None:
-        parts += ["--limit", str(wanted.utterances)]
-    for flag, value, otherwise in (
-        ("--bits", wanted.bits, usual.bits),
-        ("--group-size", wanted.group_sizes, usual.group_sizes),
-        ("--rates", wanted.rates, usual.rates),
-    ):
-        if value != otherwise:
-            parts += [flag, ",".join(f"{number:g}" for number in value) or "0"]
-    return shlex.join([*parts, "--out", shown(wanted.out)])
+def command(request: ComputeProfile) -> str:
+    """The command line that computes the same profile."""
+    return profile_command(
+        model=request.model,
+        speech=request.manifest,
+        utterances=request.utterances,
+        bits=request.bits,
+        group_sizes=request.group_sizes,
+        rates=request.rates,
+        out=request.out,
+    )
 
 
-def _table(found: dict[str, Path]) -> pd.DataFrame:
+def _table(folders: dict[str, Path]) -> pd.DataFrame:
     rows: list[dict[str, str | int]] = []
-    for name, folder in found.items():
+    for name, folder in folders.items():
         try:
-            profile = loaders.profile(folder)
+            profile = loaders.read_profile(folder)
         except GenPTQError as error:
             rows.append({"name": name, "model": f"cannot be read: {error}"})
             continue

@@ -1,4 +1,4 @@
-"""Recipes: the pick as a configuration for quantizers that round the original themselves."""
+"""The pick as configurations of quantizers that round the original themselves."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _INTEGER = "integer"
 
 
 def draw(scene: Scene, pick: Pick) -> None:
-    """Every recipe: what its runtime would hold of the pick, or why there is nothing to hold."""
-    st.markdown("**As a recipe for another quantizer**")
+    """Every configuration: what its runtime would hold of the pick, or why that is nothing."""
+    st.markdown("**As a configuration of another quantizer**")
     st.caption(
-        "A configuration and no weights: the tool rounds the original itself, so its errors are "
+        "Without weights: the tool rounds the original itself, so its errors are "
         "not those shown here. Untested are those that were never run."
     )
     offered = usable_targets(scene.profile.menu, scene.profile.source.family)
-    for name, recipe in RUNTIME_CONFIGS.items():
+    for name, config in RUNTIME_CONFIGS.items():
         with st.container(
-            horizontal=True, vertical_alignment="center", border=True, key=f"recipe-{name}"
+            horizontal=True, vertical_alignment="center", border=True, key=f"config-{name}"
         ):
-            part = coverage(scene.profile, pick.map, name)
+            held = coverage(scene.profile, pick.map, name)
             st.markdown(
-                f"**{markdown(recipe.title)}**, {recipe.status}\n\n:gray[{_holds(part)}]",
+                f"**{markdown(config.title)}**, {config.status}\n\n:gray[{_holds(held)}]",
                 width="stretch",
             )
             try:
@@ -39,39 +39,39 @@ def draw(scene: Scene, pick: Pick) -> None:
                 if _INTEGER in offered and scene.target != _INTEGER:
                     st.button(
                         "Solve for integers",
-                        key=f"recipe-solve-{name}",
+                        key=f"config-solve-{name}",
                         on_click=switch_target,
                         args=(scene.profile, _INTEGER),
-                        help="Choose integers as the format: the map is solved anew.",
+                        help="Choose integers as the format: the map is solved again.",
                     )
                 text = ""
             st.download_button(
-                "Recipe, JSON",
+                "Configuration, JSON",
                 text,
                 f"{scene.name}-{pick.map.digest[:SHORT]}-{name}-{NAME}",
                 "application/json",
-                key=f"recipe-get-{name}",
+                key=f"config-get-{name}",
                 on_click="ignore",
                 disabled=not text,
                 icon=":material/download:",
             )
 
 
-def _holds(part: Coverage) -> str:
+def _holds(coverage: Coverage) -> str:
     """What a runtime holds, and how much of the pick that is, as Markdown."""
-    widths = ", ".join(str(width) for width in part.widths)
+    widths = ", ".join(str(width) for width in coverage.widths)
     able = f"It holds Linear modules at {widths} bits, integers in groups."
-    if not part.held:
+    if not coverage.held:
         reasons = []
-        if part.coded:
-            reasons.append(f"{part.coded} are entropy-coded")
-        if part.width:
-            reasons.append(f"{part.width} have a width that it lacks")
-        if part.place:
-            reasons.append(f"{part.place} are no whole Linear module")
-        if part.half:
-            reasons.append(f"{part.half} are at 16 bit anyway")
+        if coverage.coded:
+            reasons.append(f"{coverage.coded} are entropy-coded")
+        if coverage.width:
+            reasons.append(f"{coverage.width} have a width that it lacks")
+        if coverage.place:
+            reasons.append(f"{coverage.place} are no whole Linear module")
+        if coverage.half:
+            reasons.append(f"{coverage.half} are at 16 bit anyway")
         return f"{able} Of this map it can hold nothing: of its layers, {', '.join(reasons)}."
-    left = part.place + part.coded + part.width
-    rest = f", and {left} that it cannot hold stay at 16 bit" if left else ""
-    return f"{able} Of this map it holds {part.held} layers{rest}."
+    others = coverage.place + coverage.coded + coverage.width
+    unheld = f", and {others} that it cannot hold stay at 16 bit" if others else ""
+    return f"{able} Of this map it holds {coverage.held} layers{unheld}."

@@ -82,7 +82,7 @@ def _layers(scene: Scene) -> pd.DataFrame:
     if pick is None:
         return pd.DataFrame()
     relaxed = pick.allocation.relaxed_bits or [None] * len(units)
-    sizes = scene.spent(pick.map.options).tolist()
+    sizes = scene.bytes_per_unit(pick.map.options).tolist()
     chosen = st.session_state.get("layer")
     return pd.DataFrame(
         {

@@ -11,8 +11,8 @@ import streamlit as st
 from genptq_core.errors import GenPTQError
 from genptq_core.speech.wer import WHISPER_ENGLISH, align, count_errors
 
-from ..jobs import queue as jobs
 from ..jobs import uploads
+from ..jobs.queue import DONE, Job
 from ..jobs.requests import Transcribe
 from ..page.knobs import SHORT
 from ..page.scene import Scene
@@ -32,30 +32,31 @@ def errors(count: int) -> str:
 
 
 def draw(scene: Scene) -> None:
-    """The recorder, and what came of earlier recordings."""
+    """The recorder, and the transcripts of earlier recordings."""
     owner = _owner()
-    mine = [
+    own = [
         job
-        for job in job_list.listed(Transcribe)
+        for job in job_list.latest(Transcribe)
         if isinstance(job.request, Transcribe)
         and job.request.owner == owner
         and job.request.profile == str(scene.folder)
     ]
     box = st.container(key="voice_box")
-    with box.expander("Your own voice", icon=":material/mic:", expanded=bool(mine)):
+    with box.expander("Your own voice", icon=":material/mic:", expanded=bool(own)):
         if scene.pick is not None:
             _recorder(scene, owner)
-        for job in [job for job in mine if job.state == jobs.DONE][:_SHOWN]:
+        for job in [job for job in own if job.state == DONE][:_SHOWN]:
             _result(job)
-        for job in [job for job in mine if job.state in job_list.AGAIN][:_SHOWN]:
-            job_list.past(job)
+        for job in [job for job in own if job.state in job_list.UNDONE][:_SHOWN]:
+            job_list.ended_line(job)
 
 
 def _owner() -> str:
-    """Tells browsers apart, so that nobody reads what another one said here.
+    """A name for this browser, so that nobody reads what was said in another one.
 
-    Streamlit's cookie against forged requests is one a browser: "version|mask|token|time", the
-    token masked anew each time it is sent. Where it is not as expected, a reload is another owner.
+    Streamlit's cookie against forged requests differs between browsers: "version|mask|token|time",
+    the token under a new mask each time it is sent. Where it is not as expected, a reload counts as
+    another browser.
     """
     try:
         _, mask, token, _ = str(st.context.cookies["_streamlit_xsrf"]).split("|")
@@ -68,7 +69,7 @@ def _owner() -> str:
 
 def _recorder(scene: Scene, owner: str) -> None:
     st.caption(
-        "Up to 30 seconds. Full precision and your pick write down what they hear; the recording "
+        "Up to 30 seconds, transcribed at full precision and with your pick; the recording "
         "stays on this machine and is deleted as soon as both have."
     )
     left, right = st.columns(2)
@@ -94,7 +95,7 @@ def _recorder(scene: Scene, owner: str) -> None:
     except GenPTQError as error:
         st.error(markdown(str(error)))
         return
-    job_list.add(
+    job_list.queue_request(
         Transcribe(
             profile=str(scene.folder),
             profile_digest=scene.profile.digest,
@@ -108,34 +109,35 @@ def _recorder(scene: Scene, owner: str) -> None:
     )
 
 
-def _result(job: jobs.Job) -> None:
-    wanted = job.request
-    if not isinstance(wanted, Transcribe):
+def _result(job: Job) -> None:
+    request = job.request
+    if not isinstance(request, Transcribe):
         return
     full, picked = str(job.result.get("full", "")), str(job.result.get("picked", ""))
-    how = str(job.result.get("normalizer", WHISPER_ENGLISH))
-    chosen = f"map `{wanted.map_digest[:SHORT]}` ({widths(wanted.options)})"
+    normalizer = str(job.result.get("normalizer", WHISPER_ENGLISH))
+    chosen = f"map `{request.map_digest[:SHORT]}` ({widths(request.options)})"
     with st.container(border=True, key=f"voice-result-{job.id}"):
-        if wanted.said:
+        if request.said:
             counts = [
-                int(count_errors([wanted.said], [text], how).errors[0]) for text in (full, picked)
+                int(count_errors([request.said], [text], normalizer).errors[0])
+                for text in (full, picked)
             ]
             text = (
-                f":gray[Said]\u2003{markdown(wanted.said)}\n\n"
+                f":gray[Said]\u2003{markdown(request.said)}\n\n"
                 f":gray[Full precision, {errors(counts[0])}]\u2003"
-                f"{marked(align(wanted.said, full, how))}\n\n"
+                f"{marked(align(request.said, full, normalizer))}\n\n"
                 f":gray[{chosen}, {errors(counts[1])}]\u2003"
-                f"{marked(align(wanted.said, picked, how))}"
+                f"{marked(align(request.said, picked, normalizer))}"
             )
         else:
-            same = align(full, picked, how)
-            differ = sum(span.kind != "equal" for span in same)
+            spans = align(full, picked, normalizer)
+            differ = any(span.kind != "equal" for span in spans)
             text = (
                 f":gray[Full precision]\u2003{markdown(full) or '(nothing)'}\n\n"
                 f":gray[{chosen}, {'differs' if differ else 'the same words'}]\u2003"
-                f"{marked(same) if differ else markdown(picked) or '(nothing)'}"
+                f"{marked(spans) if differ else markdown(picked) or '(nothing)'}"
             )
-        st.markdown(f"**{markdown(wanted.name)}**\n\n{text}")
-        if not wanted.said:
+        st.markdown(f"**{markdown(request.name)}**\n\n{text}")
+        if not request.said:
             st.caption("Marked: where the map departs from full precision, which may err itself.")
-        job_list.forget(job)
+        job_list.forget_button(job)

@@ -22,7 +22,7 @@ from ..bitmaps.file import write_bit_map
 from ..export import runtime_configs
 from ..measurement.predictions import with_predictions
 from ..measurement.records import Measured
-from ..measurement.speech_sets import wer_curve
+from ..measurement.speech_sets import curve_of, measured_sets, usual_set
 from ..measurement.store import load_measured, save_measured
 from ..options import coded_options, grid_options
 from ..profile import Profile, Settings, load_profile
@@ -159,12 +159,8 @@ def _allocate(options: argparse.Namespace, profile: Profile, task: Problem) -> A
 def _best_curve(profile: Profile, folder: Path) -> Any:
     """The curve of the speech set with the most measured words."""
     measured = with_predictions(profile, load_measured(folder, profile.digest))
-    sets = {m.speech_digest: m.words for m in measured}
-    for digest in sorted(sets, key=lambda d: -sets[d]):
-        curve = wer_curve(measured, digest)
-        if curve is not None:
-            return curve
-    return None
+    chosen = usual_set(measured_sets(measured))
+    return None if chosen is None else curve_of(chosen)
 
 
 def front_command(options: argparse.Namespace) -> Answer:

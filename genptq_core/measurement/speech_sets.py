@@ -1,8 +1,12 @@
-"""The speech sets that a profile was measured on, and what a map costs on each of them."""
+"""What is measured on one speech set: speech, and how its words are counted.
+
+The same speech under two normalizers is two sets: their word error rates cannot be compared, nor
+fitted by one curve.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..allocation.wer_curve import WerCurve, fit_wer_curve
@@ -11,7 +15,7 @@ from .records import Measured
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """A speech set, its words counted in one way, and all that was measured on it.
+    """Speech, its words counted in one way, and all that was measured on it.
 
     Attributes:
         key: what its measurements share; see `Measured.set_key`.
@@ -20,7 +24,7 @@ class MeasuredSet:
         normalizer: text normalizer of both sides.
         utterances, words: how much speech it is; words in the normalized references.
         wer_full_precision: word error rate of the unquantized model, a fraction.
-        records: its measurements, by rising size.
+        records: the measurements, by rising size.
     """
 
     key: str
@@ -43,8 +47,40 @@ def measured_sets(records: Sequence[Measured]) -> tuple[MeasuredSet, ...]:
     by_key: dict[str, list[Measured]] = {}
     for record in records:
         by_key.setdefault(record.set_key, []).append(record)
-    found = [_measured_set(key, members) for key, members in by_key.items()]
-    return tuple(sorted(found, key=lambda s: (-s.words, s.key)))
+    sets = [_measured_set(key, members) for key, members in by_key.items()]
+    return tuple(sorted(sets, key=lambda s: (-s.words, s.key)))
+
+
+def curve_of(measured_set: MeasuredSet) -> WerCurve | None:
+    """The curve from predicted loss to the increase of WER, fitted on one set's measurements.
+
+    Args:
+        measured_set: a set whose records say what is predicted now (`with_predictions`).
+
+    Returns:
+        The curve, or None where too few maps were measured on the set.
+    """
+    records = measured_set.records
+    return fit_wer_curve([m.predicted_loss for m in records], [m.wer_increase for m in records])
+
+
+def usual_set(
+    sets: Sequence[MeasuredSet], curves: Mapping[str, WerCurve | None] | None = None
+) -> MeasuredSet | None:
+    """The set that is meant where none is named, or None without sets.
+
+    That is the one with most words, of those with a curve; without any curve, the one on which
+    most maps were measured.
+
+    Args:
+        sets: what to choose from.
+        curves: each set's curve by its key, where they are fitted already.
+    """
+    known = {s.key: curve_of(s) for s in sets} if curves is None else curves
+    with_curve = [s for s in sets if known[s.key] is not None]
+    if with_curve:
+        return min(with_curve, key=lambda s: (-s.words, s.key))
+    return min(sets, key=lambda s: (-len(s.records), -s.words, s.key), default=None)
 
 
 def across_sets(records: Sequence[Measured], map_digest: str) -> dict[str, Measured]:
@@ -64,9 +100,3 @@ def _measured_set(key: str, members: list[Measured]) -> MeasuredSet:
         wer_full_precision=first.wer_full_precision,
         records=tuple(sorted(members, key=lambda m: (m.bytes, m.loss))),
     )
-
-
-def wer_curve(measured: Sequence[Measured], speech_digest: str) -> WerCurve | None:
-    """The curve fitted on a profile's measurements (`with_predictions`) on one speech set."""
-    points = [m for m in measured if m.speech_digest == speech_digest]
-    return fit_wer_curve([m.predicted_loss for m in points], [m.wer_increase for m in points])

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.jobs import queue as jobs
+from dashboard.jobs import processes
+from dashboard.jobs.queue import QUEUED, Queue
 from dashboard.page.knobs import size_range
 from dashboard.wording import markdown, megabytes
 from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
@@ -130,10 +131,10 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert _errors(page) == []
     assert _map(page) == chosen.map_digest[:10]
     assert _metrics(page)["WER, measured"] == f"{100 * chosen.wer:.1f} %"
-    heard = " ".join(m.value for m in page.markdown)
-    assert ":red-background[" in heard
-    assert "Your pick" in heard
-    assert "<b>" not in heard.replace("\\<b\\>", "")
+    text = " ".join(m.value for m in page.markdown)
+    assert ":red-background[" in text
+    assert "Your pick" in text
+    assert "<b>" not in text.replace("\\<b\\>", "")
     # Turning a knob goes back to the solver.
     page.select_slider(key="mb").set_value(size_range(profile).values[3]).run()
     assert page.session_state["pick"] == ""
@@ -225,14 +226,14 @@ def test_the_exported_command_knows_the_format(
 
 
 def test_measuring_queues_a_job(records: list[Measured], monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", started.append)
+    started: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", started.append)
     page = _page(tab="Measure")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert _errors(page) == []
     assert started
-    queued = jobs.Queue().jobs()
-    assert [job.state for job in queued] == [jobs.QUEUED]
+    queued = Queue().jobs()
+    assert [job.state for job in queued] == [QUEUED]
     assert queued[0].request.map_digest[:10] == _map(page)
 
 
@@ -243,7 +244,7 @@ def test_a_missing_manifest_is_a_sentence(
     page.text_input(key="manifest_whisper").set_value("/nowhere/at/all.jsonl")
     next(b for b in page.button if b.label == "Measure this pick").click().run()
     assert any("does not exist" in error for error in _errors(page))
-    assert jobs.Queue().jobs() == []
+    assert Queue().jobs() == []
 
 
 def test_without_profiles_the_page_says_what_to_do(
@@ -288,21 +289,21 @@ def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: 
     assert not page.button(key="export-integer").disabled
 
 
-def test_a_second_speech_set_is_shown_beside_the_first(
+def test_a_second_speech_set_is_drawn_into_the_same_chart(
     profile: Profile, profiles: Path, records: list[Measured]
 ) -> None:
     alone = _page()
     assert "beside" not in {box.key for box in alone.selectbox}
     assert not any("On other speech" in c.value for c in alone.caption)
-    elsewhere = [
+    on_other_speech = [
         replace(r, speech="<i>other</i>", speech_digest="9" * 64, wer=r.wer + 0.02) for r in records
     ]
-    ship(profiles / "made-up", [*records, *elsewhere[1:]])
+    ship(profiles / "made-up", [*records, *on_other_speech[1:]])
     shown, missed = records[1], records[0]
     page = _page(pick=shown.map_digest[:10], speech=shown.speech_digest[:10])
     assert _errors(page) == []
     (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
-    assert f"**{100 * elsewhere[1].wer:.1f} %** measured" in cost and "<i>" not in cost
+    assert f"**{100 * on_other_speech[1].wer:.1f} %** measured" in cost and "<i>" not in cost
     assert not any("Dotted steps" in c.value for c in page.caption)
     page.selectbox(key="beside").set_value("9" * 10).run()
     assert _errors(page) == []
@@ -316,6 +317,47 @@ def test_a_second_speech_set_is_shown_beside_the_first(
     assert page.session_state["beside"] == ""
     again = _page(beside="9" * 10, speech=shown.speech_digest[:10])
     assert again.selectbox(key="beside").value == "9" * 10
+
+
+def test_the_same_speech_counted_in_two_ways_has_two_curves(
+    profile: Profile, profiles: Path, records: list[Measured]
+) -> None:
+    """One curve through both would say neither what the one nor what the other measured."""
+    basic = [
+        replace(
+            r,
+            normalizer="basic",
+            words=r.words - 1,
+            wer=r.wer_full_precision + r.wer_increase / 4,
+            wer_increase=r.wer_increase / 4,
+        )
+        for r in records
+    ]
+    sizes = size_range(profile)
+    middle = sizes.text(sizes.values[len(sizes.values) // 3])
+    shown = {}
+    for name, alone in (("whisper-english", records), ("basic", basic)):
+        ship(profiles / "made-up", alone)
+        shown[name] = _metrics(_page(mb=middle))["WER, predicted"]
+    assert shown["basic"] != shown["whisper-english"]
+
+    ship(profiles / "made-up", [*records, *basic])
+    short = records[0].speech_digest[:10]
+    page = _page(mb=middle, speech=short)  # as links were written before
+    assert _errors(page) == []
+    box = page.selectbox(key="speech")
+    assert box.value == f"{short}:whisper-english"
+    assert ["basic" in label for label in box.options] == [False, True]
+    assert _metrics(page)["WER, predicted"] == shown["whisper-english"]
+    box.set_value(f"{short}:basic").run()
+    assert _errors(page) == []
+    assert _metrics(page)["WER, predicted"] == shown["basic"]
+    assert page.query_params["speech"] == f"{short}:basic"
+    (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
+    assert shown["whisper-english"] in cost
+    again = _page(mb=middle, speech=f"{short}:basic", beside=short)
+    assert _metrics(again)["WER, predicted"] == shown["basic"]
+    assert again.selectbox(key="beside").value == f"{short}:whisper-english"
 
 
 def test_buttons_walk_the_measured_maps_in_order_of_size(records: list[Measured]) -> None:
@@ -342,20 +384,20 @@ def test_bytes_are_those_of_the_format(
 ) -> None:
     target = TARGETS[name]
     widths = ["8/64" if target.holds(u, Option(8, 64)) else "16" for u in formats.units]
-    one = record(formats, widths, demo)
-    ship(profiles / "made-up", [one])
-    page = _page(tab="Table", target=name, pick=one.map_digest[:10])
+    measured_map = record(formats, widths, demo)
+    ship(profiles / "made-up", [measured_map])
+    page = _page(tab="Table", target=name, pick=measured_map.map_digest[:10])
     assert _errors(page) == []
-    size = predicted_bytes(target, formats, one.options)
-    assert (size != one.bytes) == (name != "integer")
+    size = predicted_bytes(target, formats, measured_map.options)
+    assert (size != measured_map.bytes) == (name != "integer")
     assert _metrics(page)["Size"] == f"{size / 1e6:.1f} MB"
     layers, measured = page.dataframe[-1].value, page.dataframe[0].value
     assert layers["bytes"].sum() + fixed_bytes(target, formats) == size
-    row = measured[measured["map"] == one.map_digest[:10]].iloc[0]
+    row = measured[measured["map"] == measured_map.map_digest[:10]].iloc[0]
     assert row["size, MB"] == round(size / 1e6, 2)
 
 
-def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:
+def test_configurations_say_whether_they_were_tried_and_what_they_hold(formats: Profile) -> None:
     page = _page(tab="Export", target="native", widths="2.25")
     assert _errors(page) == []
 
@@ -367,8 +409,8 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
         }
 
     def disabled() -> list[bool]:
-        found = [b.proto for b in page.get("download_button")]
-        return [b.disabled for b in found if "recipe-get-" in b.id]
+        buttons = [b.proto for b in page.get("download_button")]
+        return [b.disabled for b in buttons if "config-get-" in b.id]
 
     assert all(f"**{r.title}**, {r.status}" in rows()[n] for n, r in RUNTIME_CONFIGS.items())
     assert {r.status == "untested" for r in RUNTIME_CONFIGS.values()} == {True, False}
@@ -378,14 +420,14 @@ def test_recipes_say_whether_they_were_tried_and_what_they_hold(formats: Profile
     assert disabled() == [True] * len(RUNTIME_CONFIGS)
     # The word stands with nothing else: what this program writes itself was loaded and run.
     for target in TARGETS.values():
-        mine = [
+        titled = [
             m.value for m in page.markdown if m.value.startswith(f"**{markdown(target.title)}**")
         ]
-        assert mine and not any("untested" in text for text in mine)
-    page.button(key="recipe-solve-hqq").click().run()
+        assert titled and not any("untested" in text for text in titled)
+    page.button(key="config-solve-hqq").click().run()
     assert _errors(page) == []
     assert page.selectbox(key="target").value == "integer"
     for text in rows().values():
         assert "Of this map it holds" in text
     assert disabled() == [False] * len(RUNTIME_CONFIGS)
-    assert "recipe-solve-hqq" not in {button.key for button in page.button}
+    assert "config-solve-hqq" not in {button.key for button in page.button}

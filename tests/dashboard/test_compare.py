@@ -20,15 +20,15 @@ from .test_app import _errors, _map, _page
 def test_figures_show_every_layer(profile: Profile) -> None:
     count = len(profile.units)
     left, right = bit_map(profile, [4] * count), bit_map(profile, [3, 4] * (count // 2))
-    found = compare(profile, left, right)
-    matrix = transition_figure(found)["data"][0]
+    comparison = compare(profile, left, right)
+    matrix = transition_figure(comparison)["data"][0]
     assert matrix["x"] == matrix["y"] == ["3", "4"]
     assert matrix["text"] == [["", ""], [str(count // 2), str(count // 2)]]
     assert matrix["z"][0] == [None, None] and sum(matrix["z"][1]) == pytest.approx(100)
-    drawn = {trace.get("name"): trace for trace in changes_figure(profile, found)["data"]}
+    drawn = {trace.get("name"): trace for trace in changes_figure(profile, comparison)["data"]}
     assert set(drawn["bits in A"]["y"]) == {4} and set(drawn["bits in B"]["y"]) == {3}
     assert len(set(drawn["bits in A"]["x"])) == count // 2
-    json.dumps(changes_figure(profile, found), allow_nan=False)
+    json.dumps(changes_figure(profile, comparison), allow_nan=False)
 
 
 def _texts(page: AppTest) -> str:
@@ -60,18 +60,18 @@ def test_a_kept_pick_is_compared_and_shown_again(profile: Profile) -> None:
     assert _errors(page) == []
     assert _map(page) != first
     assert page.selectbox(key="compare_left").value == f"kept:{_kept(page)}"
-    assert "have not been measured on one speech set both" in _texts(page)
+    assert "have not been measured on the same speech set" in _texts(page)
     page.button(key=f"show-{first}").click().run()
     assert _errors(page) == []
     assert _map(page) == first
     page.button(key=f"drop-{first}").click().run()
     assert any("only one map so far" in info.value for info in page.info)
-    page.button(key="undo_shelf").click().run()
+    page.button(key="undo_kept").click().run()
     assert f"Bit map `{first}`" in " ".join(c.value for c in page.caption)
 
 
 def _kept(page: AppTest) -> str:
-    return str(page.session_state["shelves"].now[0].map.digest)
+    return str(page.session_state["kept_picks"].now[0].map.digest)
 
 
 def test_kept_picks_outlive_a_reload_and_stay_with_their_window(profile: Profile) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.jobs import queue as jobs
-from dashboard.jobs import worker
+from dashboard.jobs import processes, worker
+from dashboard.jobs.queue import DONE, Queue
 from dashboard.jobs.requests import ComputeProfile
 from dashboard.views.profiles import command
 from genptq_core.cli.main import _parser
@@ -22,11 +22,11 @@ from .test_app import _errors, _page
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Queue]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
     """The queues that workers were started for; none is really started."""
-    found: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", found.append)
-    return found
+    queues: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", queues.append)
+    return queues
 
 
 def _command(page: AppTest) -> str:
@@ -34,7 +34,7 @@ def _command(page: AppTest) -> str:
 
 
 def test_the_page_computes_what_its_command_line_computes(
-    profile: Profile, profiles: Path, random_whisper: Path, tones: Path, started: list[jobs.Queue]
+    profile: Profile, profiles: Path, random_whisper: Path, tones: Path, started: list[Queue]
 ) -> None:
     page = _page(tab="Profiles")
     assert page.button(key="profile_start").disabled
@@ -54,10 +54,10 @@ def test_the_page_computes_what_its_command_line_computes(
     page.button(key="profile_start").click().run()
     assert _errors(page) == []
     assert started
-    queue = jobs.Queue()
-    assert worker.work(queue) == 1
+    queue = Queue()
+    assert worker.run_queue(queue) == 1
     job = queue.jobs()[0]
-    assert (job.state, job.message) == (jobs.DONE, "")
+    assert (job.state, job.message) == (DONE, "")
     made = load_profile(profiles / "mine")
     assert {option.key for option in made.menu} == {"3/8", "4/8", "3", "16"}
     assert made.digest == job.result["digest"]
@@ -98,11 +98,11 @@ def test_what_cannot_be_computed_is_said(
 
 
 def test_a_missing_manifest_is_said_before_it_is_queued(
-    profile: Profile, started: list[jobs.Queue]
+    profile: Profile, started: list[Queue]
 ) -> None:
     page = _page(tab="Profiles")
     page.text_input(key="profile_name").set_value("mine")
     page.text_input(key="profile_speech").set_value("/nowhere.jsonl").run()
     page.button(key="profile_start").click().run()
     assert any("does not exist" in error.replace("\\", "") for error in _errors(page))
-    assert jobs.Queue().jobs() == []
+    assert Queue().jobs() == []

@@ -17,7 +17,7 @@ def note(fault: str, outcome: str) -> None:
 
 
 def table() -> list[str]:
-    """A line a fault, and one of headings."""
+    """One line per fault, and one of headings."""
     width = max(map(len, COUNTS), default=5)
     lines = [f"{'fault':<{width}} {'count':>6} " + " ".join(f"{o:>9}" for o in OUTCOMES)]
     for fault, counts in COUNTS.items():

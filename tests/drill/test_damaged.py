@@ -64,9 +64,9 @@ def content(value: Any) -> Any:
 
 
 def _records() -> list[store.Measured]:
-    heard = [(sha256(b"a"), "what was said", "what was set")]
+    transcript = [(sha256(b"a"), "what was said", "what was set")]
     return [
-        synthetic.measured(PROFILE, width, wer_increase=0.01 * width, transcripts=heard * 9)
+        synthetic.measured(PROFILE, width, wer_increase=0.01 * width, transcripts=transcript * 9)
         for width in (2, 3, 4, 6, 8)
     ]
 
@@ -136,15 +136,15 @@ def strikes(sound: Path, tmp_path: Path, count: int, seed: int) -> Iterator[tupl
         yield copy, victim
 
 
-def drill(kind: str, of: Kind, sound: Path, tmp_path: Path, count: int) -> list[str]:
-    """Damage something many times; what went wrong, a line each."""
-    expected = content(of.read(sound))
+def drill(name: str, kind: Kind, sound: Path, tmp_path: Path, count: int) -> list[str]:
+    """Damage something many times; what went wrong, one line each."""
+    expected = content(kind.read(sound))
     wrong = []
-    for copy, victim in strikes(sound, tmp_path, count, seed=len(kind)):
+    for copy, victim in strikes(sound, tmp_path, count, seed=len(name)):
         try:
-            found = content(of.read(copy))
-            outcome = ledger.HARMLESS if found == expected else ledger.FAILED
-            if found is None:  # a cache entry that counts as absent is computed again
+            value = content(kind.read(copy))
+            outcome = ledger.HARMLESS if value == expected else ledger.FAILED
+            if value is None:  # a cache entry that counts as absent is computed again
                 outcome = ledger.CONTINUED
             message = f"{victim}: another content came out"
         except GenPTQError as error:
@@ -155,12 +155,12 @@ def drill(kind: str, of: Kind, sound: Path, tmp_path: Path, count: int) -> list[
             _, problems = doctor.examine(copy)
             if not any(victim.name in problem for problem in problems):
                 outcome, message = ledger.FAILED, f"the doctor does not find: {message}"
-            if of.repaired:
+            if kind.repaired:
                 doctor.repair(copy)
-                left = content(of.read(copy))
-                if not all(record in expected for record in left) or doctor.examine(copy)[1]:
+                repaired = content(kind.read(copy))
+                if not all(record in expected for record in repaired) or doctor.examine(copy)[1]:
                     outcome, message = ledger.FAILED, f"the repair went wrong: {message}"
-        ledger.note(f"damaged: {kind}", outcome)
+        ledger.note(f"damaged: {name}", outcome)
         if outcome == ledger.FAILED:
             wrong.append(message)
         shutil.rmtree(copy)
@@ -182,8 +182,8 @@ def test_damage_is_harmless_or_named(kind: str, count: int, tmp_path: Path) -> N
 @pytest.mark.parametrize("count", COUNTS)
 def test_damage_to_an_export_is_named(count: int, random_whisper: Path, tmp_path: Path) -> None:
     model = load_model(str(random_whisper))
-    made = synthetic.profile_of(model, bits=(2, 3), group_size=(8,))
-    export(made, bit_map(made, ["3/8"] * len(made.units)), None, tmp_path / "out", model)
+    tiny = synthetic.profile_of(model, bits=(2, 3), group_size=(8,))
+    export(tiny, bit_map(tiny, ["3/8"] * len(tiny.units)), None, tmp_path / "out", model)
     kind = Kind(export, export_file.verify)
     assert drill("native export", kind, tmp_path / "out", tmp_path / "copies", count) == []
 

@@ -55,8 +55,8 @@ def test_the_command_line_needs_neither_home_nor_utf8(
     folder = tmp_path / "größe ≤ 3"
     profile.save(PROFILE, folder)
     out = folder / "karte ≥.json"
-    found = solve(folder, out, **environment)
-    assert found.returncode == 0, found.stderr
+    solved = solve(folder, out, **environment)
+    assert solved.returncode == 0, solved.stderr
     assert read_bit_map(out, profile.load_profile(folder))
     refused = solve(folder / "none", out, **environment)
     assert refused.returncode == 2
@@ -87,8 +87,8 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
             for record in records:
                 store.save_measured(disk, PROFILE.digest, record)
                 kept.append(record)
-        found = store.load_measured(disk, PROFILE.digest)
-        assert all(record in found for record in kept)
+        stored = store.load_measured(disk, PROFILE.digest)
+        assert all(record in stored for record in kept)
         ledger.note("environment: full disk", ledger.NAMED)
     finally:
         subprocess.run(["umount", str(disk)], check=False)
@@ -99,9 +99,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     profile.save(PROFILE, tmp_path / "profile")
     # What even root cannot write to: /proc, and a folder below a file.
     for folder in (Path("/proc/none"), tmp_path / "file" / "below"):
-        found = solve(tmp_path / "profile", folder / "map.json")
-        assert found.returncode == 2
-        assert b"Cannot write" in found.stderr and found.stderr.count(b"\n") == 1
+        solved = solve(tmp_path / "profile", folder / "map.json")
+        assert solved.returncode == 2
+        assert b"Cannot write" in solved.stderr and solved.stderr.count(b"\n") == 1
         ledger.note("environment: read-only", ledger.NAMED)
 
 
@@ -111,24 +111,24 @@ def test_two_at_once_on_one_cache(random_whisper: Path, tones: Path, tmp_path: P
     models = {name: load_model(str(random_whisper)) for name in ("a", "b")}
 
     def run(name: str) -> tuple[str, int]:
-        made = compute(models[name], speech, tmp_path / name, settings)
-        return made.profile.digest, made.backward_passes
+        computed = compute(models[name], speech, tmp_path / name, settings)
+        return computed.profile.digest, computed.backward_passes
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(run, ("a", "b")))
-    assert found[0][0] == found[1][0]
-    # One of them waited, and found everything done.
-    assert min(passes for _, passes in found) == 0
+        results = list(pool.map(run, ("a", "b")))
+    assert results[0][0] == results[1][0]
+    # One of them waited, and everything was done.
+    assert min(passes for _, passes in results) == 0
     ledger.note("environment: two at once", ledger.CONTINUED)
 
 
 def test_a_worker_without_memory_says_what_to_lower(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "jobs.sqlite")
     speech = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
-    asked = ComputeProfile("whisper-tiny.en", str(speech), 2, str(tmp_path / "out"), draws=1)
-    queue.add(asked)
+    request = ComputeProfile("whisper-tiny.en", str(speech), 2, str(tmp_path / "out"), draws=1)
+    queue.add(request)
     room = 1500 << 20  # enough to start and to load the model, not to compute with it
-    found = subprocess.run(
+    worker = subprocess.run(
         [sys.executable, "-m", "dashboard.jobs.worker", "--queue", str(queue.path)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -137,7 +137,7 @@ def test_a_worker_without_memory_says_what_to_lower(tmp_path: Path) -> None:
         check=False,
     )
     (job,) = queue.jobs()
-    assert (job.state, job.message) == (FAILED, NO_MEMORY), found.stderr
+    assert (job.state, job.message) == (FAILED, NO_MEMORY), worker.stderr
     assert not (tmp_path / "out").exists()
     ledger.note("environment: no memory", ledger.NAMED)
 
@@ -153,5 +153,5 @@ def test_a_dead_worker_is_known_after_the_clock_was_set_back(
     (job,) = queue.jobs()
     assert job.state == RUNNING  # it may live; its silence begins now
     clock += SILENCE + 1
-    assert [one.state for one in queue.jobs()] == [INTERRUPTED]
+    assert [job.state for job in queue.jobs()] == [INTERRUPTED]
     ledger.note("environment: clock set back", ledger.CONTINUED)

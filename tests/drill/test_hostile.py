@@ -65,8 +65,8 @@ def take(fault: str, path: Path, read: Callable[[], object], most: float = 20.0)
     ledger.note(fault, outcome)
     assert time.monotonic() - started < most
     assert peak < 300e6
-    made = [p for p in sorted(path.parent.rglob("*")) if p not in before]
-    assert not [p for p in made if not p.name.startswith(store.SQLITE_NAME)]
+    appeared = [p for p in sorted(path.parent.rglob("*")) if p not in before]
+    assert not [p for p in appeared if not p.name.startswith(store.SQLITE_NAME)]
 
 
 def swapped(document: Any, rng: np.random.Generator) -> Any:
@@ -179,7 +179,7 @@ def test_values_that_do_not_belong_are_refused(kind: str, count: int, tmp_path: 
         take(f"hostile: {kind}", path, _readers(tmp_path)[path])
 
 
-def test_an_export_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+def test_an_export_cannot_name_files_outside_it(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     folder = tmp_path / "export"
     folder.mkdir()

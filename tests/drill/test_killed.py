@@ -36,7 +36,7 @@ COMPILING = CompileSettings(sequential=3, passes=3, rate=2e-2, batch=2, held_out
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def fork(work: Callable[[], object], kill_after: float | None = None) -> float:
+def fork(run: Callable[[], object], kill_after: float | None = None) -> float:
     """Run something in a process of its own, killed after a while; returns the seconds it ran."""
     started = time.monotonic()
     child = os.fork()
@@ -44,7 +44,7 @@ def fork(work: Callable[[], object], kill_after: float | None = None) -> float:
         try:
             torch.set_num_threads(1)  # the parent's threads are not there after a fork
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-            os._exit(int(bool(work())))
+            os._exit(int(bool(run())))
         finally:
             os._exit(1)
     if kill_after is not None:
@@ -57,26 +57,26 @@ def fork(work: Callable[[], object], kill_after: float | None = None) -> float:
 
 def content(folder: Path) -> dict[str, object]:
     """What a run left, without how long it took; temporary files count as well."""
-    found: dict[str, object] = {}
+    by_name: dict[str, object] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = str(path.relative_to(folder))
         if path.name == "profile.json":
-            found[name] = load_profile(folder).digest
+            by_name[name] = load_profile(folder).digest
         elif path.name.startswith(store.SQLITE_NAME):
             apart = ("seconds", "when")
             records = [vars(record) for record in store.read_store(folder / store.SQLITE_NAME)]
-            found["measured"] = [{k: v for k, v in r.items() if k not in apart} for r in records]
+            by_name["measured"] = [{k: v for k, v in r.items() if k not in apart} for r in records]
         else:
-            found[name] = sha256_file(path)
-    return found
+            by_name[name] = sha256_file(path)
+    return by_name
 
 
 @pytest.fixture
 def profile(random_whisper: Path, tmp_path: Path) -> Profile:
-    made = synthetic.profile_of(load_model(str(random_whisper)), bits=(2, 3), group_size=(8,))
-    made = save(made, tmp_path / "given")
-    write_bit_map(tmp_path / "map.json", made, bit_map(made, ["3/8"] * len(made.units)))
-    return made
+    profile = synthetic.profile_of(load_model(str(random_whisper)), bits=(2, 3), group_size=(8,))
+    profile = save(profile, tmp_path / "given")
+    write_bit_map(tmp_path / "map.json", profile, bit_map(profile, ["3/8"] * len(profile.units)))
+    return profile
 
 
 @pytest.mark.parametrize(

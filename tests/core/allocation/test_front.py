@@ -22,7 +22,6 @@ from genptq_core.allocation.problem import Problem
 from genptq_core.allocation.solving import solve
 from genptq_core.allocation.wer_curve import COVERAGE, WerCurve, fit_wer_curve, solve_wer_increase
 from genptq_core.errors import InfeasibleError
-from genptq_core.measurement.speech_sets import wer_curve
 from tests.core import synthetic
 
 points = st.lists(
@@ -234,20 +233,6 @@ def test_loss_for_on_a_nearly_flat_curve() -> None:
     curve = _curve(scale=1e-3, power=1e-4, band=0.1, floor=0.0)
     assert curve.loss_for(0.5) > 1e100
     assert curve.loss_for(1e-9) == pytest.approx(0.0)
-
-
-def test_wer_curve_takes_one_speech_set() -> None:
-    made = synthetic.profile(0, units=4)
-    records = [
-        synthetic.measured(made, bits, wer_increase=0.3 / bits**2, speech=speech)
-        for bits in synthetic.BITS
-        for speech in ("here", "there")
-    ]
-    digest = records[0].speech_digest
-    curve = wer_curve(records, digest)
-    assert curve is not None
-    assert curve.points == 5
-    assert wer_curve(records, "another") is None
 
 
 def _curved() -> tuple[Problem, Front, WerCurve]:

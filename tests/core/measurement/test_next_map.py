@@ -10,7 +10,7 @@ import pytest
 from genptq_core.allocation.front import predicted_front
 from genptq_core.measurement.next_map import USEFUL, suggest_next_map
 from genptq_core.measurement.records import Measured
-from genptq_core.measurement.speech_sets import wer_curve
+from genptq_core.measurement.speech_sets import curve_of, measured_sets
 from tests.core import synthetic
 
 PROFILE = synthetic.profile(3, units=12)
@@ -53,7 +53,7 @@ def test_what_is_known_is_not_asked_again() -> None:
 def test_with_a_curve_it_stays_where_maps_are_useful() -> None:
     low, high = _ends()
     records = [_at(loss) for loss in np.geomspace(low, high, 6)]
-    curve = wer_curve(records, records[0].speech_digest)
+    curve = curve_of(measured_sets(records)[0])
     assert curve is not None
     found = suggest_next_map(FRONT, curve, records)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Figures, and the words beside them."""
+"""Figures, and the words around them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboard import wording
-from dashboard.charts import front as chart
-from dashboard.charts import second_set
+from dashboard.charts.front import USABLE, FrontFigure, front_figure
 from dashboard.charts.layers import Layers, layers_figure
-from dashboard.charts.traces import VERMILION
-from dashboard.page import knobs as state
-from dashboard.page import scene
-from dashboard.page.marks import Mark
+from dashboard.charts.traces import VERMILION, ChartedSet
+from dashboard.page.build import pick_measured
+from dashboard.page.costs import cost_on
+from dashboard.page.knobs import size_range
+from dashboard.page.loaders import load
+from dashboard.page.marks import Mark, one_width
+from dashboard.page.scene import holds
+from dashboard.page.start import recommended
 from genptq_core.allocation.front import predicted_front
 from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.measurement.records import Measured
-from genptq_core.measurement.speech_sets import wer_curve
+from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets
 from genptq_core.measurement.store import load_measured
 from genptq_core.options import Option
 from genptq_core.profile import Profile, bundled_profile
@@ -37,6 +40,19 @@ from tests.dashboard.conftest import HOSTILE
 def within(menu: Sequence[Option]) -> Callable[[Sequence[Option]], bool]:
     """Whether a map is made of a menu's options."""
     return lambda options: set(options) <= set(menu)
+
+
+def charted(measured_set: MeasuredSet, curve: bool = True) -> ChartedSet:
+    """A set as the front shows it, with its curve or without."""
+    known = curve_of(measured_set) if curve else None
+    full = measured_set.wer_full_precision
+    return ChartedSet(measured_set.name, full, measured_set.records, known)
+
+
+def mark_of(record: Measured, measured_set: MeasuredSet) -> Mark:
+    """A measured map as the pick."""
+    cost = cost_on(measured_set, None, record.map_digest, record.predicted_loss)
+    return Mark(record.bytes, record.predicted_loss, record.map_digest, cost)
 
 
 def _trace(figure: Any, name: str) -> Any:
@@ -55,15 +71,19 @@ def _layers(profile: Profile, options: Sequence[Option], **more: Any) -> dict[st
 
 
 @pytest.fixture
-def drawn(profile: Profile, records: list[Measured]) -> chart.FrontFigure:
+def drawn(profile: Profile, records: list[Measured]) -> FrontFigure:
     front = predicted_front(problem(profile))
-    curve = wer_curve(records, records[0].speech_digest)
-    mark = Mark(records[3].bytes, records[3].predicted_loss, records[3].map_digest, None)
-    full = records[0].wer_full_precision
-    return chart.front_figure(front, curve, full, records, mark, 2e6, within(profile.menu))
+    (measured_set,) = measured_sets(records)
+    return front_figure(
+        front,
+        charted(measured_set),
+        pick=mark_of(records[3], measured_set),
+        largest=2e6,
+        holds=within(profile.menu),
+    )
 
 
-def test_predicted_and_measured_look_unlike(drawn: chart.FrontFigure) -> None:
+def test_predicted_and_measured_look_unlike(drawn: FrontFigure) -> None:
     line = _trace(drawn.figure, "predicted front")
     assert line.mode == "lines"
     uniform = _trace(drawn.figure, "measured, uniform width")
@@ -77,27 +97,29 @@ def test_what_is_off_the_axis_is_counted(profile: Profile, records: list[Measure
     awful = [replace(r, wer=1.3, wer_increase=1.2) for r in records[:2]]
     front = predicted_front(problem(profile))
     full = records[0].wer_full_precision
-    fair = [r for r in records[3:] if r.wer < full + chart.USABLE]
+    fair = [r for r in records[3:] if r.wer < full + USABLE]
     assert fair
-    shown = [*awful, *fair]
-    drawn = chart.front_figure(front, None, full, shown, None, 2e6, within(profile.menu))
+    (measured_set,) = measured_sets([*awful, *fair])
+    shown = charted(measured_set, curve=False)
+    drawn = front_figure(front, shown, pick=None, largest=2e6, holds=within(profile.menu))
     assert drawn.above == 2
     top = drawn.figure["layout"]["yaxis"]["range"][1]
-    assert top < 100 * (full + chart.USABLE) + 2
+    assert top < 100 * (full + USABLE) + 2
     assert all(y <= top for y in _trace(drawn.figure, "measured, above the axis").y)
 
 
 def test_without_measurements_the_axis_is_predicted_loss(profile: Profile) -> None:
     task = problem(profile)
-    found = solve(task, 2 * task.smallest)
-    mark = Mark(found.bytes, found.predicted_loss, "0" * 64, None)
-    drawn = chart.front_figure(predicted_front(task), None, None, [], mark, 2e6, within(task.menu))
+    solution = solve(task, 2 * task.smallest)
+    mark = Mark(solution.bytes, solution.predicted_loss, "0" * 64)
+    front = predicted_front(task)
+    drawn = front_figure(front, None, pick=mark, largest=2e6, holds=within(task.menu))
     axis = go.Figure(drawn.figure).layout.yaxis
     assert axis.type == "log"
     assert "loss" in axis.title.text
 
 
-def test_every_click_target_is_a_marker(drawn: chart.FrontFigure) -> None:
+def test_every_click_target_is_a_marker(drawn: FrontFigure) -> None:
     targets = _clickable(drawn.figure)
     assert targets
     assert all("markers" in t.mode for t in targets)
@@ -105,7 +127,7 @@ def test_every_click_target_is_a_marker(drawn: chart.FrontFigure) -> None:
     assert kinds == {"map", "size"}
 
 
-def test_labels_from_files_are_escaped(drawn: chart.FrontFigure) -> None:
+def test_labels_from_files_are_escaped(drawn: FrontFigure) -> None:
     text = " ".join(str(row) for t in _clickable(drawn.figure) for row in t.customdata)
     assert "&lt;b&gt;bold" in text
     assert "<b>bold" not in text
@@ -164,30 +186,28 @@ def test_differences_are_marked_and_text_escaped() -> None:
 
 
 def test_the_recommendation_says_why(profile: Profile, records: list[Measured]) -> None:
-    from dashboard.page.knobs import size_range
-
     task = problem(profile)
     front = predicted_front(task)
     sizes = size_range(profile)
-    size, reason = scene.recommended(task, front, None, sizes)
-    assert size in sizes.values
-    assert "knee" in reason
-    curve = wer_curve(records, records[0].speech_digest)
-    size, reason = scene.recommended(task, front, curve, sizes)
-    assert size in sizes.values
-    assert "1 point" in reason or "knee" in reason
+    start = recommended(task, front, None, sizes)
+    assert start.size_mb in sizes.values
+    assert "knee" in start.reason
+    curve = curve_of(measured_sets(records)[0])
+    start = recommended(task, front, curve, sizes)
+    assert start.size_mb in sizes.values
+    assert "1 point" in start.reason or "knee" in start.reason
 
 
 def test_a_measured_pick_is_bounded_by_the_best_of_its_size(
-    profile: Profile, records: list[Measured]
+    profiles: Path, records: list[Measured]
 ) -> None:
-    task = problem(profile)
+    loaded = load(profiles / "made-up", "native")
     chosen = records[1]
-    pick = scene.pick_measured(profile, task, "native", records, chosen.map_digest[:10])
+    pick = pick_measured(loaded, loaded.free, chosen.map_digest[:10])
     assert pick is not None and pick.by_hand
     assert pick.map.options == chosen.options
     assert pick.allocation.lower_bound <= chosen.predicted_loss
-    assert scene.pick_measured(profile, task, "native", records, "nothing") is None
+    assert pick_measured(loaded, loaded.free, "nothing") is None
 
 
 def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> None:
@@ -195,39 +215,39 @@ def test_maps_of_another_format_are_grey(formats: Profile, profiles: Path) -> No
     for target, form in (("native", "coded"), ("integer", "grid")):
         task = problem(formats, target=target)
         front, full = predicted_front(task), records[0].wer_full_precision
-        easy = [replace(r, wer=full + 0.01) for r in records]
-        drawn = chart.front_figure(front, None, full, easy, None, 2e6, within(task.menu))
+        (easy,) = measured_sets([replace(r, wer=full + 0.01) for r in records])
+        shown = charted(easy, curve=False)
+        drawn = front_figure(front, shown, pick=None, largest=2e6, holds=within(task.menu))
         other = _trace(drawn.figure, "measured, other format")
-        mine = [t for t in go.Figure(drawn.figure).data if str(t.name).startswith("measured, ")]
-        assert sum(len(t.x) for t in mine) == len(records)
+        points = [t for t in go.Figure(drawn.figure).data if str(t.name).startswith("measured, ")]
+        assert sum(len(t.x) for t in points) == len(records)
         held = {r.map_digest for r in records if {o.form for o in r.options} <= {form, "half"}}
         assert 1 < len(held) < len(records)
-        shown = {
+        digests = {
             row[0].removeprefix("map:")
-            for t in mine
+            for t in points
             if t.name != other.name
             for row in t.customdata
         }
-        assert shown == held
+        assert digests == held
         assert not {row[0].removeprefix("map:") for row in other.customdata} & held
 
 
 def test_a_pick_of_another_format_is_not_bounded(formats: Profile, profiles: Path) -> None:
-    records = load_measured(profiles / "made-up", formats.digest)
-    task = problem(formats, target="integer")
-    for record in records:
-        pick = scene.pick_measured(formats, task, "integer", records, record.map_digest[:10])
+    loaded = load(profiles / "made-up", "integer")
+    for record in loaded.measured.records:
+        pick = pick_measured(loaded, loaded.free, record.map_digest[:10])
         assert pick is not None and pick.map.options == record.options
-        assert pick.bounded == scene.holds(formats, task, "integer", record.options)
+        assert pick.bounded == holds(formats, loaded.free, "integer", record.options)
 
 
 def test_a_format_holds_a_map_only_if_it_holds_every_unit(formats: Profile) -> None:
     task, target = problem(formats, target="compressed-tensors"), TARGETS["compressed-tensors"]
     whole = (Option(8, 64),) * len(formats.units)
     assert set(whole) <= set(task.menu)  # the menu alone would have it held, the embedding too
-    assert not scene.holds(formats, task, target.name, whole)
+    assert not holds(formats, task, target.name, whole)
     fits = [whole[0] if target.holds(unit, whole[0]) else Option(16) for unit in formats.units]
-    assert scene.holds(formats, task, target.name, fits)
+    assert holds(formats, task, target.name, fits)
 
 
 def test_layers_say_how_they_are_stored(formats: Profile) -> None:
@@ -260,47 +280,49 @@ def test_tools_of_one_width_are_hollow_and_said_to_be_predicted() -> None:
     tiny = bundled_profile()
     records = load_measured(bundled_profiles() / "whisper-tiny.en", tiny.digest)
     front = predicted_front(problem(tiny))
-    known = scene.one_width(tiny)
-    for curve in (wer_curve(records, records[0].speech_digest), None):
-        shown = [m for m in records if curve and m.speech_digest == records[0].speech_digest]
-        full = records[0].wer_full_precision if shown else None
-        usual = state.size_range(tiny).usual
-        drawn = chart.front_figure(front, curve, full, shown, None, usual, within(tiny.menu), known)
+    known = one_width(tiny)
+    for measured_set in (measured_sets(records)[0], None):
+        drawn = front_figure(
+            front,
+            charted(measured_set) if measured_set is not None else None,
+            pick=None,
+            largest=size_range(tiny).usual,
+            holds=within(tiny.menu),
+            uniform=known,
+        )
         symbols = {t.marker.symbol for t in go.Figure(drawn.figure).data if "measured," in t.name}
         high = 10 ** drawn.figure["layout"]["xaxis"]["range"][1]
         for tool in ("whisper.cpp", "CTranslate2"):
             trace = _trace(drawn.figure, f"{tool}, one width, predicted")
-            mine = [u for u in known if u.target == tool]
-            assert list(trace.x) == [u.bytes / 1e6 for u in mine] and max(trace.x) < high
+            widths = [u for u in known if u.target == tool]
+            assert list(trace.x) == [u.bytes / 1e6 for u in widths] and max(trace.x) < high
             assert trace.marker.symbol.endswith("-open") and trace.marker.symbol not in symbols
-            assert list(trace.text) == [u.option for u in mine]
+            assert list(trace.text) == [u.option for u in widths]
             assert all("predicted, not measured" in row[1] for row in trace.customdata)
             assert all("our own rounding" in row[1] for row in trace.customdata)
 
 
 def test_no_tool_of_one_width_reads_a_conformer() -> None:
-    assert scene.one_width(bundled_profile("conformer-an4")) == ()
+    assert one_width(bundled_profile("conformer-an4")) == ()
 
 
 def test_two_speech_sets_are_told_apart() -> None:
     small = bundled_profile("conformer-an4")
     records = load_measured(bundled_profiles() / "conformer-an4", small.digest)
-    sets = scene.speech_sets(records)
+    sets = measured_sets(records)
     assert len(sets) == 2
-    first, second = ([m for m in records if m.speech_digest == s.digest] for s in sets)
+    first, second = sets[0].records, sets[1].records
     hostile = replace(sets[1], name=HOSTILE)
-    front = predicted_front(problem(small))
     task = problem(small)
-    curves = [wer_curve(records, s.digest) for s in sets]
-    other = second_set.SecondSet(hostile.name, hostile.full_precision, second, curves[1])
-    mine = next(m for m in first if set(m.options) <= set(task.menu))
-    mark = Mark(mine.bytes, 0.01, mine.map_digest, mine)
-    usual = state.size_range(small).usual
-    full = sets[0].full_precision
-    drawn = chart.front_figure(
-        front, curves[0], full, first, mark, usual, within(task.menu), (), None, other, sets[0].name
-    )
-    alone = chart.front_figure(front, curves[0], full, first, mark, usual, within(task.menu))
+    front = predicted_front(task)
+    chosen = next(m for m in first if set(m.options) <= set(task.menu))
+    shown = {
+        "pick": mark_of(chosen, sets[0]),
+        "largest": size_range(small).usual,
+        "holds": within(task.menu),
+    }
+    drawn = front_figure(front, charted(sets[0]), second=charted(hostile), **shown)
+    alone = front_figure(front, charted(sets[0]), **shown)
     traces = list(go.Figure(drawn.figure).data)
     seen = {
         row[0].removeprefix("map:")
@@ -316,7 +338,7 @@ def test_two_speech_sets_are_told_apart() -> None:
     assert points.marker.symbol not in before
     held = [m for m in second if set(m.options) <= set(task.menu)]
     assert list(points.y) == [100 * m.wer for m in held]
-    picked = [m.map_digest == mine.map_digest for m in held]
+    picked = [m.map_digest == chosen.map_digest for m in held]
     assert [c == VERMILION for c in points.marker.color] == picked and any(picked)
     for label, group in ((sets[0].name, first), (wording.hover(HOSTILE), held)):
         line = _trace(drawn.figure, f"measured front, {label}")
@@ -325,7 +347,7 @@ def test_two_speech_sets_are_told_apart() -> None:
         sizes = [m.bytes / 1e6 for m in group if set(m.options) <= set(task.menu)]
         assert set(line.x) <= set(sizes) and min(sizes) == line.x[0]
     texts = [a.text for a in go.Figure(drawn.figure).layout.annotations]
-    assert len(texts) == 2 and wording.percent(hostile.full_precision) in texts[1]
+    assert len(texts) == 2 and wording.percent(hostile.wer_full_precision) in texts[1]
     low, high = drawn.figure["layout"]["yaxis"]["range"]
     assert all(low < 100 * m.wer for m in (*first, *second))
     assert high > 100 * min(m.wer for m in second)

@@ -1,9 +1,10 @@
-"""The queue of long work, and the worker that empties it."""
+"""The queue of jobs, and the worker that empties it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import signal
 import sqlite3
 import subprocess
@@ -16,54 +17,96 @@ import numpy as np
 import pytest
 import soundfile
 
-from dashboard.jobs import queue as jobs
-from dashboard.jobs import uploads, worker
-from dashboard.jobs.requests import ComputeProfile, Measure, Request, Transcribe
+from dashboard.jobs import processes, uploads, worker
+from dashboard.jobs.queue import (
+    CANCELLED,
+    DAMAGED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    QUEUED,
+    SILENCE,
+    Job,
+    Queue,
+)
+from dashboard.jobs.requests import (
+    ComputeProfile,
+    Measure,
+    Request,
+    Transcribe,
+    from_json,
+    kind_of,
+    to_json,
+)
 from genptq_core.errors import SpeechError, StoreError
 from genptq_core.options import Option
+from genptq_core.storage.json_files import sealed, unsealed
 
 OPTIONS = (Option(3, 64), Option(2.25), Option(16))
-REQUEST = Measure("profile", "d" * 64, "m" * 64, OPTIONS, "manifest.jsonl", 8, "name")
+COMPUTE = ComputeProfile(
+    "whisper-tiny.en",
+    "m.jsonl",
+    utterances=8,
+    out="out",
+    bits=(3, 4),
+    group_sizes=(32, 64),
+    rates=(2.25,),
+    draws=2,
+    seed=1,
+)
+REQUEST = Measure(
+    "profile",
+    "d" * 64,
+    "m" * 64,
+    options=OPTIONS,
+    manifest="manifest.jsonl",
+    utterances=8,
+    label="name",
+)
+
+
+def _transcribe(path: Path | str) -> Transcribe:
+    return Transcribe("nowhere", "d", "m", options=OPTIONS, audio=str(path), name="my <voice>")
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> jobs.Queue:
-    return jobs.Queue(tmp_path / "jobs.sqlite")
+def queue(tmp_path: Path) -> Queue:
+    return Queue(tmp_path / "jobs.sqlite")
 
 
-def _state(queue: jobs.Queue, number: int) -> jobs.Job:
+def _state(queue: Queue, number: int) -> Job:
     return next(job for job in queue.jobs() if job.id == number)
 
 
-def test_an_empty_queue_makes_no_file(queue: jobs.Queue) -> None:
+def test_an_empty_queue_makes_no_file(queue: Queue) -> None:
     assert queue.jobs() == []
     assert not queue.path.exists()
 
 
-def test_a_request_is_kept_as_it_was(queue: jobs.Queue) -> None:
+def test_a_request_is_kept_as_it_was(queue: Queue) -> None:
     number = queue.add(REQUEST)
     assert queue.add(REQUEST) == number
-    again = jobs.Queue(queue.path).jobs()
-    assert [(job.request, job.state) for job in again] == [(REQUEST, jobs.QUEUED)]
+    again = Queue(queue.path).jobs()
+    assert [(job.request, job.state) for job in again] == [(REQUEST, QUEUED)]
 
 
 @pytest.mark.parametrize(
     "request_",
     [
         REQUEST,
-        Transcribe("profile", "d", "m", OPTIONS, "/a/b.wav", "my <voice>", "what I said"),
-        ComputeProfile("whisper-tiny.en", "m.jsonl", 8, "out", (3, 4), (32, 64), (2.25,), 2, 1),
+        replace(_transcribe("/a/b.wav"), said="what I said", owner="me"),
+        COMPUTE,
     ],
 )
-def test_every_kind_of_request_comes_back(queue: jobs.Queue, request_: Request) -> None:
+def test_every_kind_of_request_comes_back(queue: Queue, request_: Request) -> None:
     queue.add(request_)
     taken = queue.claim()
     assert taken is not None and taken.request == request_
-    queue.finish(taken.id, jobs.DONE, result={"full": "a", "picked": "b"})
+    queue.finish(taken.id, DONE, result={"full": "a", "picked": "b"})
     assert queue.jobs()[0].result == {"full": "a", "picked": "b"}
 
 
-def test_a_damaged_request_is_an_error(queue: jobs.Queue) -> None:
+def test_a_damaged_request_is_an_error(queue: Queue) -> None:
     queue.add(REQUEST)
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
         connection.execute("UPDATE jobs SET request = '[1]'")
@@ -71,12 +114,80 @@ def test_a_damaged_request_is_an_error(queue: jobs.Queue) -> None:
         queue.jobs()
 
 
+@pytest.mark.parametrize(
+    ("request_", "field", "value"),
+    [
+        (REQUEST, "utterances", "8"),
+        (REQUEST, "utterances", 8.5),
+        (REQUEST, "utterances", True),
+        (REQUEST, "label", None),
+        (REQUEST, "profile", 7),
+        (REQUEST, "options", "3/64"),
+        (REQUEST, "options", ["3/64", 4]),
+        (REQUEST, "options", ["3/64", "99"]),
+        (REQUEST, "unknown", 1),
+        (COMPUTE, "rates", [float("nan")]),
+        (COMPUTE, "rates", [float("inf")]),
+        (COMPUTE, "rates", ["2.25"]),
+        (COMPUTE, "rates", [True]),
+        (COMPUTE, "bits", [3.0001]),
+        (COMPUTE, "draws", float("nan")),
+    ],
+)
+def test_a_request_with_a_wrong_field_is_an_error(
+    request_: Request, field: str, value: object
+) -> None:
+    """Its seal is right: who writes such a file can make that too."""
+    kind = kind_of(request_)
+    fields = unsealed(json.loads(to_json(request_)))
+    assert from_json(kind, json.dumps(sealed(fields))) == request_
+    with pytest.raises(StoreError, match=f"kind '{kind}' in the queue is damaged") as caught:
+        from_json(kind, json.dumps(sealed({**fields, field: value})))
+    assert field in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_request_without_a_field_or_of_no_kind_is_an_error() -> None:
+    fields = unsealed(json.loads(to_json(REQUEST)))
+    with pytest.raises(StoreError, match="sing"):
+        from_json("sing", to_json(REQUEST))
+    del fields["manifest"]
+    with pytest.raises(StoreError, match="manifest"):
+        from_json("measure", json.dumps(fields))
+
+
+def test_whole_numbers_stay_whole_when_a_request_is_written_again() -> None:
+    text = to_json(ComputeProfile("m", "m.jsonl", None, "out"))
+    assert to_json(from_json("profile", text)) == text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "asleep"),
+        ("done", "many"),
+        ("done", -1),
+        ("total", 2.5),
+        ("cancel", 7),
+        ("stage_started", float("inf")),
+        ("stage_started", "now"),
+        ("message", b"bytes"),
+    ],
+)
+def test_a_row_that_is_no_job_is_an_error(queue: Queue, column: str, value: object) -> None:
+    queue.add(REQUEST)
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+        connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
+    with pytest.raises(StoreError, match="Job 1 in the queue is damaged") as caught:
+        queue.jobs()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("column", ["request", "result"])
-def test_no_flipped_digit_or_letter_passes_for_a_job(queue: jobs.Queue, column: str) -> None:
+def test_no_flipped_digit_or_letter_passes_for_a_job(queue: Queue, column: str) -> None:
     queue.add(REQUEST)
     taken = queue.claim()
     assert taken is not None
-    queue.finish(taken.id, jobs.DONE, result={"bytes": 12, "heard": "what was said"})
+    queue.finish(taken.id, DONE, result={"bytes": 12, "heard": "what was said"})
     with contextlib.closing(sqlite3.connect(queue.path)) as connection:
         sound = connection.execute(f"SELECT {column} FROM jobs").fetchone()[0]
     for place in range(len(sound)):
@@ -84,16 +195,16 @@ def test_no_flipped_digit_or_letter_passes_for_a_job(queue: jobs.Queue, column: 
         with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
             connection.execute(f"UPDATE jobs SET {column} = ?", (flipped,))
         try:
-            found = queue.jobs()[0]
+            job = queue.jobs()[0]
         except StoreError:
             continue
-        named = (found.state, found.message, found.result) == (jobs.FAILED, jobs.DAMAGED, {})
+        named = (job.state, job.message, job.result) == (FAILED, DAMAGED, {})
         # A seal's own name that is no longer one makes it a field that nothing reads.
-        harmless = found.request == REQUEST and found.result.get("bytes", 12) == 12
-        assert named or (harmless and found.result.get("heard", "what was said") == "what was said")
+        harmless = job.request == REQUEST and job.result.get("bytes", 12) == 12
+        assert named or (harmless and job.result.get("heard", "what was said") == "what was said")
 
 
-def test_what_an_older_program_queued_is_dropped(queue: jobs.Queue) -> None:
+def test_what_an_older_program_queued_is_dropped(queue: Queue) -> None:
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
         connection.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, profile TEXT)")
         connection.execute("PRAGMA user_version = 2")
@@ -101,7 +212,7 @@ def test_what_an_older_program_queued_is_dropped(queue: jobs.Queue) -> None:
     assert queue.add(REQUEST) == 1
 
 
-def test_a_job_is_forgotten_once_it_ended(queue: jobs.Queue) -> None:
+def test_a_job_is_forgotten_once_it_ended(queue: Queue) -> None:
     number = queue.add(REQUEST)
     queue.forget(number)
     assert [job.id for job in queue.jobs()] == [number]
@@ -111,18 +222,18 @@ def test_a_job_is_forgotten_once_it_ended(queue: jobs.Queue) -> None:
 
 
 def test_waiting_jobs_get_a_worker_after_a_restart(
-    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", started.append)
-    jobs.resume(queue, queue.jobs())
+    started: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", started.append)
+    processes.resume(queue, queue.jobs())
     assert started == []
     queue.add(REQUEST)
-    jobs.resume(queue, queue.jobs())
+    processes.resume(queue, queue.jobs())
     assert started == [queue]
     queue.claim()
     queue.add(replace(REQUEST, label="another"))
-    jobs.resume(queue, queue.jobs())
+    processes.resume(queue, queue.jobs())
     assert started == [queue], "one is at work"
 
 
@@ -132,29 +243,29 @@ def _recording(seconds: float = 0.5) -> bytes:
     return text.getvalue()
 
 
-def test_a_recording_is_deleted_when_its_job_ends(queue: jobs.Queue) -> None:
+def test_a_recording_is_deleted_when_its_job_ends(queue: Queue) -> None:
     path = uploads.keep(_recording(), "../../my voice.WAV")
     assert path.parent == uploads.folder() and path.stat().st_mode & 0o777 == 0o600
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
-    worker.work(queue)
-    assert _state(queue, number).state == jobs.FAILED
+    number = queue.add(_transcribe(path))
+    worker.run_queue(queue)
+    assert _state(queue, number).state == FAILED
     assert not path.exists()
 
     path = uploads.keep(_recording(), "again.wav")
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    number = queue.add(_transcribe(path))
     queue.cancel(number)
     assert not path.exists()
 
 
 def test_a_recording_outlives_a_dead_worker_and_no_more(
-    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, stray = uploads.keep(_recording(), "a.wav"), uploads.keep(_recording(), "b.wav")
-    number = queue.add(Transcribe("nowhere", "d", "m", OPTIONS, str(path), "my voice"))
+    number = queue.add(_transcribe(path))
     queue.claim()
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
-    assert _state(queue, number).state == jobs.INTERRUPTED
+    assert _state(queue, number).state == INTERRUPTED
     queue.sweep()
     assert path.exists() and not stray.exists()
     queue.forget(number)
@@ -186,26 +297,26 @@ def test_only_our_own_recordings_are_deleted(tmp_path: Path) -> None:
     assert other.exists()
 
 
-def test_one_worker_at_a_time(queue: jobs.Queue) -> None:
+def test_one_worker_at_a_time(queue: Queue) -> None:
     first = queue.add(REQUEST)
-    queue.add(Measure("other", "d", "m", (Option(2, 8),), "x", None))
+    queue.add(replace(REQUEST, profile="other"))
     taken = queue.claim()
     assert taken is not None and taken.id == first
     assert queue.claim() is None
-    queue.finish(first, jobs.DONE)
+    queue.finish(first, DONE)
     following = queue.claim()
     assert following is not None and following.request.profile == "other"
 
 
 def test_a_silent_worker_is_interrupted_and_its_job_can_run_again(
-    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = queue.add(REQUEST)
     assert queue.claim() is not None
-    later = time.time() + jobs.SILENCE + 1
+    later = time.time() + SILENCE + 1
     monkeypatch.setattr(time, "time", lambda: later)
     job = _state(queue, number)
-    assert job.state == jobs.INTERRUPTED
+    assert job.state == INTERRUPTED
     assert job.message
     again = queue.requeue(number)
     assert again != number
@@ -213,10 +324,10 @@ def test_a_silent_worker_is_interrupted_and_its_job_can_run_again(
     assert taken is not None and taken.id == again
 
 
-def test_cancelling(queue: jobs.Queue) -> None:
+def test_cancelling(queue: Queue) -> None:
     waiting = queue.add(REQUEST)
     queue.cancel(waiting)
-    assert _state(queue, waiting).state == jobs.CANCELLED
+    assert _state(queue, waiting).state == CANCELLED
     running = queue.add(REQUEST)
     assert queue.claim() is not None
     assert queue.beat(running)
@@ -225,7 +336,7 @@ def test_cancelling(queue: jobs.Queue) -> None:
     assert not queue.beat(running)
 
 
-def test_time_left_follows_the_stage(queue: jobs.Queue) -> None:
+def test_time_left_follows_the_stage(queue: Queue) -> None:
     number = queue.add(REQUEST)
     queue.claim()
     queue.progress(number, "measuring", 0, 40)
@@ -236,7 +347,7 @@ def test_time_left_follows_the_stage(queue: jobs.Queue) -> None:
     assert job.seconds_left(job.stage_started + 20) == pytest.approx(60)
 
 
-def test_another_version_and_a_damaged_file_are_errors(queue: jobs.Queue) -> None:
+def test_another_version_and_a_damaged_file_are_errors(queue: Queue) -> None:
     queue.add(REQUEST)
     with sqlite3.connect(queue.path) as connection:
         connection.execute("PRAGMA user_version = 7")
@@ -248,23 +359,23 @@ def test_another_version_and_a_damaged_file_are_errors(queue: jobs.Queue) -> Non
         queue.jobs()
 
 
-def test_what_is_wrong_with_a_job_is_said(queue: jobs.Queue) -> None:
+def test_what_is_wrong_with_a_job_is_said(queue: Queue) -> None:
     number = queue.add(REQUEST)
-    assert worker.work(queue) == 1
+    assert worker.run_queue(queue) == 1
     job = _state(queue, number)
-    assert job.state == jobs.FAILED
+    assert job.state == FAILED
     assert "profile.json does not exist" in job.message
 
 
 def test_a_cancelled_job_stops_within_seconds(
-    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(at: jobs.Queue, job: jobs.Job) -> dict[str, str]:
+    def slowly(at: Queue, job: Job) -> dict[str, str]:
         at.cancel(job.id)
         time.sleep(30)
         return {}
 
-    monkeypatch.setattr(worker, "_do", slowly)
+    monkeypatch.setattr(worker, "_carry_out", slowly)
     monkeypatch.setattr(worker, "_BEAT", 0.05)
     number = queue.add(REQUEST)
     # A run in the background of a shell inherits SIGINT ignored, as a worker may.
@@ -273,19 +384,19 @@ def test_a_cancelled_job_stops_within_seconds(
     try:
         worker.obey_signals()
         started = time.monotonic()
-        worker.work(queue)
+        worker.run_queue(queue)
         assert time.monotonic() - started < 10
     finally:
         for stop, handler in before.items():
             signal.signal(stop, handler)
-    assert _state(queue, number).state == jobs.CANCELLED
+    assert _state(queue, number).state == CANCELLED
 
 
-def test_the_worker_runs_as_a_process_of_its_own(queue: jobs.Queue, tmp_path: Path) -> None:
+def test_the_worker_runs_as_a_process_of_its_own(queue: Queue, tmp_path: Path) -> None:
     number = queue.add(REQUEST)
     command = [sys.executable, "-m", "dashboard.jobs.worker"]
     done = subprocess.run(
         [*command, "--queue", str(queue.path)], cwd=tmp_path, capture_output=True, timeout=60
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert _state(queue, number).state == jobs.FAILED
+    assert _state(queue, number).state == FAILED

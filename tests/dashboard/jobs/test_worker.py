@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dashboard.jobs import queue as jobs
-from dashboard.jobs import uploads, worker
+from dashboard.jobs import processes, uploads, worker
+from dashboard.jobs.queue import DONE, FAILED, QUEUED, SILENCE, Queue
 from dashboard.jobs.requests import Measure, Transcribe
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.loading import load_model
@@ -24,34 +25,42 @@ from tests.dashboard.test_app import _errors, _page
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Queue]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
     """The queues that workers were started for; none is really started."""
-    found: list[jobs.Queue] = []
-    monkeypatch.setattr(jobs, "start_worker", found.append)
-    return found
+    queues: list[Queue] = []
+    monkeypatch.setattr(processes, "start_worker", queues.append)
+    return queues
 
 
 def _request(profile: Profile, profiles: Path) -> Measure:
     menu = profile.menu[-1]
     folder = str(profiles / "made-up")
     options = (menu,) * len(profile.units)
-    return Measure(folder, profile.digest, "m" * 64, options, "/a/*b*.jsonl", 3, "<b>name</b>")
+    return Measure(
+        folder,
+        profile.digest,
+        "m" * 64,
+        options=options,
+        manifest="/a/*b*.jsonl",
+        utterances=3,
+        label="<b>name</b>",
+    )
 
 
 def test_a_job_cut_off_is_said_and_resumed(
     profile: Profile,
     profiles: Path,
-    started: list[jobs.Queue],
+    started: list[Queue],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queue = jobs.Queue()
+    queue = Queue()
     number = queue.add(_request(profile, profiles))
     queue.claim()
     queue.progress(number, "measuring", 1, 4)
     page = _page(tab="Measure")
     assert _errors(page) == []
     assert page.button(key=f"cancel-{number}")
-    later = time.time() + jobs.SILENCE + 1
+    later = time.time() + SILENCE + 1
     monkeypatch.setattr(time, "time", lambda: later)
     page.run()
     lines = [m.value for m in page.markdown if "interrupted" in m.value]
@@ -63,11 +72,11 @@ def test_a_job_cut_off_is_said_and_resumed(
     again.click().run()
     assert _errors(page) == []
     assert started
-    assert [job.state for job in queue.jobs()] == [jobs.QUEUED]
+    assert [job.state for job in queue.jobs()] == [QUEUED]
 
 
 def test_a_damaged_queue_is_a_sentence(profile: Profile) -> None:
-    queue = jobs.Queue()
+    queue = Queue()
     queue.path.parent.mkdir(parents=True, exist_ok=True)
     queue.path.write_bytes(b"not a database" * 100)
     assert any("cannot be used" in error for error in _errors(_page(tab="Measure")))
@@ -79,7 +88,7 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(16_000), 16_000)
     options = (profile.menu[-1],) * len(profile.units)
-    queue = jobs.Queue()
+    queue = Queue()
     page = _page(tab="Listen")
     owner = uploads.owner(page.session_state["voice_owner"])
     for name, whose in (("mine", owner), ("another's", "somebody")):
@@ -87,11 +96,18 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
         folder = str(profiles / "made-up")
         number = queue.add(
             Transcribe(
-                folder, profile.digest, "m" * 64, options, kept, name, "dogs <b>bark</b>", whose
+                folder,
+                profile.digest,
+                "m" * 64,
+                options=options,
+                audio=kept,
+                name=name,
+                said="dogs <b>bark</b>",
+                owner=whose,
             )
         )
         queue.claim()
-        queue.finish(number, jobs.DONE, result={"full": "dogs bark", "picked": "docks bark"})
+        queue.finish(number, DONE, result={"full": "dogs bark", "picked": "docks bark"})
     page.run()
     assert _errors(page) == []
     text = " ".join(m.value for m in page.markdown)
@@ -105,15 +121,22 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
 ) -> None:
     distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
     model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
-    made = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
-    chosen = bit_map(made, ["4/16"] * len(made.units))
-    place = (str(tmp_path / "profile"), made.digest, chosen.digest, chosen.options)
-    queue = jobs.Queue()
-    asked = []
+    profile = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
+    chosen = bit_map(profile, ["4/16"] * len(profile.units))
+    request = Measure(
+        str(tmp_path / "profile"),
+        profile.digest,
+        chosen.digest,
+        options=chosen.options,
+        manifest=str(tones),
+        utterances=2,
+    )
+    queue = Queue()
+    schedulers = []
     run = Workers.run
 
     def noted(self: Workers, *call: Any) -> Any:
-        asked.append(self.scheduler)
+        schedulers.append(self.scheduler)
         return run(self, *call)
 
     monkeypatch.setattr(Workers, "run", noted)
@@ -121,18 +144,18 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
         n_workers=1, processes=False, protocol="tcp://", dashboard_address=":0"
     ) as cluster:
         monkeypatch.setenv("GENPTQ_SCHEDULER", cluster.scheduler_address)
-        queue.add(Measure(*place, str(tones), 2))
-        worker.work(queue)
-    assert asked == [cluster.scheduler_address]
-    done = queue.jobs()[0]
-    assert (done.state, done.done, done.total) == (jobs.DONE, 2, 2)
-    (record,) = load_measured(tmp_path / "profile", made.digest)
-    assert record.wer == done.result["wer"]
+        queue.add(request)
+        worker.run_queue(queue)
+    assert schedulers == [cluster.scheduler_address]
+    job = queue.jobs()[0]
+    assert (job.state, job.done, job.total) == (DONE, 2, 2)
+    (record,) = load_measured(tmp_path / "profile", profile.digest)
+    assert record.wer == job.result["wer"]
     monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 1)
-    queue.add(Measure(*place, str(tones), 3))
-    worker.work(queue)
+    queue.add(replace(request, utterances=3))
+    worker.run_queue(queue)
     failed = queue.jobs()[0]
-    assert failed.state == jobs.FAILED and "No Dask scheduler answers" in failed.message
+    assert failed.state == FAILED and "No Dask scheduler answers" in failed.message
 
 
 def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,10 @@ def test_pins_are_read(text: str, pins: tuple[tuple[str, float | Option], ...]) 
 
 def test_every_kind_is_read_and_written_back() -> None:
     text = "*fc1* = 4\n*enc* >= 3\n*enc* <= 6\ntie block:*attn*\ndecoder <= 3.5 MB"
-    found = demands.parse(text)
-    assert [d.kind for d in found] == list(demands.KINDS)
-    assert demands.write(found) == text
-    limits = demands.constrain(found, Constraints(min_bits=2))
+    parsed = demands.parse(text)
+    assert [d.kind for d in parsed] == list(demands.KINDS)
+    assert demands.write(parsed) == text
+    limits = demands.constrain(parsed, Constraints(min_bits=2))
     assert limits == Constraints(
         pins=(("*fc1*", 4),),
         min_bits=2,

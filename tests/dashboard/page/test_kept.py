@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dashboard.page import kept_link
-from dashboard.page.kept import LONGEST, Kept, Shelf, Trail, drop, keep, of_profile
+from dashboard.page.kept import LONGEST, KeptPick, KeptPicks, Trail, drop, keep, of_profile
 from dashboard.page.knobs import BY_ACCURACY, LOSSES, Knobs, size_range
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.options import Option
@@ -19,7 +19,7 @@ from genptq_core.profile import Profile
 from genptq_core.storage.digests import sha256
 from tests.core import synthetic
 
-HERE = Kept("first", "profile", BitMap((Option(4),), "a"), Knobs("model"))
+HERE = KeptPick("first", "profile", BitMap((Option(4),), "a"), Knobs("model"))
 THERE = replace(HERE, name="second", map=BitMap((Option(3),), "b"))
 
 
@@ -45,28 +45,30 @@ def test_the_trail_does_not_grow_for_ever() -> None:
 
 
 def test_a_map_is_kept_once_and_names_differ() -> None:
-    shelf: Shelf = keep(keep((), HERE), THERE)
-    assert [k.name for k in shelf] == ["first", "second"]
-    shelf = keep(shelf, replace(HERE, name="  other \n name "))
-    assert [k.name for k in shelf] == ["other name", "second"]
+    picks: KeptPicks = keep(keep((), HERE), THERE)
+    assert [k.name for k in picks] == ["first", "second"]
+    picks = keep(picks, replace(HERE, name="  other \n name "))
+    assert [k.name for k in picks] == ["other name", "second"]
     third = replace(HERE, name="second", map=BitMap((Option(2),), "c"))
-    assert [k.name for k in keep(shelf, third)] == ["other name", "second", "second ·2"]
+    assert [k.name for k in keep(picks, third)] == ["other name", "second", "second ·2"]
     assert [k.name for k in keep((), replace(HERE, name=" "))] == ["pick 1"]
-    assert drop(shelf, HERE) == (THERE,)
+    assert drop(picks, HERE) == (THERE,)
 
 
 def test_picks_belong_to_a_profile() -> None:
     other = replace(HERE, profile_digest="another")
-    shelf = keep(keep((), HERE), other)
-    assert len(shelf) == 2
-    assert of_profile(shelf, "another") == (other,)
+    picks = keep(keep((), HERE), other)
+    assert len(picks) == 2
+    assert of_profile(picks, "another") == (other,)
 
 
-def _kept(profile: Profile, name: str, seed: int, **knobs: Any) -> Kept:
+def _kept(profile: Profile, name: str, seed: int, **knobs: Any) -> KeptPick:
     codes = profile.menu[:-1]
     options = [codes[(i * seed) % len(codes)] for i in range(len(profile.units))]
     size = size_range(profile).values[3]
-    return Kept(name, profile.digest, bit_map(profile, options), Knobs("m", size_mb=size, **knobs))
+    return KeptPick(
+        name, profile.digest, bit_map(profile, options), Knobs("m", size_mb=size, **knobs)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +76,16 @@ def profile() -> Profile:
     return synthetic.profile(1, units=24, width=96)
 
 
-def test_an_address_carries_the_shelf(profile: Profile) -> None:
+def test_an_address_carries_the_kept_picks(profile: Profile) -> None:
     low, high = profile.menu[1].bits, profile.menu[2].bits
-    mine = _kept(profile, "<b>mine</b> \u2605", 3, pins="*fc1* = 4", min_bits=low, max_bits=high)
-    other = _kept(profile, "b", 5, mode=BY_ACCURACY, points=1.5, loss=LOSSES[4], max_bits=16)
-    other = replace(other, knobs=replace(other.knobs, min_bits=profile.menu[0].bits))
-    word, there = kept_link.written((mine, other))
-    assert there == 2 and set(word) <= set(
+    first = _kept(profile, "<b>mine</b> \u2605", 3, pins="*fc1* = 4", min_bits=low, max_bits=high)
+    second = _kept(profile, "b", 5, mode=BY_ACCURACY, points=1.5, loss=LOSSES[4], max_bits=16)
+    second = replace(second, knobs=replace(second.knobs, min_bits=profile.menu[0].bits))
+    word, count = kept_link.written((first, second))
+    assert count == 2 and set(word) <= set(
         "-_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     )
-    assert kept_link.fitted(kept_link.read(word), profile) == (mine, other)
+    assert kept_link.fitted(kept_link.read(word), profile) == (first, second)
     assert kept_link.written(()) == ("", 0)
 
 
@@ -91,8 +93,8 @@ def test_an_address_has_an_end(profile: Profile) -> None:
     many = tuple(
         replace(_kept(profile, f"{i}", 1), profile_digest=sha256(bytes([i]))) for i in range(200)
     )
-    word, there = kept_link.written(many)
-    assert 0 < there < len(many) and len(word) <= kept_link.LONGEST
+    word, count = kept_link.written(many)
+    assert 0 < count < len(many) and len(word) <= kept_link.LONGEST
     assert kept_link.read(word)[-1].profile_digest == many[-1].profile_digest
 
 
@@ -111,7 +113,7 @@ BAD = (
 
 
 @pytest.mark.parametrize("word", ["", "x", "AAAA", "\u2605", *map(_word, BAD)])
-def test_what_is_no_shelf_is_an_empty_one(word: str) -> None:
+def test_what_holds_no_picks_is_an_empty_one(word: str) -> None:
     assert kept_link.read(word) == ()
 
 
@@ -126,10 +128,10 @@ def test_picks_that_do_not_fit_their_profile_go(profile: Profile) -> None:
     sound = _kept(profile, "sound", 3)
     forged = replace(sound, name="forged", map=replace(sound.map, digest="0" * 64))
     short = replace(sound, map=replace(sound.map, options=sound.map.options[1:], digest="1" * 64))
-    elsewhere = replace(forged, profile_digest="f" * 64)
-    found = kept_link.fitted((forged, short, elsewhere, sound), profile)
-    assert [k.profile_digest for k in found] == ["f" * 64, profile.digest]
-    assert found[1].map == sound.map
+    of_another = replace(forged, profile_digest="f" * 64)
+    fitted = kept_link.fitted((forged, short, of_another, sound), profile)
+    assert [k.profile_digest for k in fitted] == ["f" * 64, profile.digest]
+    assert fitted[1].map == sound.map
     wild = Knobs("m", size_mb=-3, points=99, loss=5, min_bits=7.77, max_bits=1, target="toaster")
     (tame,) = kept_link.fitted((replace(sound, knobs=wild),), profile)
     assert tame.knobs.size_mb == size_range(profile).values[0]

@@ -1,0 +1,73 @@
+"""What was measured for a profile, set by set, and what the page calls each set. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets, usual_set
+
+from .knobs import SHORT
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything measured for a profile.
+
+    Attributes:
+        records: the measurements.
+        sets: the same, gathered by speech and normalizer; those with most words first.
+        curves: map from predicted loss to the increase of WER by a set's key, None where too few
+            maps were measured.
+    """
+
+    records: tuple[Measured, ...] = ()
+    sets: tuple[MeasuredSet, ...] = ()
+    curves: Mapping[str, WerCurve | None] = field(default_factory=dict)
+
+    @property
+    def usual(self) -> MeasuredSet | None:
+        """The set shown where the user names none."""
+        return usual_set(self.sets, self.curves)
+
+    def curve(self, speech: MeasuredSet | None) -> WerCurve | None:
+        """The curve of a set; None without a set, too."""
+        return None if speech is None else self.curves[speech.key]
+
+    def word(self, speech: MeasuredSet) -> str:
+        """A set as links write it: the short digest of its speech.
+
+        Where two sets share the speech, the normalizer follows: `0123456789:basic`.
+        """
+        short = speech.speech_digest[:SHORT]
+        return f"{short}:{speech.normalizer}" if self._shared(speech) else short
+
+    def named(self, word: str) -> MeasuredSet | None:
+        """The set of a link's word, or None; the usual one where the word fits several."""
+        short, _, normalizer = word.partition(":")
+        fitting = [s for s in self.sets if s.speech_digest[:SHORT] == short]
+        if normalizer:
+            fitting = [s for s in fitting if s.normalizer == normalizer]
+        return usual_set(fitting, self.curves)
+
+    def name(self, speech: MeasuredSet) -> str:
+        """A set as people read it, with the normalizer where two sets share the speech."""
+        return f"{speech.name}, {speech.normalizer}" if self._shared(speech) else speech.name
+
+    def label(self, speech: MeasuredSet) -> str:
+        """A set in lists: its name, how much speech it is, and how many maps were measured."""
+        maps = "1 map" if len(speech.records) == 1 else f"{len(speech.records)} maps"
+        return f"{self.name(speech)} ({speech.utterances} utterances, {maps})"
+
+    def _shared(self, speech: MeasuredSet) -> bool:
+        return any(
+            s.speech_digest == speech.speech_digest and s.key != speech.key for s in self.sets
+        )
+
+
+def measurements_of(records: Sequence[Measured]) -> Measurements:
+    """Records gathered into sets, with the curve of each."""
+    sets = measured_sets(records)
+    return Measurements(tuple(records), sets, {s.key: curve_of(s) for s in sets})
