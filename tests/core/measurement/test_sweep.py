@@ -98,7 +98,7 @@ def maps(profile: Profile) -> Maps:
 
 
 def timeless(records: list[Measured]) -> list[Measured]:
-    """What must be the same whoever measured, in one order."""
+    """Records without the time that they took, by map: what every process must find alike."""
     alike = [dataclasses.replace(r, seconds=0.0) for r in records]
     return sorted(alike, key=lambda r: r.map_digest)
 
