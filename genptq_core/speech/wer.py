@@ -103,10 +103,10 @@ def paired_interval(
 
 
 def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
-    """How many utterances a quantized model wrote far too much for, repeating itself.
+    """On how many utterances a quantized model wrote far too much, repeating itself.
 
-    Counts transcripts with more than twice full precision's words and 10. Greedy decoding has no
-    guard against loops, and a single one adds points to the WER of a small set.
+    Counts transcripts that are more than 10 words longer than twice full precision's. Greedy
+    decoding has no guard against loops, and a single one adds points to the WER of a small set.
     """
     pairs = zip(full, quantized, strict=True)
     return sum(len(b.split()) > 2 * len(a.split()) + 10 for a, b in pairs)
