@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from .errors import ProfileError
+from .errors import PROGRAM, ProfileError
 from .options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
 from .storage.digests import sha256_file, sha256_json
 from .storage.files import atomic
@@ -34,7 +34,7 @@ EMBEDDED = "whisper-tiny.en"
 ANCHORED = 12
 """Calibration utterances on which anchors are measured; of a small set, no more than a quarter."""
 
-_REMEDY = "Compute the profile again with: python -m genptq_core profile."
+_REMEDY = f"Compute the profile again with: {PROGRAM} profile."
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shlex
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.solving import solve
-from genptq_core.errors import InfeasibleError
+from genptq_core.errors import PROGRAM, InfeasibleError
 from genptq_core.options import Option
 from genptq_core.targets import NATIVE
 
@@ -20,7 +20,7 @@ BIT_MAP = "bitmap.json"
 
 def command(name: str, *arguments: str) -> str:
     """A command of the program, as one types it."""
-    return shlex.join(["python", "-m", "genptq_core", name, *arguments])
+    return shlex.join([PROGRAM, name, *arguments])
 
 
 def solve_command(scene: Scene) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 
 from ..charts.of_scene import front_of, layers_of
@@ -49,7 +50,7 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
     commands.append(
         (
             "Checks the profile that it rests on (digest " + profile.digest[:SHORT] + "):",
-            "python -m genptq_core doctor",
+            f"{PROGRAM} doctor",
         )
     )
     return Report(

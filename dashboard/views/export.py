@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
+from genptq_core.errors import PROGRAM
 from genptq_core.storage.locations import exports_folder
 from genptq_core.targets import TARGETS, predicted_bytes, usable_targets, why_not_held
 
@@ -28,7 +29,7 @@ _ZIP_LIMIT = 400_000_000
 """Bytes past which an export is not zipped for the browser: it stays in its folder."""
 
 _RUNS = {
-    "native": "Loaded by this program into a transformers model: python -m genptq_core "
+    "native": f"Loaded by this program into a transformers model: {PROGRAM} "
     "transcribe --model FOLDER. Any processor that torch runs on.",
     "integer": "The same program and processors, from integers in groups as other runtimes hold "
     "them.",
@@ -145,7 +146,7 @@ def _targets(scene: Scene, pick: Pick) -> None:
 
 def _runs(name: str) -> str:
     """What loads a target's files, as Markdown."""
-    return markdown(_RUNS.get(name, f"See python -m genptq_core export --target {name}."))
+    return markdown(_RUNS.get(name, f"See {PROGRAM} export --target {name}."))
 
 
 def _jobs(pick: Pick) -> tuple[set[str], dict[str, Path]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from genptq_core.errors import PROGRAM
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
@@ -62,7 +63,7 @@ def model(names: list[str]) -> str:
         key="model",
         bind="query-params",
         on_change=_other_model,
-        help="Profiles in data/profiles. Add one with: python -m genptq_core profile.",
+        help=f"Profiles in data/profiles. Add one with: {PROGRAM} profile.",
     )
     return chosen or names[0]
 

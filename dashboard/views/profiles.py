@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from genptq_core.cli.arguments import rates, sizes, widths
-from genptq_core.errors import GenPTQError
+from genptq_core.errors import PROGRAM, GenPTQError
 from genptq_core.options import RATES
 from genptq_core.speech.sources import HUB
 
@@ -154,7 +154,7 @@ def _request(
 def command(wanted: ComputeProfile) -> str:
     """The command line that computes the same profile; what is usual is left out."""
     usual = ComputeProfile("", "", None, "")
-    parts = ["python", "-m", "genptq_core", "profile", "--model", wanted.model]
+    parts = [PROGRAM, "profile", "--model", wanted.model]
     parts += ["--speech", shown(wanted.manifest)]
     if wanted.utterances is not None:
         parts += ["--limit", str(wanted.utterances)]

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExportError
+from ..errors import PROGRAM, ExportError
 from ..storage.digests import sha256_file
 from ..storage.json_files import read_json, write_json
 
 NAME = "export.json"
 SCHEMA = "genptq-export"
 VERSION = 1
-_REMEDY = "Export it again with: python -m genptq_core export."
+_REMEDY = f"Export it again with: {PROGRAM} export."
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import PROGRAM, StoreError
 from ..storage.files import require_file
 from ..storage.json_files import read_json, sealed, write_json
 from ..storage.locations import measured_file
@@ -34,9 +34,7 @@ JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
 
-_REMEDY = (
-    "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
-)
+_REMEDY = f"Repair it with: {PROGRAM} doctor --repair; or move it away, and measure again."
 
 
 class StoreVersionError(StoreError):

@@ -36,7 +36,7 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(list(arguments)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.startswith("python -m")]
+    lines = [line for line in captured.err.splitlines() if line.startswith("genptq: ")]
     assert len(lines) == 1
     return lines[0]
 
@@ -108,6 +108,31 @@ def test_missing_profile_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     assert "does not exist" in refuse(
         capsys, "solve", "--profile", str(tmp_path), "--size-mb", "20"
     )
+
+
+def test_a_bundled_profile_is_named_by_its_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "measured", "--profile", "whisper-tiny.en")["measured"]
+    assert "profile.json does not exist" in refuse(capsys, "measured", "--profile", "whisper-huge")
+    (tmp_path / "whisper-tiny.en").mkdir()  # a folder of that name comes first
+    assert "does not exist" in refuse(capsys, "measured", "--profile", "whisper-tiny.en")
+
+
+def test_messages_name_the_program_as_it_was_started(tmp_path: Path) -> None:
+    for program, start in (
+        ("genptq", "from genptq_core.cli.main import main; main()"),
+        ("python -m genptq_core", ""),
+    ):
+        command = [sys.executable, *(["-c", start] if start else ["-m", "genptq_core"])]
+        refused = subprocess.run(
+            [*command, "measured", "--profile", str(tmp_path)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert refused.stderr.startswith(f"{program}: ")
+        usage = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+        assert usage.stdout.startswith(f"usage: {program} ")
 
 
 def test_front(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
