@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: run test check clean
 
 run: $(VENV)/installed
-	$(BIN)/python -m streamlit run dashboard/app.py
+	$(BIN)/genptq dashboard
 
 # One process a core, one thread each: torch gains less from threads than the suite from processes.
 test: $(VENV)/installed-dev

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import PROGRAM, GenPTQError
 from ..progress import Progress
-from . import doctor, export, front, measure, measured, profile, solve, transcribe
+from . import dashboard, doctor, export, front, measure, measured, profile, solve, transcribe
 from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
@@ -23,6 +23,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     export.COMMAND,
     transcribe.COMMAND,
     doctor.COMMAND,
+    dashboard.COMMAND,
 )
 
 

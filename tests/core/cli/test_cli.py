@@ -14,7 +14,7 @@ import pytest
 
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.file import write_bit_map
-from genptq_core.cli.main import main
+from genptq_core.cli.main import COMMANDS, main
 from genptq_core.loading import load_model
 from genptq_core.profile import save
 from genptq_core.storage.locations import bundled_profiles
@@ -347,7 +347,7 @@ def test_nothing_but_json_on_standard_output() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["profile", "solve", "front", "measure", "measured", "export", "transcribe", "doctor"],
+    [command.name for command in COMMANDS],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
