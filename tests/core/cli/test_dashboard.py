@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,7 +16,6 @@ import pytest
 
 from genptq_core.cli import dashboard
 from genptq_core.cli.main import main
-from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -31,10 +29,9 @@ def test_it_serves_the_page_from_any_folder_until_it_is_stopped(tmp_path: Path, 
     (tmp_path / "dashboard").mkdir()
     (tmp_path / "dashboard" / "__init__.py").write_text("raise ImportError('another dashboard')")
     command = [sys.executable, "-m", "genptq_core", "dashboard", "--no-browser", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [*command, "--port", str(port)],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
