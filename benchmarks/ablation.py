@@ -1,6 +1,6 @@
 """What each part of the entropy-coded quantizer adds: uniform maps, divergence on unseen speech.
 
-    python benchmarks/ablation.py --profile data/profiles/whisper-tiny.en \\
+    python -m benchmarks.ablation --profile data/profiles/whisper-tiny.en \\
         --unseen MANIFEST --utterances 24 --rates 2,2.5,3
 
 Every variant takes the same bytes at a rate, everything counted; the integer grids beside them
@@ -10,13 +10,8 @@ take at least as many. Norms, biases and positions stay as they are.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from torch import Tensor
 

@@ -1,7 +1,7 @@
 """The accuracy table: ours and the rivals at the same bytes, on the same utterances.
 
     pip install -r requirements-bench.txt
-    python benchmarks/accuracy.py --profile data/profiles/whisper-tiny.en --speech DEV_MANIFEST \\
+    python -m benchmarks.accuracy --profile data/profiles/whisper-tiny.en --speech DEV_MANIFEST \\
         --calibration CALIBRATION_MANIFEST --tuning MORE_SPEECH_MANIFEST
 
 Sizes are stored bits a parameter of the whole model, everything counted. What no rival quantizes
@@ -16,16 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import Tensor

@@ -1,7 +1,7 @@
 """Allocation: time and distance to the optimum, ours beside others, in one run.
 
     pip install -r requirements-bench.txt
-    python benchmarks/allocation.py --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.allocation --profile data/profiles/whisper-tiny.en
 
 Scores are the profile's own for its model, and drawn from them for larger shapes
 (`benchmarks/shapes.py`). Two menus: all entropy codes of the profile, and integers in groups of 64
@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import dataclasses
 

@@ -1,10 +1,10 @@
 """How quick the page is, in a real browser; and the screenshots in the README.
 
-    python benchmarks/dashboard.py                        # slider, tiny.en
-    python benchmarks/dashboard.py --shape large-v3       # the same on a profile of that shape
-    python benchmarks/dashboard.py --memory 500           # the browser's and the server's memory
-    python benchmarks/dashboard.py --sessions 10          # as many browsers' sessions at once
-    python benchmarks/dashboard.py --moves 0 --screenshot docs/dashboard.png
+    python -m benchmarks.dashboard                        # slider, tiny.en
+    python -m benchmarks.dashboard --shape large-v3       # the same on a profile of that shape
+    python -m benchmarks.dashboard --memory 500           # the browser's and the server's memory
+    python -m benchmarks.dashboard --sessions 10          # as many browsers' sessions at once
+    python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png
 
 A move drags the size slider to a size drawn at random and lets go. Time runs, in the page itself,
 from the release to the first frame in which the pick's digest and both charts have changed. Needs
@@ -202,7 +202,6 @@ def _say(what: str, times: np.ndarray) -> None:
 
 def _shape(name: str, folder: Path) -> Path:
     """A folder of profiles that holds tiny.en's in another shape."""
-    sys.path.insert(0, str(ROOT))
     from benchmarks.shapes import shaped
     from genptq_core.profile import load_profile, save
 

@@ -1,7 +1,7 @@
 """What exports weigh, say, and take to run, beside what was promised and measured.
 
-    python benchmarks/exports.py [--speech MANIFEST] [--targets native,onnx] [--limit N]
-    python benchmarks/exports.py --markdown
+    python -m benchmarks.exports [--speech MANIFEST] [--targets native,onnx] [--limit N]
+    python -m benchmarks.exports --markdown
 
 For 4.3, 3.8 and 3.5 stored bits a parameter and every target: the map that the solver gives for
 that target and size is exported, and loaded and decoded in a process of its own, an utterance at a
@@ -20,16 +20,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
@@ -104,7 +100,7 @@ def difference(
 
 def apart(name: str, speech: Path, limit: int | None) -> dict[str, Any]:
     """Load and decode in a process of its own; see `alone`."""
-    command = [sys.executable, __file__, "--alone", name, "--speech", str(speech)]
+    command = [sys.executable, "-m", "benchmarks.exports", "--alone", name, "--speech", str(speech)]
     command += ["--limit", str(limit)] if limit else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,14 +1,14 @@
 """How time and memory grow from tiny to large-v3: profile, solve, front, export, side by side.
 
-    python benchmarks/growth.py --speech MANIFEST --shapes tiny base small medium large-v3
+    python -m benchmarks.growth --speech MANIFEST --shapes tiny base small medium large-v3
 
 Models have OpenAI's shapes and random weights; they are made on disk, in shards of float16. Each
 stage runs in a process of its own, on one core, and its processor time and peak memory are written
 to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded (`--rates`,
 `--bits`) and one label an utterance is drawn: rounding is reported an option.
 
-    python benchmarks/growth.py --estimate
-    python benchmarks/growth.py --report [--plot docs/growth.png]
+    python -m benchmarks.growth --estimate
+    python -m benchmarks.growth --report [--plot docs/growth.png]
 
 The first prints what a profile of each would take, by the program's own estimate, the second what
 was measured so far; nothing is run. Redrawing is timed on profiles of these shapes with drawn
@@ -28,31 +28,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.bitmaps.file import read_bit_map, write_bit_map
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import numpy as np
 
 from benchmarks.memory import peak_bytes
+from benchmarks.shapes import SHAPES, SHORT_CONTEXT, configuration
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
 
 ROOT = Path(__file__).resolve().parent.parent
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
 
-# Width, layers of encoder and decoder, heads, mel bands, vocabulary.
-SHAPES = {
-    "tiny": (384, 4, 6, 80, 51865),
-    "base": (512, 6, 8, 80, 51865),
-    "small": (768, 12, 12, 80, 51865),
-    "medium": (1024, 24, 16, 80, 51865),
-    "large-v3": (1280, 32, 20, 128, 51866),
-}
-# Random weights write to the limit, which is half of this: 24 tokens, as of a short sentence.
-CONTEXT = 48
 PASSES = 2  # utterances of the bare passes
 MOVES = 40
 
@@ -65,41 +53,17 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.models import bundled
 
     folder = options.work / options.shapes[0]
-    bands = SHAPES[options.shapes[0]][3]
     small, _, tokenizer = bundled.load()
-    config = configuration(options.shapes[0])
+    config = configuration(options.shapes[0], SHORT_CONTEXT)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
     module = WhisperForConditionalGeneration(config)
     module.generation_config = small.generation_config
     module.save_pretrained(folder, max_shard_size="500MB")
-    WhisperFeatureExtractor(feature_size=bands).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     disk = sum(path.stat().st_size for path in folder.iterdir())
     return {"parameters": sum(p.numel() for p in module.parameters()), "disk": disk}
-
-
-def configuration(name: str) -> Any:
-    """Settings of a Whisper of a shape."""
-    from transformers import WhisperConfig
-
-    width, layers, heads, bands, vocabulary = SHAPES[name]
-    return WhisperConfig(
-        vocab_size=vocabulary,
-        num_mel_bins=bands,
-        d_model=width,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=4 * width,
-        decoder_ffn_dim=4 * width,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        max_target_positions=CONTEXT,
-    )
 
 
 def bare(options: argparse.Namespace) -> dict[str, Any]:
@@ -320,7 +284,7 @@ def main() -> None:
         return
     for name in options.shapes:
         for stage in options.stages:
-            command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+            command = [sys.executable, "-m", "benchmarks.growth", *sys.argv[1:]]
             command += ["--shapes", name, "--only", stage]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results = json.loads(options.results.read_text()) if options.results.exists() else {}

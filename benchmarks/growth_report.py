@@ -1,4 +1,4 @@
-"""What `benchmarks/growth.py` measured, as a table with exponents, and as a plot."""
+"""What `benchmarks.growth` measured, as a table with exponents, and as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from benchmarks.dashboard import browser
-from benchmarks.growth import SHAPES, configuration
+from benchmarks.shapes import SHAPES, SHORT_CONTEXT, configuration
 from genptq_core.models.whisper import units
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Settings
@@ -150,7 +150,7 @@ def _settings(bits: Sequence[int], rates: Sequence[float], draws: int) -> Settin
 def _shape(name: str) -> tuple[int, tuple[Unit, ...], dict[str, int]]:
     """Parameters, units and their input positions of a shape; no weight is made."""
     with torch.device("meta"):
-        module = WhisperForConditionalGeneration(configuration(name))
+        module = WhisperForConditionalGeneration(configuration(name, SHORT_CONTEXT))
     found = units(module)
     where = positions(argparse.Namespace(module=module, units=found), 30.0)
     return sum(p.numel() for p in module.parameters()), found, where

@@ -1,7 +1,7 @@
 """How fast a map's WER is measured: beside faster-whisper and plain `generate`, in one run.
 
     pip install -r requirements-bench.txt
-    python benchmarks/measure.py --profile data/profiles/whisper-tiny.en --speech MANIFEST
+    python -m benchmarks.measure --profile data/profiles/whisper-tiny.en --speech MANIFEST
 
 Each decodes the same utterances greedily with as many threads. Ours and `generate` decode the
 same quantized weights in batches, as a measurement does; faster-whisper (CTranslate2, float32,
@@ -15,15 +15,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch

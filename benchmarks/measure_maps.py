@@ -1,6 +1,6 @@
 """Measure a profile's reference configurations: full precision, uniform widths, mixed maps.
 
-    python benchmarks/measure_maps.py --profile data/profiles/whisper-tiny.en \\
+    python -m benchmarks.measure_maps --profile data/profiles/whisper-tiny.en \\
         --speech MANIFEST --uniform 16,8,6,5,4,3 --average 2.75,3,3.5,4 --size-mb 18,22 --ship
 
 `--target` says which format solved maps are for; a uniform map is any option, such as 2.75 or
@@ -16,12 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
     BitMap,

@@ -1,6 +1,6 @@
 """Does the quadratic objective choose better maps? Measured divergence of each objective's choice.
 
-    python benchmarks/objectives.py --profile data/profiles/whisper-tiny.en --speech MANIFEST \\
+    python -m benchmarks.objectives --profile data/profiles/whisper-tiny.en --speech MANIFEST \\
         --utterances 64 --stored 4.31,3.85,3.49,3.3,2.8,2.4
 
 At each size the same scores choose four times: the quadratic loss (cross terms kept in part, as the
@@ -13,12 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """What bf16 changes in the scores: gradients along rounding errors, beside float32, same labels.
 
-    python benchmarks/precision.py --speech MANIFEST --utterances 8
+    python -m benchmarks.precision --speech MANIFEST --utterances 8
 
 Errors are those of plain rounding to `--bits` in groups of 64, so nothing has to be profiled.
 Both passes run on the processor, under autocast for bf16; weights and features stay float32.
@@ -9,8 +9,6 @@ Both passes run on the processor, under autocast for bf16; weights and features 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,9 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a profile costs beside the bare passes: processor time and peak memory, in one run.
 
-    python benchmarks/profile_cost.py --model whisper-tiny.en --speech MANIFEST --utterances 64 \\
+    python -m benchmarks.profile_cost --model whisper-tiny.en --speech MANIFEST --utterances 64 \\
         --max-memory 3
 
 The bare passes are what no gradient-based method can do without: the forward pass on the model's
@@ -22,9 +22,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import peak_bytes
 
@@ -131,7 +128,7 @@ def main() -> None:
 
 def alone(arguments: list[str]) -> dict[str, float]:
     """One part in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+    command = [sys.executable, "-m", "benchmarks.profile_cost", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found

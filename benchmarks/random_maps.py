@@ -1,6 +1,6 @@
 """Predicted loss against measured divergence on random whole configurations.
 
-    python benchmarks/random_maps.py --profile data/profiles/whisper-tiny.en --maps 80 \\
+    python -m benchmarks.random_maps --profile data/profiles/whisper-tiny.en --maps 80 \\
         --seen CALIBRATION_MANIFEST --unseen OTHER_MANIFEST
 
 Maps are drawn between 2.5 and 6 bits on average, every unit with a width of its own, and measured
@@ -14,15 +14,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import Profile, load_manifest, load_profile, problem, quadratic_loss
 from genptq_core.options import Option

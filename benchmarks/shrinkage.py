@@ -1,6 +1,6 @@
 """How much of the cross-unit terms to trust: maps chosen on half the speech, judged on the rest.
 
-    python benchmarks/shrinkage.py --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.shrinkage --profile data/profiles/whisper-tiny.en
 
 For each shrinkage, maps are solved from a random half of the calibration utterances; their loss
 is then estimated, without shrinkage, on the other half, which had no part in choosing.
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
     Profile,

@@ -1,7 +1,7 @@
 """Many users at once: real browsers that move, measure and export, and clients that only ask.
 
-    python benchmarks/users.py --browsers 10 --minutes 10
-    python benchmarks/users.py --clients 100 --minutes 2
+    python -m benchmarks.users --browsers 10 --minutes 10
+    python -m benchmarks.users --clients 100 --minutes 2
 
 Each browser is a Chromium of its own. It moves the size slider again and again, and now and then
 has its pick measured on two utterances, or exported. After each action, once the page rests, it
@@ -34,8 +34,6 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.dashboard import (
     PATIENCE,

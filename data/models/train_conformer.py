@@ -14,7 +14,6 @@ import argparse
 import copy
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from itertools import groupby
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 import jiwer
 import numpy as np

@@ -1,8 +1,8 @@
 """Recipes: a bit map as the configuration of a quantizer that rounds the original itself.
 
-A recipe that `benchmarks/recipes.py` had its runtime follow says with which version; the others say
-that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it lacks)
-stays at 16 bit, and is named.
+A recipe that `benchmarks.runtime_configs` had its runtime follow says with which version; the
+others say that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that
+it lacks) stays at 16 bit, and is named.
 """
 
 from __future__ import annotations

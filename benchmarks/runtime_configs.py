@@ -1,7 +1,7 @@
 """Recipes, followed to the letter by the quantizers that they are for, and decoded.
 
     pip install -r requirements-bench.txt
-    python benchmarks/recipes.py --profile data/profiles/whisper-tiny.en --stored-bits 4.3
+    python -m benchmarks.runtime_configs --profile data/profiles/whisper-tiny.en --stored-bits 4.3
 
 The map is solved for integers; its recipe is written to a file as `export` writes it, and that file
 alone tells HQQ and torchao what to do with the model's layers. What they round is theirs, so WER
@@ -12,16 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import nn
