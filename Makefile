@@ -1,8 +1,8 @@
-# One command opens the dashboard (make run), one passes the tests (make test).
+# make run opens the dashboard, make test runs the tests, make check the quality tools.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Threads that spin while they wait slow a shared two-core machine several times.
+# Threads that spin while they wait make a shared two-core machine several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test check clean
@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 run: $(VENV)/installed
 	$(BIN)/genptq dashboard
 
-# One process a core, one thread each: torch gains less from threads than the suite from processes.
+# One process per core, one thread each: the tests gain more from processes than from threads.
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 

@@ -5,7 +5,7 @@
 Models have OpenAI's shapes and random weights; they are made on disk, in shards of float16. Each
 stage runs in a process of its own, on one core, and its processor time and peak memory are written
 to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded (`--rates`,
-`--bits`) and one label an utterance is drawn: rounding is reported an option.
+`--bits`) and one label per utterance is drawn: rounding is reported per option.
 
     python -m benchmarks.growth --estimate
     python -m benchmarks.growth --report [--plot docs/growth.png]
@@ -80,20 +80,20 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
     wanted = {unit.parameter for unit in model.units}
     parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}
     loaded = peak_bytes()
-    heard, passed = 0.0, 0.0
+    transcribing, passing = 0.0, 0.0
     for utterance in speech.utterances:
         started = time.process_time()
         audio = [load_audio(utterance)]
         with torch.no_grad():
             transcript = model.transcribe(model.encode(audio))[0]
-        heard += time.process_time() - started
+        transcribing += time.process_time() - started
         started = time.process_time()
         with GradientsOf(model.module, parameters, lambda _name, _gradient: None):
             chances = model.log_probs(model.head_inputs(model.encode(audio), [transcript])[0])
             labels = torch.multinomial(chances.detach().exp(), 1)
             (-chances.gather(1, labels).sum()).backward()
-        passed += time.process_time() - started
-    return {"transcribing": heard / count, "passes": passed / count, "loaded": loaded}
+        passing += time.process_time() - started
+    return {"transcribing": transcribing / count, "passes": passing / count, "loaded": loaded}
 
 
 def profile(options: argparse.Namespace) -> dict[str, Any]:
@@ -124,14 +124,14 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
     report(argparse.Namespace(stage="checking", done=0, total=1))
     started = time.process_time()
     out = _profile_folder(options)
-    done = compute(model, speech, out, settings, report, max_memory=limit)
+    computed = compute(model, speech, out, settings, report=report, max_memory=limit)
     stages[last[1]] = stages.get(last[1], 0.0) + time.process_time() - last[0]
     return {
         "seconds": time.process_time() - started,
-        "resumed": done.cache_hits > 0,
+        "resumed": computed.cache_hits > 0,
         "utterances": len(speech),
         "options": len(ways),
-        "units": len(done.profile.units),
+        "units": len(computed.profile.units),
         "together": together,
         "estimate": estimate.memory,
         "disk": estimate.disk,
@@ -147,19 +147,21 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.profile import load_profile
 
     started = time.process_time()
-    found = load_profile(_profile_folder(options))
+    profile = load_profile(_profile_folder(options))
     loading = time.process_time() - started
-    task = problem(found)
+    task = problem(profile)
     started = time.process_time()
     budget = (task.smallest - task.kept + int(task.cost.max(axis=1).sum())) // 4 + task.kept
     chosen = allocate(task, max(budget, task.smallest))
-    one = time.process_time() - started
-    write_bit_map(options.work / f"{options.shapes[0]}.json", found, bit_map(found, chosen.options))
+    seconds = time.process_time() - started
+    write_bit_map(
+        options.work / f"{options.shapes[0]}.json", profile, bit_map(profile, chosen.options)
+    )
     started = time.process_time()
     front = predicted_front(task)
     return {
         "loading": loading,
-        "seconds": one,
+        "seconds": seconds,
         "front": time.process_time() - started,
         "points": len(front.bytes),
     }
@@ -171,14 +173,14 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.loading import load_model
     from genptq_core.profile import load_profile
 
-    found = load_profile(_profile_folder(options))
-    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
+    profile = load_profile(_profile_folder(options))
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", profile)
     model = load_model(str(options.work / options.shapes[0]))
     started = time.process_time()
     out = options.work / f"{options.shapes[0]}-export"
-    made = write(found, chosen, None, out, model)
+    exported = write(profile, chosen, None, out, model)
     shutil.rmtree(out)
-    return {"seconds": time.process_time() - started, "bytes": made.bytes}
+    return {"seconds": time.process_time() - started, "bytes": exported.bytes}
 
 
 def compile_(options: argparse.Namespace) -> dict[str, Any]:
@@ -187,11 +189,11 @@ def compile_(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.profile import load_profile
     from genptq_core.rounding.compilation import CompileSettings, compile_map
 
-    found = load_profile(_profile_folder(options))
-    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
+    profile = load_profile(_profile_folder(options))
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", profile)
     model = load_model(str(options.work / options.shapes[0]))
     speech = load_manifest(options.speech, options.utterances)
-    recipe = CompileSettings(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
+    settings = CompileSettings(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
     stages: dict[str, float] = {}
     last: list[Any] = [time.process_time(), "beginning"]
     steps = 1
@@ -204,7 +206,7 @@ def compile_(options: argparse.Namespace) -> dict[str, Any]:
         steps = progress.total if progress.stage == "tuning" else steps
 
     started = time.process_time()
-    compile_map(model, found, chosen, speech, recipe, report)
+    compile_map(model, profile, chosen, speech, settings, report=report)
     return {"seconds": time.process_time() - started, "steps": steps, "stages": stages}
 
 
@@ -286,12 +288,12 @@ def main() -> None:
         for stage in options.stages:
             command = [sys.executable, "-m", "benchmarks.growth", *sys.argv[1:]]
             command += ["--shapes", name, "--only", stage]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results = json.loads(options.results.read_text()) if options.results.exists() else {}
-            found = json.loads(done.stdout.strip().splitlines()[-1])
-            results.setdefault(name, {})[stage] = found
+            figures = json.loads(completed.stdout.strip().splitlines()[-1])
+            results.setdefault(name, {})[stage] = figures
             options.results.write_text(json.dumps(results, indent=1) + "\n")
-            print(name, stage, json.dumps(found), flush=True)
+            print(name, stage, json.dumps(figures), flush=True)
     from benchmarks import growth_report
 
     print(growth_report.table(json.loads(options.results.read_text())))

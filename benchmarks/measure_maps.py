@@ -50,11 +50,11 @@ def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, Bit
         label = "full precision" if width == "16" else f"uniform {width}"
         maps.append((label, bit_map(profile, (width,) * len(profile.units))))
     for average in options.average:
-        found = solve_average_bits(task, average)
-        maps.append((f"mixed {average:g} bits{note}", bit_map(profile, found.options)))
+        allocation = solve_average_bits(task, average)
+        maps.append((f"mixed {average:g} bits{note}", bit_map(profile, allocation.options)))
     for size in options.size_mb:
-        found = solve(task, int(size * 1e6))
-        maps.append((f"mixed {size:g} MB{note}", bit_map(profile, found.options)))
+        allocation = solve(task, int(size * 1e6))
+        maps.append((f"mixed {size:g} MB{note}", bit_map(profile, allocation.options)))
     if options.again:
         known = {m.options: m.label for m in load_measured(options.profile, profile.digest)}
         maps += [(label, bit_map(profile, ways)) for ways, label in known.items()]
@@ -99,11 +99,13 @@ def main() -> None:
     normalizer = options.normalizer or model.normalizer
     key = f"{speech.digest}/{normalizer}"
     known = load_measured(options.profile, profile.digest)
-    done = {m.map_digest for m in known if m.set_key == key}
+    measured = {m.map_digest for m in known if m.set_key == key}
     maps = {chosen.digest: (label, chosen) for label, chosen in wanted(profile, options)[::-1]}
-    left = [found for digest, found in maps.items() if digest not in done][::-1]
-    sweep = (left, speech, Workers(options.jobs, options.scheduler))
-    for record in measure_maps(model, options.profile, *sweep, normalizer=normalizer):
+    missing = [labelled for digest, labelled in maps.items() if digest not in measured][::-1]
+    workers = Workers(options.jobs, options.scheduler)
+    for record in measure_maps(
+        model, options.profile, missing, speech, workers=workers, normalizer=normalizer
+    ):
         save_measured(options.profile, profile.digest, record)
         print(
             f"{record.label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "

@@ -88,7 +88,7 @@ def shaped(profile: Profile, name: str, seed: int = 0) -> Profile:
 
 
 def repeated(profile: Profile, count: int, seed: int = 0) -> Profile:
-    """A profile of so many units: the real one's again and again, with other scores."""
+    """A profile of this many units: the real one's repeated, with other scores."""
     chosen = [profile.units[i % len(profile.units)] for i in range(count)]
     named = [dataclasses.replace(u, name=f"{i}.{u.name}") for i, u in enumerate(chosen)]
     kept = profile.source.parameters - sum(u.weights for u in profile.units)
@@ -99,7 +99,8 @@ def repeated(profile: Profile, count: int, seed: int = 0) -> Profile:
 
 def _with_units(profile: Profile, units: tuple[Unit, ...], source: object, seed: int) -> Profile:
     rng = np.random.default_rng(seed)
-    rows = profile.projections.reshape(-1, *profile.projections.shape[2:])
+    units_before, options = profile.projections.shape[2:]
+    rows = profile.projections.reshape(-1, units_before, options)
     depth = _depth(profile.units)
     drawn = np.empty((len(rows), len(units), rows.shape[2]), dtype=np.float32)
     scale = np.sqrt(len(profile.units) / len(units))

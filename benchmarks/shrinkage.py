@@ -54,7 +54,7 @@ def main() -> None:
     for _ in range(options.splits):
         order = rng.permutation(len(profile.lengths))
         halves += [np.split(order, 2), np.split(order, 2)[::-1]]
-    print("loss in nats a token: predicted on the half that chose / estimated on the other half")
+    print("loss in nats per token: predicted on the half that chose / estimated on the other half")
     print("shrinkage  " + "  ".join(f"{a:g} bits".rjust(15) for a in AVERAGES))
     for shrinkage in SHRINKAGES:
         cells = []
@@ -63,10 +63,10 @@ def main() -> None:
             for chooser, judge in halves:
                 loss = part(profile, chooser, shrinkage)
                 task = problem(profile, loss=loss, target=options.target)
-                found = solve_average_bits(task, average)
-                inside.append(found.predicted_loss)
+                allocation = solve_average_bits(task, average)
+                inside.append(allocation.predicted_loss)
                 menu = {option: i for i, option in enumerate(profile.menu)}
-                choice = np.array([menu[option] for option in found.options])
+                choice = np.array([menu[option] for option in allocation.options])
                 outside.append(float(part(profile, judge, 0.0)(choice)))
             cells.append(f"{np.mean(inside):.4f} / {np.mean(outside):.4f}")
         print(f"{shrinkage:9g}  " + "  ".join(cells), flush=True)

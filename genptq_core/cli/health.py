@@ -1,5 +1,5 @@
-"""The doctor: opens every profile, store, export, bit map and cache entry it finds, names what is
-wrong, and repairs what can be."""
+"""Health of files: opens every profile, store, export, bit map and cache entry, names what is
+wrong, and repairs what it can."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Check = Callable[[], object]
 
 
 def examine(path: Path | None = None) -> tuple[list[str], list[str]]:
-    """Check a folder, or everything: the profiles that ship, model and cache.
+    """Names of the files that were checked, and the problems with them.
 
     Args:
-        path: a profile, an export or a bit map, or a folder with some below it; None for
-            everything.
+        path: a profile, an export or a bit map, or a folder with some below it; None for the
+            profiles and the model that ship, and the cache.
 
     Returns:
         What was checked, and a sentence for each problem.
@@ -42,10 +42,10 @@ def examine(path: Path | None = None) -> tuple[list[str], list[str]]:
                 check()
             except GenPTQError as error:
                 problems.append(str(error))
-        for left in leftovers(root, below=True):
-            checked.append(str(left))
+        for leftover in leftovers(root, below=True):
+            checked.append(str(leftover))
             problems.append(
-                f"{left} was left by a run that was killed; doctor --repair deletes it."
+                f"{leftover} was left by a run that was killed; doctor --repair deletes it."
             )
     if path is not None and not checked:
         problems.append(f"{path} holds no profile, no export and no bit map.")
@@ -55,7 +55,7 @@ def examine(path: Path | None = None) -> tuple[list[str], list[str]]:
 
 
 def repair(path: Path | None = None) -> list[str]:
-    """Repair what can be: stores, entries of the cache, and what killed runs left.
+    """Repair stores, entries of the cache, and what killed runs left; say what was repaired.
 
     A damaged store is set aside and its sound records are kept; a damaged entry of the cache is
     deleted, for it is computed again when it is needed. Profiles, exports and bit maps cannot be
@@ -65,33 +65,33 @@ def repair(path: Path | None = None) -> list[str]:
         path: as for `examine`.
 
     Returns:
-        A sentence for each thing done.
+        A sentence for each repair.
 
     Raises:
         ProfileError: `path` does not exist.
         StoreError: a store's folder cannot be written.
     """
-    done: list[str] = []
+    repairs: list[str] = []
     for root in _roots(path):
-        for found in _stores(root):
+        for database in _stores(root):
             try:
-                store.read_store(found)
+                store.read_store(database)
             except store.StoreVersionError:
                 continue  # another program's, not damaged
             except GenPTQError:
-                done.append(store.repair_store(found))
-        for found in _entries(root):
+                repairs.append(store.repair_store(database))
+        for entry in _entries(root):
             try:
-                _check_entry(found)
+                _check_entry(entry)
             except GenPTQError:
-                remove(found)
-                done.append(f"{found}: deleted; it is computed again when it is needed.")
-        for left in leftovers(root, below=True):
+                remove(entry)
+                repairs.append(f"{entry}: deleted; it is computed again when it is needed.")
+        for leftover in leftovers(root, below=True):
             # The old folder of an export that was killed between two renames is moved back.
-            moved = folders.put_back(left)
-            remove(left)
-            done.append(f"{moved}: restored." if moved else f"{left}: deleted.")
-    return done
+            moved = folders.put_back(leftover)
+            remove(leftover)
+            repairs.append(f"{moved}: restored." if moved else f"{leftover}: deleted.")
+    return repairs
 
 
 def _roots(path: Path | None) -> list[Path]:
@@ -105,32 +105,34 @@ def _checks(root: Path) -> Iterator[tuple[str, Check]]:
     if root.is_file():
         yield str(root), partial(_check_map, root)
         return
-    for found in sorted(root.rglob(profiles.JSON_NAME)):
-        yield str(found.parent), partial(profiles.load_profile, found.parent)
-    for found in sorted(root.rglob(store.JSON_NAME)):
-        yield str(found), partial(store.read_shipped, found)
-    for found in _stores(root):
-        yield str(found), partial(store.read_store, found)
-    for found in sorted(root.rglob(export_file.NAME)):
-        yield str(found.parent), partial(export_file.verify, found.parent)
-    for found in sorted(root.rglob("*.json")):
-        if not (found.parent / export_file.NAME).exists() and _is_map(found):
-            yield str(found), partial(_check_map, found)
-    for found in _entries(root):
-        yield str(found), partial(_check_entry, found)
+    for file in sorted(root.rglob(profiles.JSON_NAME)):
+        yield str(file.parent), partial(profiles.load_profile, file.parent)
+    for file in sorted(root.rglob(store.JSON_NAME)):
+        yield str(file), partial(store.read_shipped, file)
+    for file in _stores(root):
+        yield str(file), partial(store.read_store, file)
+    for file in sorted(root.rglob(export_file.NAME)):
+        yield str(file.parent), partial(export_file.verify, file.parent)
+    for file in sorted(root.rglob("*.json")):
+        if not (file.parent / export_file.NAME).exists() and _is_map(file):
+            yield str(file), partial(_check_map, file)
+    for file in _entries(root):
+        yield str(file), partial(_check_entry, file)
 
 
 def _stores(root: Path) -> list[Path]:
-    beside = list(root.rglob(store.SQLITE_NAME))
-    return sorted({*beside, *(p for p in root.rglob("*.sqlite") if p.parent.name == "measured")})
+    """Databases of measurements: of profiles, and in the cache for profiles that are read-only."""
+    of_profiles = root.rglob(store.SQLITE_NAME)
+    in_cache = (path for path in root.rglob("*.sqlite") if path.parent.name == "measured")
+    return sorted({*of_profiles, *in_cache})
 
 
 def _entries(root: Path) -> list[Path]:
     """Entries of the cache in a folder that is the cache or in it, or has it below."""
     folders = [cache_folder() / name for name in TENSOR_FOLDERS]
-    found = (p for folder in folders for p in folder.rglob("*.safetensors"))
+    files = (path for folder in folders for path in folder.rglob("*.safetensors"))
     here = root.resolve()
-    return sorted(p for p in found if p.resolve().is_relative_to(here))
+    return sorted(path for path in files if path.resolve().is_relative_to(here))
 
 
 def _check_entry(path: Path) -> None:

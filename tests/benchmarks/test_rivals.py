@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,23 @@ def schemes(name: str) -> list[Scheme]:
     ]
 
 
+def made_up_unit(
+    parameter: str, *, rows: int, part: str, inputs: str, columns: int = COLUMNS
+) -> Unit:
+    """A unit that is a whole parameter."""
+    return Unit(
+        name=parameter,
+        parameter=parameter,
+        start=0,
+        stop=rows,
+        columns=columns,
+        part=part,
+        kind="embedding" if part == "embedding" else "attention",
+        block=0,
+        inputs=inputs,
+    )
+
+
 METHODS = [(name, variant) for name, library in LIBRARIES.items() for variant in library.variants]
 
 
@@ -63,17 +81,17 @@ def test_a_matrix_is_close_and_has_no_more_values_a_group_than_codes(
     for scheme in schemes(name):
         if scheme.variant != variant:
             continue
-        found = library.quantize(weight, scheme, torch.eye(COLUMNS))
-        assert type(found) is Tensor
-        assert found.dtype == torch.float32
-        assert found.shape == weight.shape
+        quantized = library.quantize(weight, scheme, torch.eye(COLUMNS))
+        assert type(quantized) is Tensor
+        assert quantized.dtype == torch.float32
+        assert quantized.shape == weight.shape
         assert torch.equal(weight, before)
         # As far as the coarsest method goes, which is symmetric from end to end.
-        error = float((found - weight).norm() / weight.norm())
+        error = float((quantized - weight).norm() / weight.norm())
         assert error < 2.2 * 2.0**-scheme.bits + 0.15 * (scheme.bits == 2), scheme
         size = scheme.group_size or COLUMNS
         across = variant == "across rows"
-        groups = found.reshape(size, -1).T if across else found.reshape(-1, size)
+        groups = quantized.reshape(size, -1).T if across else quantized.reshape(-1, size)
         assert max(len(group.unique()) for group in groups) <= 2**scheme.bits, scheme
 
 
@@ -99,7 +117,7 @@ def test_bytes_are_dense_codes_and_what_goes_with_each_group(
 
 
 def test_our_own_bytes_are_those_of_the_native_format() -> None:
-    unit = Unit("w", "w", 0, ROWS, COLUMNS, "encoder", "attention", 0, "w")
+    unit = made_up_unit("w", rows=ROWS, part="encoder", inputs="w")
     for scheme in schemes("rtn"):
         size = scheme.group_size or COLUMNS
         expected = unit_bytes(unit, Option(scheme.bits, size))
@@ -127,21 +145,17 @@ def model() -> Any:
     module.wide = nn.Linear(COLUMNS, 32)
     module.long = nn.Linear(4 * COLUMNS, 8)
     units = (
-        Unit("wide.weight", "wide.weight", 0, 32, COLUMNS, "encoder", "attention", 0, "wide"),
-        Unit("long.weight", "long.weight", 0, 8, 4 * COLUMNS, "decoder", "attention", 0, "long"),
-        Unit(
-            "embed.weight@0:32", "embed.weight", 0, 32, COLUMNS, "embedding", "embedding", 0, "out"
+        made_up_unit("wide.weight", rows=32, part="encoder", inputs="wide"),
+        made_up_unit("long.weight", rows=8, part="decoder", inputs="long", columns=4 * COLUMNS),
+        dataclasses.replace(
+            made_up_unit("embed.weight", rows=32, part="embedding", inputs="out"),
+            name="embed.weight@0:32",
         ),
-        Unit(
-            "embed.weight@32:96",
-            "embed.weight",
-            32,
-            96,
-            COLUMNS,
-            "embedding",
-            "embedding",
-            1,
-            "out",
+        dataclasses.replace(
+            made_up_unit("embed.weight", rows=96, part="embedding", inputs="out"),
+            name="embed.weight@32:96",
+            start=32,
+            block=1,
         ),
     )
     return SimpleNamespace(module=module, units=units)
