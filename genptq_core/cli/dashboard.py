@@ -48,17 +48,28 @@ class DashboardArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     parser.add_argument("--port", type=int, help=f"where it listens; {PORTS[0]} or the next free")
     parser.add_argument("--no-browser", action="store_true", help="only serve the page")
 
 
 def from_flags(flags: argparse.Namespace) -> DashboardArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        GenPTQError: there is no such port.
+    """
     if flags.port is not None and not 1 <= flags.port <= 65_535:
         raise GenPTQError(f"There is no port {flags.port}.", "Give one from 1024 to 65535.")
     return DashboardArguments(port=flags.port, browser=not flags.no_browser)
 
 
 def run(arguments: DashboardArguments, report: Report) -> Answer:
+    """The page's address, once the page has stopped.
+
+    Raises:
+        GenPTQError: the page is missing or failed, or the port is taken.
+    """
     if not PAGE.is_file():
         raise GenPTQError(f"The page is not installed: {PAGE} is missing.", "Install it again.")
     port = _free_port(arguments.port)

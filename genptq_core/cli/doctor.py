@@ -26,6 +26,7 @@ class DoctorArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     parser.add_argument("path", nargs="?", type=Path, help="check this folder or bit map only")
     parser.add_argument(
         "--repair",
@@ -36,10 +37,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> DoctorArguments:
+    """The arguments that the flags state."""
     return DoctorArguments(path=flags.path, repair=flags.repair)
 
 
 def run(arguments: DoctorArguments, report: Report) -> Answer:
+    """What was checked, the problems, and what was repaired.
+
+    Raises:
+        GenPTQError: the path does not exist, or a store's folder cannot be written.
+    """
     repaired = repair(arguments.path) if arguments.repair else []
     checked, problems = examine(arguments.path)
     lines = [f"{len(checked)} checked, {len(problems)} with problems.", *problems]

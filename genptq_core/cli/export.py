@@ -44,6 +44,7 @@ class ExportArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     add_profile(parser)
     parser.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
     parser.add_argument(
@@ -58,6 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> ExportArguments:
+    """The arguments that the flags state."""
     return ExportArguments(
         profile=flags.profile,
         bit_map=flags.bitmap,
@@ -70,6 +72,11 @@ def from_flags(flags: argparse.Namespace) -> ExportArguments:
 
 
 def run(arguments: ExportArguments, report: Report) -> Answer:
+    """What was written: its files and bytes.
+
+    Raises:
+        GenPTQError: the map cannot be held by the target, or the folder cannot be written.
+    """
     profile = load_profile(arguments.profile)
     chosen = read_any_map(arguments.bit_map, profile).map
     if arguments.target in RUNTIME_CONFIGS:

@@ -42,6 +42,7 @@ class FrontArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     add_profile(parser)
     parser.add_argument("--target", default=NATIVE, help=TARGET_HELP)
     constraints.add_flags(parser)
@@ -49,6 +50,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> FrontArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ConstraintError: one makes no sense.
+    """
     return FrontArguments(
         profile=flags.profile,
         target=flags.target,
@@ -58,6 +64,11 @@ def from_flags(flags: argparse.Namespace) -> FrontArguments:
 
 
 def run(arguments: FrontArguments, report: Report) -> Answer:
+    """Every map of the front with its size, bits and predicted loss; the knee; the hypervolume.
+
+    Raises:
+        GenPTQError: the profile cannot be read, or the constraints leave nothing.
+    """
     profile = load_profile(arguments.profile)
     started = time.perf_counter()
     problem = problems.problem(profile, arguments.constraints, target=arguments.target)

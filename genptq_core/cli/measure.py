@@ -63,6 +63,7 @@ class MeasureArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     add_profile(parser)
     parser.add_argument(
         "--bitmap",
@@ -93,6 +94,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> MeasureArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ClusterError: there are no processes, or compiling is asked of several.
+    """
     points = flags.stop_when_decided
     workers = workers_from_flags(flags)
     if flags.compile and not workers.here:
@@ -115,6 +121,11 @@ def from_flags(flags: argparse.Namespace) -> MeasureArguments:
 
 
 def run(arguments: MeasureArguments, report: Report) -> Answer:
+    """The measured record of one map by itself, else the records of all maps.
+
+    Raises:
+        GenPTQError: profile, maps, model, speech or workers cannot be used.
+    """
     profile = load_profile(arguments.profile)
     maps = _maps(arguments, profile)
     speech = load_speech(arguments.speech, arguments.limit)

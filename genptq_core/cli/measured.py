@@ -29,14 +29,21 @@ class MeasuredArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     add_profile(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> MeasuredArguments:
+    """The arguments that the flags state."""
     return MeasuredArguments(profile=flags.profile)
 
 
 def run(arguments: MeasuredArguments, report: Report) -> Answer:
+    """Every measurement of the profile, as a table in the text.
+
+    Raises:
+        GenPTQError: profile or store cannot be read.
+    """
     profile = load_profile(arguments.profile)
     records = with_predictions(profile, load_measured(arguments.profile, profile.digest))
     result = {"measured": [public_record(profile, record) for record in records]}

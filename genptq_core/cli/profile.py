@@ -52,6 +52,7 @@ class ProfileArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     parser.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
     parser.add_argument("--speech", required=True, help=f"calibration speech: {SOURCES}")
     parser.add_argument("--limit", type=int, help="use only the first N utterances")
@@ -79,6 +80,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> ProfileArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ConstraintError: they leave nothing to score.
+        ClusterError: there are no processes.
+    """
     options = grid_options(flags.bits, flags.group_size) + coded_options(flags.rates)
     if not options or flags.draws < 1:
         raise ConstraintError("A profile needs an option or more, and 1 draw or more.")
@@ -104,6 +111,12 @@ def _bytes(gigabytes: float | None) -> int | None:
 
 
 def run(arguments: ProfileArguments, report: Report) -> Answer:
+    """The computed profile's figures; it is written to the folder that was named.
+
+    Raises:
+        FootprintError: it would take more memory or disk than it may.
+        GenPTQError: model, speech or workers cannot be used.
+    """
     speech = load_speech(arguments.speech, arguments.limit)
     workers = arguments.workers
 

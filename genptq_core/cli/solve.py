@@ -61,6 +61,7 @@ class SolveArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     add_profile(parser)
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--size-mb", type=float, help="size of the whole model, 10^6 bytes")
@@ -74,6 +75,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> SolveArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ConstraintError: one makes no sense.
+    """
     return SolveArguments(
         profile=flags.profile,
         budget=_budget(flags),
@@ -97,6 +103,12 @@ def _budget(flags: argparse.Namespace) -> Budget:
 
 
 def run(arguments: SolveArguments, report: Report) -> Answer:
+    """The best map, its figures and its proven lower bound.
+
+    Raises:
+        InfeasibleError: no map satisfies budget and constraints.
+        GenPTQError: the profile cannot be read, or too little is measured to predict WER.
+    """
     profile = load_profile(arguments.profile)
     problem = problems.problem(profile, arguments.constraints, target=arguments.target)
     curve = _best_curve(profile, arguments.profile)

@@ -25,6 +25,7 @@ class TranscribeArguments:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
     parser.add_argument(
         "--model", required=True, help="whisper-tiny.en, a local folder, an export, a hub name"
     )
@@ -32,10 +33,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(flags: argparse.Namespace) -> TranscribeArguments:
+    """The arguments that the flags state."""
     return TranscribeArguments(model=flags.model, audio=tuple(flags.audio))
 
 
 def run(arguments: TranscribeArguments, report: Report) -> Answer:
+    """The text of each recording.
+
+    Raises:
+        GenPTQError: the model or a recording cannot be used.
+    """
     speech = speech_set("command line", [utterance(path) for path in arguments.audio])
 
     from ..loading import load_model

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from genptq_core.allocation.constraints import Constraints
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.file import write_bit_map
+from genptq_core.cli import solve
 from genptq_core.cli.main import COMMANDS, main
 from genptq_core.loading import load_model
 from genptq_core.profile import save
+from genptq_core.progress import silent
 from genptq_core.storage.locations import bundled_profiles
 from tests.conftest import DEMO, ROOT
 from tests.core import synthetic
@@ -108,6 +111,19 @@ def test_missing_profile_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     assert "does not exist" in refuse(
         capsys, "solve", "--profile", str(tmp_path), "--size-mb", "20"
     )
+
+
+def test_a_command_runs_from_typed_arguments() -> None:
+    arguments = solve.SolveArguments(
+        profile=Path(PROFILE),
+        budget=solve.Budget(average_bits=3.5),
+        target="native",
+        constraints=Constraints(min_bits=2),
+        out=None,
+    )
+    answer = solve.run(arguments, silent)
+    assert answer.result["avg_bits"] <= 3.5
+    assert f"{answer.result['avg_bits']:.2f} bits per weight" in answer.text
 
 
 def test_a_bundled_profile_is_named_by_its_name(
