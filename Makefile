@@ -1,16 +1,16 @@
-# One command opens the dashboard (make run), one passes the tests (make test).
+# make run opens the dashboard, make test runs the tests, make check the quality tools.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Threads that spin while they wait slow a shared two-core machine several times.
+# Threads that spin while they wait make a shared two-core machine several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test check clean
 
 run: $(VENV)/installed
-	$(BIN)/python -m streamlit run dashboard/app.py
+	$(BIN)/genptq dashboard
 
-# One process a core, one thread each: torch gains less from threads than the suite from processes.
+# One process per core, one thread each: the tests gain more from processes than from threads.
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 

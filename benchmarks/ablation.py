@@ -1,22 +1,17 @@
 """What each part of the entropy-coded quantizer adds: uniform maps, divergence on unseen speech.
 
-    python benchmarks/ablation.py --profile data/profiles/whisper-tiny.en \\
+    python -m benchmarks.ablation --profile data/profiles/whisper-tiny.en \\
         --unseen MANIFEST --utterances 24 --rates 2,2.5,3
 
-Every variant takes the same bytes at a rate, everything counted; the integer grids beside them
-take at least as many. Norms, biases and positions stay as they are.
+Every variant takes the same bytes at a rate, everything counted; the integer grids in the
+table take at least as many. Norms, biases and positions stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from torch import Tensor
 
@@ -38,14 +33,14 @@ def coded(rate: float, moments: bool, filled: bool, rows: bool) -> Rounding:
     """Entropy codes at a rate, with some of their parts."""
 
     def make(weight: Tensor, hessian: Tensor | None, importance: Tensor | None) -> Tensor:
-        found = quantize_coded(
+        codes = quantize_coded(
             weight,
             hessian if moments else None,
             importance if rows else None,
             [rate],
             filled,
         )[0]
-        return weight if found is None else found.dequantize()
+        return weight if codes is None else codes.dequantize()
 
     return make
 
@@ -54,27 +49,28 @@ def grid(option: Option) -> Rounding:
     """Integers in groups."""
 
     def make(weight: Tensor, hessian: Tensor | None, importance: Tensor | None) -> Tensor:
-        found = quantize(weight, hessian, importance, [option])[0]
-        return weight if found is None else restored(found)
+        codes = quantize(weight, hessian, importance, [option])[0]
+        return weight if codes is None else restored(codes)
 
     return make
 
 
 def weights_of(model: SpeechModel, profile: Profile, rounding: Rounding) -> dict[str, Tensor]:
     """Every unit rounded alike."""
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for unit in profile.units:
         parameter = model.module.get_parameter(unit.parameter).detach()
-        if unit.parameter not in found:
-            found[unit.parameter] = parameter.clone()
-        part = found[unit.parameter][unit.start : unit.stop]
-        rounded = rounding(unit_weight(parameter, unit), *unit_statistics(profile, unit))
+        if unit.parameter not in weights:
+            weights[unit.parameter] = parameter.clone()
+        part = weights[unit.parameter][unit.start : unit.stop]
+        hessian, importance = unit_statistics(profile, unit)
+        rounded = rounding(unit_weight(parameter, unit), hessian, importance)
         part.copy_(rounded.view_as(part))
-    return found
+    return weights
 
 
 def stored(units: tuple[Unit, ...], option: Option) -> float:
-    """Bits a weight of the units, everything counted."""
+    """Bits per weight of the units, everything counted."""
     return 8 * sum(unit_bytes(u, option) for u in units) / sum(u.weights for u in units)
 
 
@@ -94,12 +90,13 @@ def main() -> None:
     transcripts, states = baseline(model, speech.utterances)
     audio = [load_audio(u) for u in speech.utterances]
     reference = [model.log_probs(s).detach() for s in states]
-    print("| variant | bits a weight, everything counted | KL, nats a token |\n| --- | --- | --- |")
+    print("| variant | bits per weight, everything counted | KL, nats per token |")
+    print("| --- | --- | --- |")
 
     def show(name: str, bits: float, rounding: Rounding) -> None:
         with replaced(model, weights_of(model, profile, rounding)):
-            found = head_states(model, audio, transcripts)
-            changed = [model.log_probs(s).detach() for s in found]
+            changed_states = head_states(model, audio, transcripts)
+            changed = [model.log_probs(s).detach() for s in changed_states]
         print(f"| {name} | {bits:.2f} | {divergence(reference, changed):.4f} |", flush=True)
 
     for rate in options.rates:

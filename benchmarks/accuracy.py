@@ -1,10 +1,10 @@
 """The accuracy table: ours and the rivals at the same bytes, on the same utterances.
 
     pip install -r requirements-bench.txt
-    python benchmarks/accuracy.py --profile data/profiles/whisper-tiny.en --speech DEV_MANIFEST \\
+    python -m benchmarks.accuracy --profile data/profiles/whisper-tiny.en --speech DEV_MANIFEST \\
         --calibration CALIBRATION_MANIFEST --tuning MORE_SPEECH_MANIFEST
 
-Sizes are stored bits a parameter of the whole model, everything counted. What no rival quantizes
+Sizes are stored bits per parameter of the whole model, everything counted. What no rival quantizes
 is the same for all: norms, biases and decoder positions at 16 bit, the encoder's sinusoids not
 stored, convolutions entropy-coded at 6 bits by us (for ours they are units like any other).
 Rivals get the Hessians of the same calibration speech, where they want them, and choose among
@@ -16,16 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import Tensor
@@ -58,7 +53,7 @@ from genptq_core.targets.native import unit_bytes
 
 SIZES = (4.31, 3.85, 3.49, 3.3)
 CONVOLUTIONS = Option(6)
-SEARCHED = 12  # utterances for ModelOpt's search; 8 s each
+SEARCHED = 12  # utterances for ModelOpt's search; 8 s per utterance
 
 
 def hessians(model: SpeechModel, speech: SpeechSet) -> dict[str, Tensor]:
@@ -76,13 +71,14 @@ def hessians(model: SpeechModel, speech: SpeechSet) -> dict[str, Tensor]:
 
 
 def rest_of(model: SpeechModel, profile: Profile) -> tuple[dict[str, Tensor], int]:
-    """What all rivals share beside the weights that they quantize, and its bytes."""
+    """The weights that no rival quantizes, the same for all, and its bytes."""
     weights, size = dict(model.derived), fixed_bytes(TARGETS[NATIVE], profile)
     for unit in profile.units:
         if unit.kind == "convolution":
             parameter = model.module.get_parameter(unit.parameter)
-            statistics = unit_statistics(profile, unit)
-            stored = quantize(unit_weight(parameter, unit), *statistics, [CONVOLUTIONS])[0]
+            hessian, importance = unit_statistics(profile, unit)
+            weight = unit_weight(parameter, unit)
+            stored = quantize(weight, hessian, importance, [CONVOLUTIONS])[0]
             if stored is None:
                 raise ValueError(f"{unit.name} does not fit")
             weights[unit.parameter] = restored(stored).view_as(parameter)
@@ -105,7 +101,7 @@ class Bench:
         self._search: Any = None
 
     def room(self, stored: float) -> int:
-        """Bytes of the whole model at so many stored bits a parameter."""
+        """Bytes of the whole model at this many stored bits per parameter."""
         return int(stored * self.profile.source.parameters / 8)
 
     def record(self, method: str, stored: float, make: Callable[[], tuple | None]) -> None:
@@ -113,12 +109,12 @@ class Bench:
         if any(r["method"] == method and r["size"] == stored for r in self.rows):
             return
         started = time.perf_counter()
-        made = make()
+        candidate = make()
         row: dict[str, Any] = {"method": method, "size": stored}
-        if made is None:
+        if candidate is None:
             row["settings"] = "nothing fits"
         else:
-            weights, size, settings = made
+            weights, size, settings = candidate
             row |= {"settings": settings, "stored": 8 * size / self.profile.source.parameters}
             same = [
                 r
@@ -133,13 +129,13 @@ class Bench:
                 row = {**same[0], "size": stored}
             else:
                 prepared = time.perf_counter() - started
-                found = score(self.model, weights, self.speech)
+                measured = score(self.model, weights, self.speech)
                 row |= {
-                    "wer": found.wer,
-                    "increase": found.wer_increase,
-                    "ci95": found.ci95,
-                    "loss": found.loss,
-                    "looped": found.looped,
+                    "wer": measured.wer,
+                    "increase": measured.wer_increase,
+                    "ci95": measured.ci95,
+                    "loss": measured.loss,
+                    "looped": measured.looped,
                     "utterances": len(self.speech),
                     "prepared": prepared,
                 }
@@ -151,7 +147,7 @@ class Bench:
         """A rival at its best under a size."""
         if not self._hessians:
             self._hessians = hessians(self.model, self.calibration)
-        rest, kept = rest_of(self.model, self.profile)
+        common, kept = rest_of(self.model, self.profile)
         if name == "modelopt" and self._search is None:
             from benchmarks.rival_allocation import search_widths
 
@@ -165,11 +161,13 @@ class Bench:
         def judge(weights: Any) -> float:
             from genptq_core.models.weights import replaced
 
-            with replaced(self.model, {**rest, **weights}):
-                found = head_states(self.model, audio, transcripts)
-                return divergence(reference, [self.model.log_probs(s).detach() for s in found])
+            with replaced(self.model, {**common, **weights}):
+                changed_states = head_states(self.model, audio, transcripts)
+                return divergence(
+                    reference, [self.model.log_probs(s).detach() for s in changed_states]
+                )
 
-        made = best_under(
+        best = best_under(
             name,
             self.model,
             self._hessians,
@@ -177,21 +175,21 @@ class Bench:
             judge=judge,
             search=self._search,
         )
-        return made and ({**rest, **made.weights}, made.bytes + kept, made.settings)
+        return best and ({**common, **best.weights}, best.bytes + kept, best.settings)
 
     def ours(self, target: str, compiled: bool, stored: float) -> tuple:
         """Our map for a size, as the profile rounds it or compiled."""
-        found = solve(problem(self.profile, target=target), self.room(stored))
-        chosen = bit_map(self.profile, found.options)
-        weights = quantized_weights(self.model, self.profile, found.options)
-        settings = f"{found.avg_bits:.2f} bits on average, map {chosen.digest[:8]}"
+        allocation = solve(problem(self.profile, target=target), self.room(stored))
+        chosen = bit_map(self.profile, allocation.options)
+        weights = quantized_weights(self.model, self.profile, allocation.options)
+        settings = f"{allocation.avg_bits:.2f} bits on average, map {chosen.digest[:8]}"
         if compiled:
             if self.tuning is None:
                 raise ValueError("compiling needs --tuning")
-            made = compile_map(self.model, self.profile, chosen, self.tuning, CompileSettings())
-            weights = made.weights
-            settings += f"; held out {made.before:.4f} > {made.rounded:.4f} > {made.after:.4f}"
-        return weights, found.bytes, settings
+            tuned = compile_map(self.model, self.profile, chosen, self.tuning, CompileSettings())
+            weights = tuned.weights
+            settings += f"; held out {tuned.before:.4f} > {tuned.rounded:.4f} > {tuned.after:.4f}"
+        return weights, allocation.bytes, settings
 
 
 def read(path: Path) -> list[dict[str, Any]]:

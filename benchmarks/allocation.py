@@ -1,28 +1,26 @@
-"""Allocation: time and distance to the optimum, ours beside others, in one run.
+"""Allocation: time and distance to the optimum, ours and others', in one run.
 
     pip install -r requirements-bench.txt
-    python benchmarks/allocation.py --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.allocation --profile data/profiles/whisper-tiny.en
 
 Scores are the profile's own for its model, and drawn from them for larger shapes
 (`benchmarks/shapes.py`). Two menus: all entropy codes of the profile, and integers in groups of 64
-(those that others choose among). The others solve the separable loss, as ours does beside them,
+(those that others choose among). The others solve the separable loss, as ours does next to them,
 for some of the same 100 budgets, their time scaled to all: `scipy.optimize.milp` (HiGHS), PuLP with
 CBC as NVIDIA ModelOpt uses it, AutoRound's dynamic programme (its own function), greedy steps by
-gain a byte from the smallest map, and rounding down along the convex hull. Times are processor time
-of one thread, a solver's own process included.
+gain per byte from the smallest map, and rounding down along the convex hull. Times are processor
+time of one thread, a solver's own process included.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import dataclasses
 
@@ -86,9 +84,9 @@ def times(name: str, profile: Profile, menu: str) -> None:
     for timings in (fresh, again):
         for room in rooms:
             started = clock()
-            found = solve(task, task.fixed + int(room))
+            allocation = solve(task, task.fixed + int(room))
             timings.append(clock() - started)
-            gaps.append(found.gap / max(found.predicted_loss, 1e-300))
+            gaps.append(allocation.gap / max(allocation.predicted_loss, 1e-300))
     exact = "exact" if front.exact else "thinned"
     print(
         f"| {name} | {menu} | {len(task.cost)} | {len(task.menu)} | {whole:.0f} "
@@ -135,37 +133,37 @@ def highs(cost: np.ndarray, loss: np.ndarray, room: int) -> np.ndarray:
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     units, options = cost.shape
-    one = sparse.kron(sparse.eye_array(units), np.ones((1, options)))
-    rows = sparse.vstack([sparse.csr_array(cost.reshape(1, -1).astype(float)), one])
+    one_option_per_unit = sparse.kron(sparse.eye_array(units), np.ones((1, options)))
+    rows = sparse.vstack([sparse.csr_array(cost.reshape(1, -1).astype(float)), one_option_per_unit])
     limits = LinearConstraint(
         rows, np.append(-np.inf, np.ones(units)), np.append(room, np.ones(units))
     )
-    found = milp(
+    solution = milp(
         loss.ravel() / loss.max(),
         constraints=limits,
         integrality=np.ones(loss.size),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0},
     )
-    return found.x.reshape(units, options).argmax(axis=1)
+    return solution.x.reshape(units, options).argmax(axis=1)
 
 
 def cbc(cost: np.ndarray, loss: np.ndarray, room: int) -> np.ndarray:
-    """PuLP with CBC, one binary variable an option."""
+    """PuLP with CBC, one binary variable per option."""
     import pulp
 
     units, options = cost.shape
-    task = pulp.LpProblem("bits", pulp.LpMinimize)
+    program = pulp.LpProblem("bits", pulp.LpMinimize)
     scale = float(loss.max())
     take = [
         [pulp.LpVariable(f"x_{u}_{o}", cat="Binary") for o in range(options)] for u in range(units)
     ]
     pairs = [(u, o) for u in range(units) for o in range(options)]
-    task += pulp.lpSum(float(loss[u, o]) / scale * take[u][o] for u, o in pairs)
-    task += pulp.lpSum(int(cost[u, o]) * take[u][o] for u, o in pairs) <= room
+    program += pulp.lpSum(float(loss[u, o]) / scale * take[u][o] for u, o in pairs)
+    program += pulp.lpSum(int(cost[u, o]) * take[u][o] for u, o in pairs) <= room
     for unit in range(units):
-        task += pulp.lpSum(take[unit]) == 1
-    task.solve(pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=600))
+        program += pulp.lpSum(take[unit]) == 1
+    program.solve(pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=600))
     return np.array([int(np.argmax([v.value() or 0 for v in row])) for row in take])
 
 
@@ -217,13 +215,13 @@ SOLVERS: dict[str, Solver] = {
     "scipy.optimize.milp (HiGHS)": highs,
     "PuLP with CBC": cbc,
     "AutoRound's dynamic programme": autoround,
-    "greedy by gain a byte": greedy,
+    "greedy by gain per byte": greedy,
     "hull rounding": hull,
 }
 
 
-def beside(name: str, profile: Profile, count: int, names: list[str]) -> None:
-    """Ours beside the others on one set of scores; theirs on fewer budgets where they are slow."""
+def compare(name: str, profile: Profile, count: int, names: list[str]) -> None:
+    """Compare ours with the others on one set of scores; slow ones solve fewer budgets."""
     task = problem(profile)
     cost, loss = task.cost, task.search.program.separable
     rows = np.arange(len(cost))
@@ -240,21 +238,21 @@ def beside(name: str, profile: Profile, count: int, names: list[str]) -> None:
     for solver in names:
         wall = time.perf_counter()
         started = clock()
-        found = []
+        solutions = []
         for room in rooms[tried]:
-            found.append(SOLVERS[solver](cost, loss, int(room)))
+            solutions.append(SOLVERS[solver](cost, loss, int(room)))
             if time.perf_counter() - wall > 240:
                 break
-        there = (clock() - started) * BUDGETS / len(found)
-        values = np.array([loss[rows, choice].sum() for choice in found])
-        sizes = np.array([cost[rows, choice].sum() for choice in found])
-        over = int((sizes > rooms[tried][: len(found)]).sum())
-        excess = values / best[: len(found)] - 1
+        there = (clock() - started) * BUDGETS / len(solutions)
+        values = np.array([loss[rows, choice].sum() for choice in solutions])
+        sizes = np.array([cost[rows, choice].sum() for choice in solutions])
+        over = int((sizes > rooms[tried][: len(solutions)]).sum())
+        excess = values / best[: len(solutions)] - 1
         optimal = int((excess <= 1e-9).sum())
         better = f", {int((excess < -1e-9).sum())} below ours" if (excess < -1e-9).any() else ""
         print(
             f"| {name} | {solver} | {there:.0f} | {there / spent:.0f} "
-            f"| {optimal} of {len(found)}{better} | {100 * excess.max():.2f} | {over} |",
+            f"| {optimal} of {len(solutions)}{better} | {100 * excess.max():.2f} | {over} |",
             flush=True,
         )
 
@@ -263,7 +261,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
-    parser.add_argument("--parts", default="times,growth,beside")
+    parser.add_argument("--parts", default="times,growth,compare")
     options = parser.parse_args()
     real = load_profile(options.profile)
     shapes = {"tiny.en": real}
@@ -280,17 +278,17 @@ def main() -> None:
             times(name, grid_of(profile), "integers, groups of 64")
     if "growth" in options.parts:
         growth(real)
-    if "beside" in options.parts:
+    if "compare" in options.parts:
         print(
             "\n| model | solver | ms for 100 budgets | times ours | optimal | worst loss above the "
             "optimum, % | over budget |"
         )
         print("| --- " * 7 + "|")
-        beside("tiny.en", grid_of(real), BUDGETS, list(SOLVERS))
-        beside("small", grid_of(shapes["small"]), 10, list(SOLVERS))
+        compare("tiny.en", grid_of(real), BUDGETS, list(SOLVERS))
+        compare("small", grid_of(shapes["small"]), 10, list(SOLVERS))
         # CBC takes half a minute and AutoRound's programme ten seconds a budget on small.
         quick = [n for n in SOLVERS if n not in ("PuLP with CBC", "AutoRound's dynamic programme")]
-        beside("large-v3", grid_of(shapes["large-v3"]), 5, quick)
+        compare("large-v3", grid_of(shapes["large-v3"]), 5, quick)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """How quick the page is, in a real browser; and the screenshots in the README.
 
-    python benchmarks/dashboard.py                        # slider, tiny.en
-    python benchmarks/dashboard.py --shape large-v3       # the same on a profile of that shape
-    python benchmarks/dashboard.py --memory 500           # the browser's and the server's memory
-    python benchmarks/dashboard.py --sessions 10          # as many browsers' sessions at once
-    python benchmarks/dashboard.py --moves 0 --screenshot docs/dashboard.png
+    python -m benchmarks.dashboard                        # slider, tiny.en
+    python -m benchmarks.dashboard --shape large-v3       # the same on a profile of that shape
+    python -m benchmarks.dashboard --memory 500           # the browser's and the server's memory
+    python -m benchmarks.dashboard --sessions 10          # as many browsers' sessions at once
+    python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png
 
 A move drags the size slider to a size drawn at random and lets go. Time runs, in the page itself,
 from the release to the first frame in which the pick's digest and both charts have changed. Needs
-Chromium and its driver. A busy machine is slow: the load is printed beside each figure.
+Chromium and its driver. A busy machine is slow: the load is printed next to each figure.
 """
 
 from __future__ import annotations
@@ -157,11 +157,11 @@ def drag(driver: webdriver.Chrome, place: float) -> None:
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})
 
 
-def moves(driver: webdriver.Chrome, count: int, seed: int = 0, rest: float = 0.2) -> np.ndarray:
-    """Milliseconds from release to redrawn page, one a move to a size drawn at random."""
+def moves(driver: webdriver.Chrome, count: int, seed: int = 0, pause: float = 0.2) -> np.ndarray:
+    """Milliseconds from release to redrawn page, one per move to a size drawn at random."""
     rng = np.random.default_rng(seed)
     driver.execute_script(WATCH)
-    while (done := int(driver.execute_script("return window.moves.length"))) < count:
+    while (recorded := int(driver.execute_script("return window.moves.length"))) < count:
         before = shown(driver)[0]
         drag(driver, float(rng.uniform(0.02, 0.98)))
         end = time.monotonic() + 1.0  # the same size again changes nothing
@@ -169,9 +169,11 @@ def moves(driver: webdriver.Chrome, count: int, seed: int = 0, rest: float = 0.2
             time.sleep(0.01)
         if shown(driver)[0] != before:
             WebDriverWait(driver, PATIENCE, 0.01).until(
-                lambda d, done=done: d.execute_script("return window.moves.length") > done
+                lambda d, recorded=recorded: (
+                    d.execute_script("return window.moves.length") > recorded
+                )
             )
-        time.sleep(rest)
+        time.sleep(pause)
     return np.array(driver.execute_script("return window.moves"))
 
 
@@ -202,7 +204,6 @@ def _say(what: str, times: np.ndarray) -> None:
 
 def _shape(name: str, folder: Path) -> Path:
     """A folder of profiles that holds tiny.en's in another shape."""
-    sys.path.insert(0, str(ROOT))
     from benchmarks.shapes import shaped
     from genptq_core.profile import load_profile, save
 
@@ -212,11 +213,11 @@ def _shape(name: str, folder: Path) -> Path:
 
 def _memory(page: Page, driver: webdriver.Chrome, count: int) -> None:
     before = _resident(page.process), _heap(driver)
-    for done in range(100, count + 1, 100):
+    for moved in range(100, count + 1, 100):
         driver.execute_script("window.moves = []")
-        moves(driver, 100, seed=done, rest=0.0)
+        moves(driver, 100, seed=moved, pause=0.0)
         print(
-            f"after {done} moves: server {_resident(page.process):.0f} MB (from {before[0]:.0f}), "
+            f"after {moved} moves: server {_resident(page.process):.0f} MB (from {before[0]:.0f}), "
             f"page's heap {_heap(driver):.1f} MB (from {before[1]:.1f})",
             flush=True,
         )

@@ -1,17 +1,17 @@
-"""What exports weigh, say, and take to run, beside what was promised and measured.
+"""What exports weigh, transcribe and take to run, compared with what was promised and measured.
 
-    python benchmarks/exports.py [--speech MANIFEST] [--targets native,onnx] [--limit N]
-    python benchmarks/exports.py --markdown
+    python -m benchmarks.exports [--speech MANIFEST] [--targets native,onnx] [--limit N]
+    python -m benchmarks.exports --markdown
 
-For 4.3, 3.8 and 3.5 stored bits a parameter and every target: the map that the solver gives for
-that target and size is exported, and loaded and decoded in a process of its own, an utterance at a
+For 4.3, 3.8 and 3.5 stored bits per parameter and every target: the map that the solver gives for
+that target and size is exported, and loaded and decoded in a process of its own, one utterance at a
 time. Where a target cannot be so small, what it cannot hold of the integers' map of that size
-stays at 16 bit. Beside them: the same maps as they are measured (rounded weights in float32),
+stays at 16 bit. As well as: the same maps as they are measured (rounded weights in float32),
 ONNX Runtime and transformers with 16-bit weights (computed in float32), and CTranslate2, which is
 faster-whisper's runtime, in int8 and float32.
 
-`processor factor` is processor seconds a second of speech, which other work on the machine does not
-change; the real-time factor is of the clock.
+`processor factor` is processor seconds per second of speech, which other work on the machine does
+not change; the real-time factor is of the clock.
 
 Results go to benchmarks/results/exports.json as they come; what is there is not run again.
 """
@@ -20,16 +20,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
@@ -61,29 +57,29 @@ def pick(profile: Profile, target: str, stored_bits: float) -> tuple[BitMap, str
     """The map of a size for a target, and what had to give."""
     budget = int(stored_bits * profile.source.parameters / 8)
     try:
-        found = solve(problem(profile, target=target), budget)
-        return bit_map(profile, found.options), ""
+        allocation = solve(problem(profile, target=target), budget)
+        return bit_map(profile, allocation.options), ""
     except InfeasibleError:
         held = TARGETS[target].holds
-        found = solve(problem(profile, target="integer"), budget)
+        allocation = solve(problem(profile, target="integer"), budget)
         options = [
             option if held(unit, option) else UNQUANTIZED
-            for unit, option in zip(profile.units, found.options, strict=True)
+            for unit, option in zip(profile.units, allocation.options, strict=True)
         ]
         return bit_map(profile, options), "what it cannot hold at 16 bit"
 
 
-def logits(model: Any, audio: np.ndarray, heard: Transcript, prompt: list[int]) -> np.ndarray:
+def logits(model: Any, audio: np.ndarray, transcript: Transcript, prompt: list[int]) -> np.ndarray:
     """Outputs at each decision on a transcript: (tokens, vocabulary)."""
-    tokens = np.array([[*prompt, *heard.tokens[:-1]]])
+    tokens = np.array([[*prompt, *transcript.tokens[:-1]]])
     with torch.no_grad():
         encoded = model.encode([audio])
         if hasattr(type(model), "step"):
             return np.asarray(model.step(tokens, encoded)[0][0])
-        found = model.module(
+        outputs = model.module(
             encoder_outputs=(encoded.states,), decoder_input_ids=torch.tensor(tokens)
         )
-    return np.asarray(found.logits[0].numpy())
+    return np.asarray(outputs.logits[0].numpy())
 
 
 def difference(
@@ -94,25 +90,25 @@ def difference(
     for utterance in speech.utterances[:_COMPARED]:
         audio = load_audio(utterance)
         with torch.no_grad():
-            heard = original.transcribe(original.encode([audio]))[0]
+            transcript = original.transcribe(original.encode([audio]))[0]
         with replaced(original, weights):
-            expected = logits(original, audio, heard, original.prompt)
-        found = logits(exported, audio, heard, original.prompt)
-        largest = max(largest, float(np.abs(found - expected).max()))
+            expected = logits(original, audio, transcript, original.prompt)
+        actual = logits(exported, audio, transcript, original.prompt)
+        largest = max(largest, float(np.abs(actual - expected).max()))
     return largest
 
 
 def apart(name: str, speech: Path, limit: int | None) -> dict[str, Any]:
     """Load and decode in a process of its own; see `alone`."""
-    command = [sys.executable, __file__, "--alone", name, "--speech", str(speech)]
+    command = [sys.executable, "-m", "benchmarks.exports", "--alone", name, "--speech", str(speech)]
     command += ["--limit", str(limit)] if limit else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    figures: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return figures
 
 
 def alone(name: str, speech: SpeechSet) -> dict[str, Any]:
-    """Decode an utterance at a time: texts, seconds, and the process's peak of memory."""
+    """Decode one utterance at a time: texts, seconds, and the process's peak of memory."""
     audio = [load_audio(u) for u in speech.utterances]
     transcribe = runtime(name)
     started, used = time.perf_counter(), time.process_time()
@@ -155,8 +151,8 @@ def runtime(name: str) -> Any:
         features = extract(samples, sampling_rate=16_000, return_tensors="np").input_features
         view = ctranslate2.StorageView.from_array(features.astype(np.float32))
         prompt = [["<|startoftranscript|>", "<|notimestamps|>"]]
-        found = whisper.generate(view, prompt, beam_size=1, max_length=224)
-        return str(tokenizer.decode(found[0].sequences_ids[0]).strip())
+        results = whisper.generate(view, prompt, beam_size=1, max_length=224)
+        return str(tokenizer.decode(results[0].sequences_ids[0]).strip())
 
     return theirs
 
@@ -166,7 +162,9 @@ def run(options: argparse.Namespace) -> None:
     profile = load_profile(ROOT / "data" / "profiles" / "whisper-tiny.en")
     speech = load_manifest(options.speech, options.limit)
     rows: list[dict[str, Any]] = read()
-    done = {(row["target"], row["stored_bits"], row["speech"], row["utterances"]) for row in rows}
+    measured = {
+        (row["target"], row["stored_bits"], row["speech"], row["utterances"]) for row in rows
+    }
     named = options.targets.split(",") if options.targets else list(TARGETS)
     targets = [name for name in named if name in TARGETS]
     cases = [(target, bits) for bits in options.picks for target in targets]
@@ -174,7 +172,7 @@ def run(options: argparse.Namespace) -> None:
     others = [name for name in ("transformers", *RIVALS) if name in named or not options.targets]
     cases += [(name, 0.0) for name in others]
     for target, bits in cases:
-        if (target, bits, speech.name, len(speech)) in done:
+        if (target, bits, speech.name, len(speech)) in measured:
             continue
         row = {"target": target, "stored_bits": bits, "speech": speech.name}
         row["utterances"] = len(speech)
@@ -202,7 +200,7 @@ def exported_row(
     measured = score(model, weights, speech)
     with tempfile.TemporaryDirectory() as folder:
         out = export(profile, chosen, target, Path(folder) / "model", model)
-        found = apart(str(out.folder), options.speech, options.limit)
+        figures = apart(str(out.folder), options.speech, options.limit)
         gap = difference(model, weights, load_model(str(out.folder)), speech)
     expected = [text for _, _, text in measured.transcripts]
     return {
@@ -212,15 +210,15 @@ def exported_row(
         "disk_bytes": out.disk_bytes,
         "largest_difference": gap,
         "wer_measured_map": measured.wer,
-        "same_texts": sum(a == b for a, b in zip(expected, found["texts"], strict=True)),
-        **found,
+        "same_texts": sum(a == b for a, b in zip(expected, figures["texts"], strict=True)),
+        **figures,
     }
 
 
 def read() -> list[dict[str, Any]]:
     """The results so far."""
-    found: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    return found
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    return rows
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -1,14 +1,14 @@
 """How time and memory grow from tiny to large-v3: profile, solve, front, export, side by side.
 
-    python benchmarks/growth.py --speech MANIFEST --shapes tiny base small medium large-v3
+    python -m benchmarks.growth --speech MANIFEST --shapes tiny base small medium large-v3
 
 Models have OpenAI's shapes and random weights; they are made on disk, in shards of float16. Each
 stage runs in a process of its own, on one core, and its processor time and peak memory are written
 to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded (`--rates`,
-`--bits`) and one label an utterance is drawn: rounding is reported an option.
+`--bits`) and one label per utterance is drawn: rounding is reported per option.
 
-    python benchmarks/growth.py --estimate
-    python benchmarks/growth.py --report [--plot docs/growth.png]
+    python -m benchmarks.growth --estimate
+    python -m benchmarks.growth --report [--plot docs/growth.png]
 
 The first prints what a profile of each would take, by the program's own estimate, the second what
 was measured so far; nothing is run. Redrawing is timed on profiles of these shapes with drawn
@@ -28,31 +28,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.bitmaps.file import read_bit_map, write_bit_map
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import numpy as np
 
 from benchmarks.memory import peak_bytes
+from benchmarks.shapes import SHAPES, SHORT_CONTEXT, configuration
+from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.bitmaps.file import read_bit_map, write_bit_map
 
 ROOT = Path(__file__).resolve().parent.parent
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
 
-# Width, layers of encoder and decoder, heads, mel bands, vocabulary.
-SHAPES = {
-    "tiny": (384, 4, 6, 80, 51865),
-    "base": (512, 6, 8, 80, 51865),
-    "small": (768, 12, 12, 80, 51865),
-    "medium": (1024, 24, 16, 80, 51865),
-    "large-v3": (1280, 32, 20, 128, 51866),
-}
-# Random weights write to the limit, which is half of this: 24 tokens, as of a short sentence.
-CONTEXT = 48
 PASSES = 2  # utterances of the bare passes
 MOVES = 40
 
@@ -65,41 +53,17 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.models import bundled
 
     folder = options.work / options.shapes[0]
-    bands = SHAPES[options.shapes[0]][3]
     small, _, tokenizer = bundled.load()
-    config = configuration(options.shapes[0])
+    config = configuration(options.shapes[0], SHORT_CONTEXT)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
     module = WhisperForConditionalGeneration(config)
     module.generation_config = small.generation_config
     module.save_pretrained(folder, max_shard_size="500MB")
-    WhisperFeatureExtractor(feature_size=bands).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     disk = sum(path.stat().st_size for path in folder.iterdir())
     return {"parameters": sum(p.numel() for p in module.parameters()), "disk": disk}
-
-
-def configuration(name: str) -> Any:
-    """Settings of a Whisper of a shape."""
-    from transformers import WhisperConfig
-
-    width, layers, heads, bands, vocabulary = SHAPES[name]
-    return WhisperConfig(
-        vocab_size=vocabulary,
-        num_mel_bins=bands,
-        d_model=width,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=4 * width,
-        decoder_ffn_dim=4 * width,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        max_target_positions=CONTEXT,
-    )
 
 
 def bare(options: argparse.Namespace) -> dict[str, Any]:
@@ -116,20 +80,20 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
     wanted = {unit.parameter for unit in model.units}
     parameters = {n: p for n, p in model.module.named_parameters() if n in wanted}
     loaded = peak_bytes()
-    heard, passed = 0.0, 0.0
+    transcribing, passing = 0.0, 0.0
     for utterance in speech.utterances:
         started = time.process_time()
         audio = [load_audio(utterance)]
         with torch.no_grad():
             transcript = model.transcribe(model.encode(audio))[0]
-        heard += time.process_time() - started
+        transcribing += time.process_time() - started
         started = time.process_time()
         with GradientsOf(model.module, parameters, lambda _name, _gradient: None):
             chances = model.log_probs(model.head_inputs(model.encode(audio), [transcript])[0])
             labels = torch.multinomial(chances.detach().exp(), 1)
             (-chances.gather(1, labels).sum()).backward()
-        passed += time.process_time() - started
-    return {"transcribing": heard / count, "passes": passed / count, "loaded": loaded}
+        passing += time.process_time() - started
+    return {"transcribing": transcribing / count, "passes": passing / count, "loaded": loaded}
 
 
 def profile(options: argparse.Namespace) -> dict[str, Any]:
@@ -160,14 +124,14 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
     report(argparse.Namespace(stage="checking", done=0, total=1))
     started = time.process_time()
     out = _profile_folder(options)
-    done = compute(model, speech, out, settings, report, max_memory=limit)
+    computed = compute(model, speech, out, settings, report=report, max_memory=limit)
     stages[last[1]] = stages.get(last[1], 0.0) + time.process_time() - last[0]
     return {
         "seconds": time.process_time() - started,
-        "resumed": done.cache_hits > 0,
+        "resumed": computed.cache_hits > 0,
         "utterances": len(speech),
         "options": len(ways),
-        "units": len(done.profile.units),
+        "units": len(computed.profile.units),
         "together": together,
         "estimate": estimate.memory,
         "disk": estimate.disk,
@@ -183,19 +147,21 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.profile import load_profile
 
     started = time.process_time()
-    found = load_profile(_profile_folder(options))
+    profile = load_profile(_profile_folder(options))
     loading = time.process_time() - started
-    task = problem(found)
+    task = problem(profile)
     started = time.process_time()
     budget = (task.smallest - task.fixed + int(task.cost.max(axis=1).sum())) // 4 + task.fixed
     chosen = allocate(task, max(budget, task.smallest))
-    one = time.process_time() - started
-    write_bit_map(options.work / f"{options.shapes[0]}.json", found, bit_map(found, chosen.options))
+    seconds = time.process_time() - started
+    write_bit_map(
+        options.work / f"{options.shapes[0]}.json", profile, bit_map(profile, chosen.options)
+    )
     started = time.process_time()
     front = predicted_front(task)
     return {
         "loading": loading,
-        "seconds": one,
+        "seconds": seconds,
         "front": time.process_time() - started,
         "points": len(front.bytes),
     }
@@ -207,14 +173,14 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.loading import load_model
     from genptq_core.profile import load_profile
 
-    found = load_profile(_profile_folder(options))
-    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
+    profile = load_profile(_profile_folder(options))
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", profile)
     model = load_model(str(options.work / options.shapes[0]))
     started = time.process_time()
     out = options.work / f"{options.shapes[0]}-export"
-    made = write(found, chosen, None, out, model)
+    exported = write(profile, chosen, None, out, model)
     shutil.rmtree(out)
-    return {"seconds": time.process_time() - started, "bytes": made.bytes}
+    return {"seconds": time.process_time() - started, "bytes": exported.bytes}
 
 
 def compile_(options: argparse.Namespace) -> dict[str, Any]:
@@ -223,11 +189,11 @@ def compile_(options: argparse.Namespace) -> dict[str, Any]:
     from genptq_core.profile import load_profile
     from genptq_core.rounding.compilation import CompileSettings, compile_map
 
-    found = load_profile(_profile_folder(options))
-    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", found)
+    profile = load_profile(_profile_folder(options))
+    chosen = read_bit_map(options.work / f"{options.shapes[0]}.json", profile)
     model = load_model(str(options.work / options.shapes[0]))
     speech = load_manifest(options.speech, options.utterances)
-    recipe = CompileSettings(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
+    settings = CompileSettings(sequential=4, batch=1, held_out=len(speech) // 2, checks=10**6)
     stages: dict[str, float] = {}
     last: list[Any] = [time.process_time(), "beginning"]
     steps = 1
@@ -240,7 +206,7 @@ def compile_(options: argparse.Namespace) -> dict[str, Any]:
         steps = progress.total if progress.stage == "tuning" else steps
 
     started = time.process_time()
-    compile_map(model, found, chosen, speech, recipe, report)
+    compile_map(model, profile, chosen, speech, settings, report=report)
     return {"seconds": time.process_time() - started, "steps": steps, "stages": stages}
 
 
@@ -320,14 +286,14 @@ def main() -> None:
         return
     for name in options.shapes:
         for stage in options.stages:
-            command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+            command = [sys.executable, "-m", "benchmarks.growth", *sys.argv[1:]]
             command += ["--shapes", name, "--only", stage]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results = json.loads(options.results.read_text()) if options.results.exists() else {}
-            found = json.loads(done.stdout.strip().splitlines()[-1])
-            results.setdefault(name, {})[stage] = found
+            figures = json.loads(completed.stdout.strip().splitlines()[-1])
+            results.setdefault(name, {})[stage] = figures
             options.results.write_text(json.dumps(results, indent=1) + "\n")
-            print(name, stage, json.dumps(found), flush=True)
+            print(name, stage, json.dumps(figures), flush=True)
     from benchmarks import growth_report
 
     print(growth_report.table(json.loads(options.results.read_text())))

@@ -1,4 +1,4 @@
-"""What `benchmarks/growth.py` measured, as a table with exponents, and as a plot."""
+"""What `benchmarks.growth` measured, as a table with exponents, and as a plot."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from benchmarks.dashboard import browser
-from benchmarks.growth import SHAPES, configuration
-from genptq_core.models.whisper import units
+from benchmarks.shapes import SHAPES, SHORT_CONTEXT, configuration
+from genptq_core.models import whisper
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Settings
 from genptq_core.profiling.footprint import footprint, positions
@@ -34,58 +34,60 @@ def estimates(shapes: Sequence[str], bits: Sequence[int], rates: Sequence[float]
     lines = ["| shape | parameters | weights | activations | peak | disk, two options | usual |"]
     lines.append("| --- |" + " ---: |" * 6)
     for name in shapes:
-        shape = _shape(name)
-        few = footprint(*shape, _settings(bits, rates, 1), 0)
-        usual = footprint(*shape, Settings(), 0)
+        parameters, units, inputs = _shape(name)
+        few = footprint(parameters, units, inputs, _settings(bits, rates, 1), 0)
+        usual = footprint(parameters, units, inputs, Settings(), 0)
         sizes = [few.model, few.activations, few.memory, few.disk, usual.disk]
         cells = " | ".join(f"{size / 1e9:.1f} GB" for size in sizes)
-        lines.append(f"| {name} | {shape[0] / 1e6:.0f} M | {cells} |")
+        lines.append(f"| {name} | {parameters / 1e6:.0f} M | {cells} |")
     return "\n".join(lines)
 
 
-def peak(name: str, found: dict[str, Any], bits: Sequence[int], rates: Sequence[float]) -> float:
+def peak(name: str, measured: dict[str, Any], bits: Sequence[int], rates: Sequence[float]) -> float:
     """The program's estimate of a measured profile's peak, bytes."""
-    return footprint(*_shape(name), _settings(bits, rates, 1), found["together"]).memory
+    parameters, units, inputs = _shape(name)
+    settings = _settings(bits, rates, 1)
+    return footprint(parameters, units, inputs, settings, measured["together"]).memory
 
 
 def rows(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """What was measured: label, then shape; seconds, or GB where the label says so."""
-    made: dict[str, dict[str, float]] = {}
+    by_label: dict[str, dict[str, float]] = {}
     for name in _names(results):
         for label, value in _figures(name, results[name]).items():
-            made.setdefault(label, {})[name] = value
-    return made
+            by_label.setdefault(label, {})[name] = value
+    return by_label
 
 
-def _figures(name: str, found: dict[str, Any]) -> dict[str, float]:
+def _figures(name: str, measured: dict[str, Any]) -> dict[str, float]:
     out: dict[str, float] = {}
-    if "bare" in found:
-        out["forward and backward pass, s an utterance"] = found["bare"]["passes"]
-        out["transcribing, s an utterance"] = found["bare"]["transcribing"]
-        out["peak of the passes, GB"] = found["bare"]["memory"] / 1e9
-    if "profile" in found:
-        whole, count = found["profile"], found["profile"]["utterances"]
+    if "bare" in measured:
+        out["forward and backward pass, s per utterance"] = measured["bare"]["passes"]
+        out["transcribing, s per utterance"] = measured["bare"]["transcribing"]
+        out["peak of the passes, GB"] = measured["bare"]["memory"] / 1e9
+    if "profile" in measured:
+        whole, count = measured["profile"], measured["profile"]["utterances"]
         stages = whole["stages"]
         for stage, words in _BY_UTTERANCE.items():
-            out[f"profile: {words}, s an utterance"] = stages.get(stage, 0) / count
+            out[f"profile: {words}, s per utterance"] = stages.get(stage, 0) / count
         out["profile: sketching, s"] = stages.get("sketching", 0)
-        out["profile: rounding, s an option"] = stages.get("rounding", 0) / whole["options"]
+        out["profile: rounding, s per option"] = stages.get("rounding", 0) / whole["options"]
         out["profile: peak, GB"] = whole["memory"] / 1e9
         out["profile: estimated peak, GB"] = peak(name, whole, (8,), (3.0,)) / 1e9
-    if "solve" in found:
-        out["solve, s"] = found["solve"]["seconds"]
-        out["front, s"] = found["solve"]["front"]
-    if "export" in found:
-        out["export, s"] = found["export"]["seconds"]
-        out["export: peak, GB"] = found["export"]["memory"] / 1e9
-    if "compile" in found:
-        whole = found["compile"]
+    if "solve" in measured:
+        out["solve, s"] = measured["solve"]["seconds"]
+        out["front, s"] = measured["solve"]["front"]
+    if "export" in measured:
+        out["export, s"] = measured["export"]["seconds"]
+        out["export: peak, GB"] = measured["export"]["memory"] / 1e9
+    if "compile" in measured:
+        whole = measured["compile"]
         out["compile: rounding in order, s"] = whole["stages"].get("compiling", 0)
-        out["compile: tuning, s a step"] = whole["stages"].get("tuning", 0) / whole["steps"]
+        out["compile: tuning, s per step"] = whole["stages"].get("tuning", 0) / whole["steps"]
         out["compile: peak, GB"] = whole["memory"] / 1e9
-    if "redraw" in found:
-        out["page: release to redraw, s, median"] = found["redraw"]["median"] / 1e3
-        out["page: release to redraw, s, 95th percentile"] = found["redraw"]["p95"] / 1e3
+    if "redraw" in measured:
+        out["page: release to redraw, s, median"] = measured["redraw"]["median"] / 1e3
+        out["page: release to redraw, s, 95th percentile"] = measured["redraw"]["p95"] / 1e3
     return out
 
 
@@ -150,7 +152,7 @@ def _settings(bits: Sequence[int], rates: Sequence[float], draws: int) -> Settin
 def _shape(name: str) -> tuple[int, tuple[Unit, ...], dict[str, int]]:
     """Parameters, units and their input positions of a shape; no weight is made."""
     with torch.device("meta"):
-        module = WhisperForConditionalGeneration(configuration(name))
-    found = units(module)
-    where = positions(argparse.Namespace(module=module, units=found), 30.0)
-    return sum(p.numel() for p in module.parameters()), found, where
+        module = WhisperForConditionalGeneration(configuration(name, SHORT_CONTEXT))
+    all_units = whisper.units(module)
+    where = positions(argparse.Namespace(module=module, units=all_units), 30.0)
+    return sum(p.numel() for p in module.parameters()), all_units, where

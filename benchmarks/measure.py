@@ -1,29 +1,24 @@
-"""How fast a map's WER is measured: beside faster-whisper and plain `generate`, in one run.
+"""How fast a map's WER is measured, compared with faster-whisper and plain `generate`, in one run.
 
     pip install -r requirements-bench.txt
-    python benchmarks/measure.py --profile data/profiles/whisper-tiny.en --speech MANIFEST
+    python -m benchmarks.measure --profile data/profiles/whisper-tiny.en --speech MANIFEST
 
-Each decodes the same utterances greedily with as many threads. Ours and `generate` decode the
-same quantized weights in batches, as a measurement does; faster-whisper (CTranslate2, float32,
-beam 1) the unquantized ones, for it can load no such map, an utterance at a time, as it is made
-for. Rounds go in turn, and the fastest of each counts. Recordings are read beforehand; features,
-encoder and decoder are in all times. What a measurement takes beyond that (the divergence on full
-precision's transcript) is a line of its own.
+Each decodes the same utterances greedily with the same number of threads. Ours and `generate`
+decode the same quantized weights in batches, as a measurement does; faster-whisper (CTranslate2,
+float32, beam 1) the unquantized ones, for it can load no such map, one utterance at a time, as it
+is made for. Rounds take turns, and the fastest of each counts. Recordings are read before; all
+times include features, encoder and decoder. What a measurement takes in addition (the divergence on
+full precision's transcript) is a line of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
@@ -49,10 +44,10 @@ def batches(speech: SpeechSet) -> list[list[int]]:
 
 def in_batches(speech: SpeechSet, decode: Callable[[list[int]], Texts]) -> Texts:
     """Texts in the set's order."""
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for part in batches(speech):
-        found.update(zip(part, decode(part), strict=True))
-    return [found[i] for i in range(len(speech))]
+        texts.update(zip(part, decode(part), strict=True))
+    return [texts[i] for i in range(len(speech))]
 
 
 def ours(model: SpeechModel, audio: list[np.ndarray], speech: SpeechSet) -> Texts:
@@ -60,8 +55,8 @@ def ours(model: SpeechModel, audio: list[np.ndarray], speech: SpeechSet) -> Text
 
     def decode(part: list[int]) -> Texts:
         with torch.no_grad():
-            heard = model.transcribe(model.encode([audio[i] for i in part]))
-        return [t.text for t in heard]
+            transcripts = model.transcribe(model.encode([audio[i] for i in part]))
+        return [t.text for t in transcripts]
 
     return in_batches(speech, decode)
 

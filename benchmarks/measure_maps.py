@@ -1,6 +1,6 @@
 """Measure a profile's reference configurations: full precision, uniform widths, mixed maps.
 
-    python benchmarks/measure_maps.py --profile data/profiles/whisper-tiny.en \\
+    python -m benchmarks.measure_maps --profile data/profiles/whisper-tiny.en \\
         --speech MANIFEST --uniform 16,8,6,5,4,3 --average 2.75,3,3.5,4 --size-mb 18,22 --ship
 
 `--target` says which format solved maps are for; a uniform map is any option, such as 2.75 or
@@ -16,12 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
     BitMap,
@@ -55,11 +50,11 @@ def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, Bit
         label = "full precision" if width == "16" else f"uniform {width}"
         maps.append((label, bit_map(profile, (width,) * len(profile.units))))
     for average in options.average:
-        found = solve_average_bits(task, average)
-        maps.append((f"mixed {average:g} bits{note}", bit_map(profile, found.options)))
+        allocation = solve_average_bits(task, average)
+        maps.append((f"mixed {average:g} bits{note}", bit_map(profile, allocation.options)))
     for size in options.size_mb:
-        found = solve(task, int(size * 1e6))
-        maps.append((f"mixed {size:g} MB{note}", bit_map(profile, found.options)))
+        allocation = solve(task, int(size * 1e6))
+        maps.append((f"mixed {size:g} MB{note}", bit_map(profile, allocation.options)))
     if options.again:
         known = {m.options: m.label for m in load_measured(options.profile, profile.digest)}
         maps += [(label, bit_map(profile, ways)) for ways, label in known.items()]
@@ -104,12 +99,12 @@ def main() -> None:
     normalizer = options.normalizer or model.normalizer
     key = f"{speech.digest}/{normalizer}"
     known = load_measured(options.profile, profile.digest)
-    done = {m.map_digest for m in known if m.set_key == key}
+    measured = {m.map_digest for m in known if m.set_key == key}
     maps = {chosen.digest: (label, chosen) for label, chosen in wanted(profile, options)[::-1]}
-    left = [found for digest, found in maps.items() if digest not in done][::-1]
+    missing = [labelled for digest, labelled in maps.items() if digest not in measured][::-1]
     workers = Workers(options.jobs, options.scheduler)
     for record in measure_maps(
-        model, options.profile, left, speech, workers=workers, normalizer=normalizer
+        model, options.profile, missing, speech, workers=workers, normalizer=normalizer
     ):
         save_measured(options.profile, profile.digest, record)
         print(

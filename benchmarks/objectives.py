@@ -1,11 +1,11 @@
 """Does the quadratic objective choose better maps? Measured divergence of each objective's choice.
 
-    python benchmarks/objectives.py --profile data/profiles/whisper-tiny.en --speech MANIFEST \\
+    python -m benchmarks.objectives --profile data/profiles/whisper-tiny.en --speech MANIFEST \\
         --utterances 64 --stored 4.31,3.85,3.49,3.3,2.8,2.4
 
 At each size the same scores choose four times: the quadratic loss (cross terms kept in part, as the
 page does), the quadratic loss with cross terms whole, the separable loss to its optimum, and greedy
-steps by separable gain a byte. Divergence is measured on utterances that the profile never saw.
+steps by separable gain per byte. Divergence is measured on utterances that the profile never saw.
 Results are saved as they come; a second call continues.
 """
 
@@ -13,12 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
@@ -71,15 +66,15 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
             keys = [o.key for o in ways]
             if any((r["objective"], r["stored"], r["map"]) == (name, stored, keys) for r in rows):
                 continue
-            same = [r["kl"] for r in rows if r["map"] == keys]
-            if same:
-                found = same[0]
+            known = [r["kl"] for r in rows if r["map"] == keys]
+            if known:
+                loss = known[0]
             else:
                 # One utterance's log-probabilities at a time: of all of them there is no room.
                 with replaced(model, quantized_weights(model, profile, ways)):
                     changed = head_states(model, audio, transcripts)
                 lengths = [len(s) for s in states]
-                found = sum(
+                loss = sum(
                     divergence([model.log_probs(a).detach()], [model.log_probs(b).detach()]) * n
                     for a, b, n in zip(states, changed, lengths, strict=True)
                 ) / sum(lengths)
@@ -89,7 +84,7 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
                     "objective": name,
                     "bytes": int(task.bytes(choice)),
                     "predicted": float(task.loss(choice)),
-                    "kl": float(found),
+                    "kl": float(loss),
                     "utterances": len(speech),
                     "map": keys,
                 }
@@ -104,7 +99,7 @@ def read(path: Path) -> list[dict]:
 
 
 def report(rows: list[dict]) -> None:
-    """Print the table as Markdown: KL, nats a token, a column an objective."""
+    """Print the table as Markdown: KL, nats per token, one column per objective."""
     names = list(dict.fromkeys(r["objective"] for r in rows))
     print("| stored bits | " + " | ".join(names) + " |\n" + "| --- " * (len(names) + 1) + "|")
     ratios: dict[str, list[float]] = {name: [] for name in names}

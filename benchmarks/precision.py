@@ -1,6 +1,6 @@
-"""What bf16 changes in the scores: gradients along rounding errors, beside float32, same labels.
+"""What bf16 changes in the scores: gradients along rounding errors, against float32, same labels.
 
-    python benchmarks/precision.py --speech MANIFEST --utterances 8
+    python -m benchmarks.precision --speech MANIFEST --utterances 8
 
 Errors are those of plain rounding to `--bits` in groups of 64, so nothing has to be profiled.
 Both passes run on the processor, under autocast for bf16; weights and features stay float32.
@@ -9,8 +9,6 @@ Both passes run on the processor, under autocast for bf16; weights and features 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,9 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 
 @contextmanager
@@ -62,7 +58,7 @@ def main() -> None:
         weight = unit_weight(named[unit.parameter], unit)
         rounded = round_to_nearest(weight, fit_grid(weight, options.bits, 64, None)).dequantize()
         errors.append((rounded - weight).view(-1))
-    found: dict[bool, list[list[float]]] = {False: [], True: []}
+    projections: dict[bool, list[list[float]]] = {False: [], True: []}
     seconds = {False: 0.0, True: 0.0}
     for utterance in speech.utterances:
         audio = [load_audio(utterance)]
@@ -82,16 +78,17 @@ def main() -> None:
                 slopes = torch.autograd.grad(loss, list(parameters.values()))
             seconds[short] += time.process_time() - started
             slope_of = dict(zip(parameters, slopes, strict=True))
-            found[short].append(
+            projections[short].append(
                 [
                     float(slope_of[u.parameter][u.start : u.stop].reshape(-1).float() @ error)
                     for u, error in zip(model.units, errors, strict=True)
                 ]
             )
-    full, half = np.array(found[False]), np.array(found[True])  # (utterances, units)
+    full, half = np.array(projections[False]), np.array(projections[True])  # (utterances, units)
     apart = np.sqrt(((half - full) ** 2).sum(axis=0) / (full**2).sum(axis=0))
     score = (half**2).sum(axis=0) / (full**2).sum(axis=0) - 1
-    order = np.corrcoef(*(np.argsort(np.argsort((v**2).sum(axis=0))) for v in (full, half)))[0, 1]
+    full_ranks, half_ranks = (np.argsort(np.argsort((v**2).sum(axis=0))) for v in (full, half))
+    order = np.corrcoef(full_ranks, half_ranks)[0, 1]
     whole = (half.sum(axis=1) ** 2).sum() / (full.sum(axis=1) ** 2).sum() - 1
     print(
         f"{options.model}, {len(speech)} utterances, {len(model.units)} units, {options.bits} bit"

@@ -1,6 +1,6 @@
 """How well the profile predicts: loss against measured divergence, WER against measured WER.
 
-    python benchmarks/prediction.py --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.prediction --profile data/profiles/whisper-tiny.en
 
 Uses the measured configurations that ship with the profile (or were measured since).
 """
@@ -8,13 +8,10 @@ Uses the measured configurations that ship with the profile (or were measured si
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
     Measured,

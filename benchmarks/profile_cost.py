@@ -1,12 +1,12 @@
-"""What a profile costs beside the bare passes: processor time and peak memory, in one run.
+"""What a profile costs compared with the bare passes: processor time and peak memory, in one run.
 
-    python benchmarks/profile_cost.py --model whisper-tiny.en --speech MANIFEST --utterances 64 \\
+    python -m benchmarks.profile_cost --model whisper-tiny.en --speech MANIFEST --utterances 64 \\
         --max-memory 3
 
 The bare passes are what no gradient-based method can do without: the forward pass on the model's
 own transcript and one backward pass a label draw, over the same utterances. Each runs in a process
 of its own, with an empty cache. Transcribing is counted apart, for both need it. With
-`--max-memory` a profile is made within so many gigabytes too.
+`--max-memory` a profile is made within this many gigabytes too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import peak_bytes
 
@@ -92,9 +89,9 @@ def profile(options: argparse.Namespace) -> dict[str, float]:
     limit = int(options.max_memory * 1e9) if options.max_memory else None
     with empty_cache() as folder:
         out = folder / "profile"
-        made = compute(model, speech, out, settings, report, max_memory=limit).profile
+        computed = compute(model, speech, out, settings, report=report, max_memory=limit).profile
     stages[str(last[1])] = stages.get(str(last[1]), 0.0) + time.process_time() - float(last[0])
-    largest = max(unit.weights for unit in made.units) * len(settings.options) * 2
+    largest = max(unit.weights for unit in computed.units) * len(settings.options) * 2
     return {
         "seconds": time.process_time() - started,
         "memory": peak_bytes() / 1e6,
@@ -131,14 +128,14 @@ def main() -> None:
 
 def alone(arguments: list[str]) -> dict[str, float]:
     """One part in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    command = [sys.executable, "-m", "benchmarks.profile_cost", *arguments]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    figures: dict[str, float] = json.loads(completed.stdout.strip().splitlines()[-1])
+    return figures
 
 
 def show(whole: dict[str, float], plain: dict[str, float], name: str) -> None:
-    """Print what a profile took beside the bare passes."""
+    """Print what a profile took, compared with the bare passes."""
     both = plain["seconds"] + plain["transcribing"]
     print(
         f"{name}: {whole['seconds']:.0f} s ({whole['seconds'] / plain['seconds']:.2f} times, "

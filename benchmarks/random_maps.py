@@ -1,6 +1,6 @@
 """Predicted loss against measured divergence on random whole configurations.
 
-    python benchmarks/random_maps.py --profile data/profiles/whisper-tiny.en --maps 80 \\
+    python -m benchmarks.random_maps --profile data/profiles/whisper-tiny.en --maps 80 \\
         --seen CALIBRATION_MANIFEST --unseen OTHER_MANIFEST
 
 Maps are drawn between 2.5 and 6 bits on average, every unit with a width of its own, and measured
@@ -14,15 +14,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import Profile, load_manifest, load_profile, problem, quadratic_loss
 from genptq_core.options import Option
@@ -78,8 +73,9 @@ def measure(profile: Profile, options: argparse.Namespace) -> None:
     table = []
     for unit, ways in zip(profile.units, needed, strict=True):
         weight = unit_weight(parameters[unit.parameter], unit)
-        stored = quantize(weight, *unit_statistics(profile, unit), ways)
-        kept = [None if one is None else restored(one).half() for one in stored]
+        hessian, importance = unit_statistics(profile, unit)
+        stored = quantize(weight, hessian, importance, ways)
+        kept = [None if codes is None else restored(codes).half() for codes in stored]
         table.append(dict(zip(ways, kept, strict=True)))
     for chosen in todo:
         weights: dict[str, torch.Tensor] = dict(model.derived)
@@ -114,7 +110,7 @@ def part_of(profile: Profile, utterances: int, draws: int) -> Profile:
 
 
 def line(profile: Profile, records: list[dict], truth: str) -> str:
-    """Rank correlation and share within a factor of 1.5, of one profile on one speech."""
+    """Rank correlation and the fraction within a factor of 1.5, of one profile on one speech."""
     menu = {option.key: i for i, option in enumerate(profile.menu)}
     choices = np.array([[menu[key] for key in r["options"]] for r in records])
     predicted = quadratic_loss(profile)(choices)

@@ -59,7 +59,7 @@ def search_widths(
     seed: int = 0,
     fuse: bool = False,
 ) -> WidthSearch:
-    """Let ModelOpt score every layer at every width; about 8 s an utterance on one core.
+    """Let ModelOpt score every layer at every width; about 8 s per utterance on one core.
 
     Args:
         model: the model; it is copied, not changed.
@@ -118,9 +118,9 @@ def widths_under(search: WidthSearch, room: int) -> dict[str, int] | None:
     weights = sum(search.weights.values()) + search.excluded
     bits = (8 * room + UNQUANTIZED * search.excluded) / weights
     with _quietly():
-        found = quantization.get_auto_quantize_config(search.state, {"effective_bits": bits})
+        config = quantization.get_auto_quantize_config(search.state, {"effective_bits": bits})
     widths = dict.fromkeys(search.weights, UNQUANTIZED)
-    for entry in found["quant_cfg"]:
+    for entry in config["quant_cfg"]:
         module, _, quantizer = entry["quantizer_name"].rpartition(".")
         if quantizer == "weight_quantizer" and entry.get("enable", True):
             widths[search.parameters[module]] = int(entry["cfg"]["num_bits"])

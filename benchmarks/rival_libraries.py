@@ -1,7 +1,7 @@
-"""The rivals' ways to quantize one matrix: a common face for our rounding, HQQ, quanto, torchao.
+"""The rivals' ways to quantize one matrix: one interface to our rounding, HQQ, quanto, torchao.
 
-Each library says which widths it offers, what it stores for a group of weights beside the codes,
-and gives a matrix back as its codes read. Bytes are counted to its advantage: codes packed
+Each library says which widths it offers, what it stores for a group of weights as well as the
+codes, and gives a matrix back as its codes read. Bytes are counted to its advantage: codes packed
 densely at their nominal width, whatever padding its own format has; scales in float16, which
 every one of them can hold; zero points in the precision in which it stores them.
 """
@@ -51,7 +51,7 @@ class Library:
         name: the rival's name.
         widths: widths of codes, in rising order.
         variants: its methods, the library's default first.
-        metadata: bits stored for a group beside its codes.
+        metadata: bits stored for a group as well as its codes.
         quantize: weight, scheme, second moment of the inputs -> the weight as its codes read,
             float32. The moment is None where the library does not want it.
         rows_only: widths at which a scale covers a whole row, whatever is asked.
@@ -67,7 +67,7 @@ class Library:
     needs_moments: bool = False
 
     def offers(self, scheme: Scheme, columns: int) -> bool:
-        """Whether the library can quantize a matrix of so many columns so."""
+        """Whether the library can quantize a matrix of this many columns in this way."""
         if scheme.bits in self.rows_only:
             return scheme.group_size is None
         return scheme.group_size is None or columns % scheme.group_size == 0

@@ -137,7 +137,7 @@ def settings_under(library: Library, model: SpeechModel, room: int) -> list[Sett
     smallest stays, and of those the one with most bytes; these are listed by falling bytes.
     """
     matrices = _matrices(model)
-    found: dict[tuple[str, int, int], Setting] = {}
+    by_bytes: dict[tuple[str, int, int], Setting] = {}
     pairs = [*zip(library.widths, library.widths, strict=True)]
     for low, high in itertools.pairwise(library.widths):
         pairs += [(low, high), (high, low)]
@@ -154,10 +154,10 @@ def settings_under(library: Library, model: SpeechModel, room: int) -> list[Sett
                 continue
             setting = Setting(embedding, rest, total)
             key = (variant, first, second)
-            if key not in found or _preference(setting) > _preference(found[key]):
-                found[key] = setting
-    widest = max((_least_width(s) for s in found.values()), default=0)
-    kept = [s for s in found.values() if _least_width(s) == widest]
+            if key not in by_bytes or _preference(setting) > _preference(by_bytes[key]):
+                by_bytes[key] = setting
+    widest = max((_least_width(s) for s in by_bytes.values()), default=0)
+    kept = [s for s in by_bytes.values() if _least_width(s) == widest]
     return sorted(kept, key=lambda s: -s.bytes)
 
 
@@ -210,14 +210,16 @@ def _allocated(
 
 def _matrices(model: SpeechModel) -> list[_Matrix]:
     """The parameters that units cover, each whole."""
-    found: dict[str, _Matrix] = {}
+    matrices: dict[str, _Matrix] = {}
     for unit in model.units:
         rows = model.module.get_parameter(unit.parameter).shape[0]
         if unit.kind == "convolution":  # the caller's, like all that is not a matrix
             continue
         embedding = unit.part == "embedding"
-        found[unit.parameter] = _Matrix(unit.parameter, rows, unit.columns, embedding, unit.inputs)
-    return list(found.values())
+        matrices[unit.parameter] = _Matrix(
+            unit.parameter, rows, unit.columns, embedding, unit.inputs
+        )
+    return list(matrices.values())
 
 
 def _scheme(matrix: _Matrix, embedding: Scheme, rest: Scheme) -> Scheme:

@@ -11,18 +11,57 @@ alike in kind. Nothing of the model's size is made.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genptq_core import Profile, Unit
 
+if TYPE_CHECKING:
+    from transformers import WhisperConfig
+
 SHAPES = {
-    # name: features, layers a side, mel bands, vocabulary
+    # name: features, layers of encoder and decoder, mel bands, vocabulary
+    "tiny": (384, 4, 80, 51865),
     "base": (512, 6, 80, 51865),
     "small": (768, 12, 80, 51865),
     "medium": (1024, 24, 80, 51865),
     "large-v3": (1280, 32, 128, 51866),
 }
+
+
+SHORT_CONTEXT = 48
+"""Tokens of context with which random weights, which write to the limit of half of it, end after
+24 tokens, as a short sentence does."""
+
+
+def configuration(name: str, context: int = 448) -> WhisperConfig:
+    """Settings of a Whisper of another size.
+
+    Args:
+        name: one of `SHAPES`.
+        context: most tokens that it writes.
+    """
+    from transformers import WhisperConfig
+
+    width, layers, bands, vocabulary = SHAPES[name]
+    heads = width // 64
+    return WhisperConfig(
+        vocab_size=vocabulary,
+        num_mel_bins=bands,
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        bos_token_id=50256,
+        eos_token_id=50256,
+        pad_token_id=50256,
+        decoder_start_token_id=50257,
+        max_target_positions=context,
+    )
 
 
 def shaped(profile: Profile, name: str, seed: int = 0) -> Profile:
@@ -34,25 +73,12 @@ def shaped(profile: Profile, name: str, seed: int = 0) -> Profile:
         seed: seed of the draw.
     """
     import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
+    from transformers import WhisperForConditionalGeneration
 
     from genptq_core.models.whisper import units
 
-    width, layers, mels, vocabulary = SHAPES[name]
-    config = WhisperConfig(
-        vocab_size=vocabulary,
-        d_model=width,
-        num_mel_bins=mels,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_ffn_dim=4 * width,
-        decoder_ffn_dim=4 * width,
-        encoder_attention_heads=width // 64,
-        decoder_attention_heads=width // 64,
-        eos_token_id=50257,
-    )
     with torch.device("meta"):
-        module = WhisperForConditionalGeneration(config)
+        module = WhisperForConditionalGeneration(configuration(name))
     count = sum(p.numel() for p in module.parameters())
     positions = module.model.encoder.embed_positions.weight.numel()
     source = dataclasses.replace(
@@ -62,7 +88,7 @@ def shaped(profile: Profile, name: str, seed: int = 0) -> Profile:
 
 
 def repeated(profile: Profile, count: int, seed: int = 0) -> Profile:
-    """A profile of so many units: the real one's again and again, with other scores."""
+    """A profile of this many units: the real one's repeated, with other scores."""
     chosen = [profile.units[i % len(profile.units)] for i in range(count)]
     named = [dataclasses.replace(u, name=f"{i}.{u.name}") for i, u in enumerate(chosen)]
     kept = profile.source.parameters - sum(u.weights for u in profile.units)
@@ -73,7 +99,8 @@ def repeated(profile: Profile, count: int, seed: int = 0) -> Profile:
 
 def _with_units(profile: Profile, units: tuple[Unit, ...], source: object, seed: int) -> Profile:
     rng = np.random.default_rng(seed)
-    rows = profile.projections.reshape(-1, *profile.projections.shape[2:])
+    units_before, options = profile.projections.shape[2:]
+    rows = profile.projections.reshape(-1, units_before, options)
     depth = _depth(profile.units)
     drawn = np.empty((len(rows), len(units), rows.shape[2]), dtype=np.float32)
     scale = np.sqrt(len(profile.units) / len(units))

@@ -1,6 +1,6 @@
 """How much of the cross-unit terms to trust: maps chosen on half the speech, judged on the rest.
 
-    python benchmarks/shrinkage.py --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.shrinkage --profile data/profiles/whisper-tiny.en
 
 For each shrinkage, maps are solved from a random half of the calibration utterances; their loss
 is then estimated, without shrinkage, on the other half, which had no part in choosing.
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genptq_core import (
     Profile,
@@ -57,7 +54,7 @@ def main() -> None:
     for _ in range(options.splits):
         order = rng.permutation(len(profile.lengths))
         halves += [np.split(order, 2), np.split(order, 2)[::-1]]
-    print("loss in nats a token: predicted on the half that chose / estimated on the other half")
+    print("loss in nats per token: predicted on the half that chose / estimated on the other half")
     print("shrinkage  " + "  ".join(f"{a:g} bits".rjust(15) for a in AVERAGES))
     for shrinkage in SHRINKAGES:
         cells = []
@@ -66,10 +63,10 @@ def main() -> None:
             for chooser, judge in halves:
                 loss = part(profile, chooser, shrinkage)
                 task = problem(profile, loss=loss, target=options.target)
-                found = solve_average_bits(task, average)
-                inside.append(found.predicted_loss)
+                allocation = solve_average_bits(task, average)
+                inside.append(allocation.predicted_loss)
                 menu = {option: i for i, option in enumerate(profile.menu)}
-                choice = np.array([menu[option] for option in found.options])
+                choice = np.array([menu[option] for option in allocation.options])
                 outside.append(float(part(profile, judge, 0.0)(choice)))
             cells.append(f"{np.mean(inside):.4f} / {np.mean(outside):.4f}")
         print(f"{shrinkage:9g}  " + "  ".join(cells), flush=True)

@@ -1,7 +1,7 @@
 """Many users at once: real browsers that move, measure and export, and clients that only ask.
 
-    python benchmarks/users.py --browsers 10 --minutes 10
-    python benchmarks/users.py --clients 100 --minutes 2
+    python -m benchmarks.users --browsers 10 --minutes 10
+    python -m benchmarks.users --clients 100 --minutes 2
 
 Each browser is a Chromium of its own. It moves the size slider again and again, and now and then
 has its pick measured on two utterances, or exported. After each action, once the page rests, it
@@ -35,8 +35,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.dashboard import (
     PATIENCE,
     TINY,
@@ -53,7 +51,7 @@ from dashboard.page.knobs import SHORT
 from genptq_core import Problem, Profile, bit_map, load_profile, problem, solve
 
 MEASURES, EXPORTS = 0.03, 0.03
-"""Share of a user's actions."""
+"""Fractions of a user's actions that are measurements and exports."""
 _IDLE = 8
 """Looks, a tenth of a second apart, that must find a page idle before it counts as resting."""
 DRAIN = 1200.0
@@ -66,9 +64,9 @@ class Fault(Exception):
 
 def _click(driver: webdriver.Chrome, selector: str) -> None:
     def click(page: webdriver.Chrome) -> bool:
-        found = page.find_element(By.CSS_SELECTOR, selector)
-        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
-        found.click()
+        element = page.find_element(By.CSS_SELECTOR, selector)
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
         return True
 
     wait = WebDriverWait(driver, PATIENCE, 0.2, ignored_exceptions=(WebDriverException,))
@@ -76,8 +74,8 @@ def _click(driver: webdriver.Chrome, selector: str) -> None:
 
 
 def _open(driver: webdriver.Chrome, page: Page, tab: str, **params: str) -> None:
-    rest = "".join(f"&{name}={value}" for name, value in params.items())
-    driver.get(f"{page.address}/?tab={tab}{rest}")
+    query = "".join(f"&{name}={value}" for name, value in params.items())
+    driver.get(f"{page.address}/?tab={tab}{query}")
     wait_for_charts(driver)
     driver.execute_script(WATCH)
 
@@ -130,15 +128,15 @@ def _own(driver: webdriver.Chrome) -> str:
     """The pick's digest, once it is that of the size in the address; a slow page may take long."""
     end = time.monotonic() + PATIENCE
     while True:
-        found = shown(driver)[0]
+        digest = shown(driver)[0]
         asked = parse_qs(urlparse(driver.current_url).query)
         size, by_hand = asked.get("mb", [""])[0], asked.get("pick", [""])[0]
         # A press that the page slid away from may hit a measured map, which is then the pick.
-        wanted = by_hand or (_solved(size) if size else found)
-        if found and found == wanted:
-            return found
+        wanted = by_hand or (_solved(size) if size else digest)
+        if digest and digest == wanted:
+            return digest
         if time.monotonic() > end:
-            raise Fault(f"{found} is shown, not {wanted}: {_state(driver)}")
+            raise Fault(f"{digest} is shown, not {wanted}: {_state(driver)}")
         time.sleep(0.1)
 
 
@@ -154,7 +152,7 @@ def _move(driver: webdriver.Chrome, place: float) -> None:
 
 
 def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int, str]) -> None:
-    """One browser's doings until a time."""
+    """What one browser does until a time."""
     rng = np.random.default_rng(seed)
     with browser(1280, 1200) as driver:
         _open(driver, page, "Table")
@@ -182,12 +180,12 @@ def user(page: Page, seed: int, until: float, did: Counter[str], picks: dict[int
                 _move(driver, float(rng.uniform(0.02, 0.98)))
                 did["moves"] += 1
             _rest(driver)
-            mine = _own(driver)
+            own = _own(driver)
             time.sleep(float(rng.uniform(0.5, 3.0)))
-            if shown(driver)[0] != mine:
-                raise Fault(f"browser {seed} shows {shown(driver)[0]}, not its own {mine}")
+            if shown(driver)[0] != own:
+                raise Fault(f"browser {seed} shows {shown(driver)[0]}, not its own {own}")
             _check(driver)
-            picks[seed] = mine
+            picks[seed] = own
 
 
 def _states(cache: Path) -> Counter[str]:
@@ -219,8 +217,10 @@ def browsers(page: Page, count: int, minutes: float) -> None:
     watcher.start()
     try:
         with ThreadPoolExecutor(count) as pool:
-            doings = [pool.submit(user, page, seed, until, did, picks) for seed in range(count)]
-            faults = [str(d.exception()) for d in doings if d.exception() is not None]
+            users = [
+                pool.submit(user, page, seed, until, did=did, picks=picks) for seed in range(count)
+            ]
+            faults = [str(d.exception()) for d in users if d.exception() is not None]
         while (live := _live(page.cache)) and time.monotonic() < until + DRAIN:
             print(f"{live} jobs still in the queue", flush=True)
             time.sleep(20)
@@ -253,10 +253,10 @@ def clients(page: Page, count: int, minutes: float) -> None:
 
     with ThreadPoolExecutor(count) as pool:
         list(pool.map(ask, range(count)))
-    found = np.array(times)
+    seconds = np.array(times)
     print(
-        f"{count} clients, {minutes:g} minutes: {len(found)} answers, median "
-        f"{1000 * np.median(found):.0f} ms, slowest {1000 * found.max():.0f} ms; failed: "
+        f"{count} clients, {minutes:g} minutes: {len(seconds)} answers, median "
+        f"{1000 * np.median(seconds):.0f} ms, slowest {1000 * seconds.max():.0f} ms; failed: "
         f"{dict(failed) or 'none'}; server {_resident(page.process):.0f} MB"
     )
     if failed:

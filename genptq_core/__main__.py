@@ -1,12 +1,8 @@
-"""`python -m genptq_core`."""
+"""`python -m genptq_core`: the command line, without installing the command `genptq`."""
 
-import os
 import sys
-
-# Threads that spin while they wait make a shared two-core machine several times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python -m genptq_core"))

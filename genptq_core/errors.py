@@ -5,6 +5,9 @@ Each message is one sentence that names what was wrong and where, and `hint` say
 
 from __future__ import annotations
 
+PROGRAM = "genptq"
+"""The command that hints name, as it is after installation."""
+
 
 class GenPTQError(Exception):
     """Base of all errors that a user can fix.

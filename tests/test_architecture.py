@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 STAGES = (
-    ("errors", "progress", "units", "options"),
+    ("errors", "extras", "progress", "units", "options"),
     ("storage",),
     ("profile",),
     ("targets",),

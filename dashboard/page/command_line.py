@@ -8,16 +8,13 @@ from pathlib import Path
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.solving import solve
-from genptq_core.errors import InfeasibleError
+from genptq_core.errors import PROGRAM, InfeasibleError
 from genptq_core.options import RATES, Option
 from genptq_core.targets import NATIVE
 
 from .knobs import BY_SIZE
 from .paths import shown
 from .scene import Scene
-
-PROGRAM = "python -m genptq_core"
-"""How one runs the program."""
 
 BIT_MAP = "bitmap.json"
 """What the commands call the bit map file."""
@@ -31,7 +28,7 @@ GROUP_SIZES = (64,)
 
 def command(name: str, arguments: Sequence[str] = ()) -> str:
     """A command of the program, as one types it."""
-    return f"{PROGRAM} {shlex.join([name, *arguments])}"
+    return shlex.join([PROGRAM, name, *arguments])
 
 
 def solve_command(scene: Scene) -> str | None:

@@ -10,12 +10,13 @@ from typing import Any
 import streamlit as st
 
 from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
+from genptq_core.errors import PROGRAM
 from genptq_core.storage.locations import exports_folder
 from genptq_core.targets import TARGETS, predicted_bytes, usable_targets, why_not_held
 
 from ..jobs.queue import DONE, LIVE
 from ..jobs.requests import ExportMap
-from ..page.command_line import BIT_MAP, PROGRAM, export_command, measure_command, solve_command
+from ..page.command_line import BIT_MAP, export_command, measure_command, solve_command
 from ..page.knobs import SHORT, link
 from ..page.scene import Pick, Scene
 from ..report.content import report_of

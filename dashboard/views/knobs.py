@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
@@ -20,7 +21,6 @@ from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
 
 from ..page import loaders
 from ..page.build import Loaded
-from ..page.command_line import PROGRAM
 from ..page.knobs import BY_SIZE, SHORT, Knobs, from_session, size_range, widths
 from ..page.measurements import Measurements
 from ..page.scene import Scene

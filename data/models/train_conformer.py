@@ -2,7 +2,7 @@
 
     python data/models/train_conformer.py --train MANIFEST --dev MANIFEST --out FOLDER
 
-One core, half an hour. Every recording is heard at three speeds (Ko et al., "Audio augmentation for
+One core, half an hour. Every recording is used at three speeds (Ko et al., "Audio augmentation for
 speech recognition", 2015), with frequencies stretched, and with bands and stretches of time masked
 (Park et al., "SpecAugment", 2019). What is kept is the running average of the weights at the end,
 rounded to float16: no step is picked by its error on the development set, which is only reported.
@@ -14,7 +14,6 @@ import argparse
 import copy
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from itertools import groupby
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 import jiwer
 import numpy as np
@@ -55,7 +53,7 @@ BETWEEN = 3
 WARP = 0.1
 """The most by which frequencies are stretched, as longer and shorter vocal tracts do."""
 MEMORY = 0.998
-"""Share of the averaged weights that a step leaves."""
+"""Fraction of the averaged weights that a step leaves."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +109,11 @@ def spelling(folder: Path, labels: Sequence[str]) -> Wav2Vec2CTCTokenizer:
 
 def indices(text: str, labels: Sequence[str]) -> Tensor:
     """Labels of a text, (length,)."""
-    found: list[int] = []
+    labelled: list[int] = []
     for word in text.split():
         known = f"{word} "
-        found += [labels.index(x) for x in ([known] if known in labels else [*word, SPACE])]
-    return torch.tensor(found)
+        labelled += [labels.index(x) for x in ([known] if known in labels else [*word, SPACE])]
+    return torch.tensor(labelled)
 
 
 def ctc(scores: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
@@ -148,7 +146,7 @@ def examples(
     speed: float = 1.0,
 ) -> list[Example]:
     """Features and labels of every recording at one speed."""
-    found = []
+    all_examples = []
     for utterance in speech.utterances:
         samples = load_audio(utterance)
         if speed != 1.0:
@@ -156,8 +154,8 @@ def examples(
         batch = extractor([samples], sampling_rate=RATE, return_tensors="pt")
         frames = int(batch.attention_mask[0].sum())
         words, letters = indices(utterance.text, labels), indices(utterance.text, LETTERS)
-        found.append(Example(batch.input_features[0, :frames], words, letters))
-    return found
+        all_examples.append(Example(batch.input_features[0, :frames], words, letters))
+    return all_examples
 
 
 def warped(features: Tensor, rng: np.random.Generator) -> Tensor:
@@ -168,8 +166,8 @@ def warped(features: Tensor, rng: np.random.Generator) -> Tensor:
     bins = features.shape[1]
     at = torch.arange(bins) * float(rng.uniform(1 - WARP, 1 + WARP))
     low = at.floor().clamp(max=bins - 2).long()
-    share = (at - low).clamp(max=1.0)
-    return features[:, low] * (1 - share) + features[:, low + 1] * share
+    fraction = (at - low).clamp(max=1.0)
+    return features[:, low] * (1 - fraction) + features[:, low + 1] * fraction
 
 
 def masked(features: Tensor, rng: np.random.Generator) -> Tensor:
@@ -188,7 +186,7 @@ def masked(features: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def batches(pool: list[list[Example]], size: int, rng: np.random.Generator) -> list[list[Example]]:
-    """One epoch: each recording once, at a speed drawn anew, those of like length together."""
+    """One epoch: each recording once, at a speed drawn for it; similar lengths together."""
     chosen = [versions[int(rng.integers(len(versions)))] for versions in pool]
     chosen.sort(key=lambda e: len(e.features) * float(rng.uniform(0.9, 1.1)))
     parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
@@ -216,8 +214,10 @@ def word_error_rate(
     model.eval()
     with torch.no_grad():
         paths = [model(e.features[None]).logits[0].argmax(dim=-1).tolist() for e in dev]
-    heard = [tokenizer.decode([k for k, _ in groupby(p) if k], group_tokens=False) for p in paths]
-    return float(jiwer.wer(texts, heard))
+    hypotheses = [
+        tokenizer.decode([k for k, _ in groupby(p) if k], group_tokens=False) for p in paths
+    ]
+    return float(jiwer.wer(texts, hypotheses))
 
 
 def main() -> None:
@@ -241,7 +241,7 @@ def main() -> None:
     labels = labels_of(train)
     tokenizer = spelling(options.out, labels)
     by_speed = [examples(train, extractor, labels, speed) for speed in SPEEDS]
-    pool = [list(versions) for versions in zip(*by_speed, strict=True)]
+    pool = [[versions[i] for versions in by_speed] for i in range(len(train))]
     dev, texts = examples(held, extractor, labels), [u.text for u in held.utterances]
     model = architecture(len(labels))
     letters = nn.Linear(model.config.encoder_config.hidden_size, len(LETTERS))

@@ -2,7 +2,7 @@
 
 Reads ``demo/sentences.txt`` (voice | condition | text), speaks each line with a free
 synthesizer, mixes in the condition's noise from fixed seeds, and writes 16 kHz mono FLAC
-files with ``manifest.jsonl`` beside them. The same versions of the tools give the same files.
+files with ``manifest.jsonl`` next to them. The same versions of the tools give the same files.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def read_lines(path: Path) -> list[Line]:
         for part in parts[1].split(" + "):
             if part != "clean" and not NOISE.fullmatch(part) and not REVERB.fullmatch(part):
                 raise DemoError(f'{where} names the unknown condition "{part}".')
-        lines.append(Line(*parts))
+        voice, condition, text = parts
+        lines.append(Line(voice, condition, text))
     if not lines:
         raise DemoError(f"The sentence file {path} holds no sentences.")
     return lines
@@ -120,9 +121,9 @@ def speak(line: Line, folder: Path) -> np.ndarray:
     wav.unlink(missing_ok=True)
     places = {"text": str(text), "wav": str(wav)}
     command = [word.format(**places) for word in VOICES[line.voice]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not wav.is_file():
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode != 0 or not wav.is_file():
+        reason = " ".join(completed.stderr.split()) or f"exit code {completed.returncode}"
         raise DemoError(
             f'The voice "{line.voice}" gave no speech ({reason}); is everything installed? '
             f"apt-get install {PACKAGES[command[0]]}"
@@ -220,8 +221,8 @@ def make_demo(sentences: Path, out: Path) -> tuple[int, float, int]:
         rng = np.random.default_rng([SEED, index])
         others = [
             speech
-            for speech, other in zip(spoken, lines, strict=True)
-            if other.voice != line.voice and other.text != line.text
+            for speech, talker in zip(spoken, lines, strict=True)
+            if talker.voice != line.voice and talker.text != line.text
         ]
         samples = apply_condition(spoken[index], line.condition, others, rng)
         name = f"audio/demo-{index + 1:03d}.flac"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BitMapError
+from ..errors import PROGRAM, BitMapError
 from ..options import UNQUANTIZED, USUAL_GROUP, Option
 from ..profile import Profile
 from .bitmap import BitMap, bit_map
@@ -117,7 +117,7 @@ def _nearest(profile: Profile, wanted: tuple[float, int] | None) -> tuple[Option
     if not grids:
         raise BitMapError(
             f"The profile of {profile.source.model} offers no integers.",
-            "Compute one with: python -m genptq_core profile --bits 2,3,4,8.",
+            f"Compute one with: {PROGRAM} profile --bits 2,3,4,8.",
         )
     size = size if size > 0 else max(option.group_size for option in grids)
 

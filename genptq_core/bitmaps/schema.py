@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
-from ..errors import BitMapError
+from ..errors import PROGRAM, BitMapError
 from ..storage.validation import first_fault
 
 SCHEMA = "genptq-bitmap"
 VERSION = 3
 VERSIONS = (1, 2, VERSION)
-REMEDY = "Write one with: python -m genptq_core solve --out bitmap.json."
+REMEDY = f"Write one with: {PROGRAM} solve --out bitmap.json."
 
 _Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 _Bits = Annotated[float, Strict(), Field(ge=0.001, le=16, allow_inf_nan=False)]

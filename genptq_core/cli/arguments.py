@@ -1,157 +1,118 @@
-"""Lists and constraints as the command line writes them."""
+"""Flags that several commands share, and how their texts are read."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Sequence
+from pathlib import Path
 
-from ..allocation.constraints import Constraints
-from ..errors import ConstraintError
-from ..options import Option
+from ..storage.locations import bundled_profiles
+from ..targets import TARGETS
+from ..workers.pool import Workers
+
+SOURCES = "a manifest (JSONL, CSV), LibriSpeech's folders, parquet, hf:NAME"
+
+TARGET_HELP = f"the format that must hold the map: {', '.join(TARGETS)}"
 
 
 def _numbers(text: str, least: float, most: float, example: str) -> tuple[float, ...]:
     try:
-        found = sorted({float(part) for part in text.split(",")})
+        numbers = sorted({float(part) for part in text.split(",")})
     except ValueError:
-        found = []
-    if not found or not (least <= found[0] and found[-1] <= most):
+        numbers = []
+    if not numbers or not (least <= numbers[0] and numbers[-1] <= most):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no list like {example}, from {least:g} to {most:g}"
         )
-    return tuple(found)
+    return tuple(numbers)
 
 
-def _whole(text: str, least: int, most: int, example: str) -> tuple[int, ...]:
-    found = _numbers(text, least, most, example)
-    if any(number != int(number) for number in found):
+def _whole_numbers(text: str, least: int, most: int, example: str) -> tuple[int, ...]:
+    numbers = _numbers(text, least, most, example)
+    if any(number != int(number) for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers like {example}")
-    return tuple(int(number) for number in found)
+    return tuple(int(number) for number in numbers)
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """Widths of integer grids; 0 for none."""
-    return () if text == "0" else _whole(text, 1, 8, "2,3,4,8")
+    """Widths of integer grids, in bits; 0 for none."""
+    return () if text == "0" else _whole_numbers(text, 1, 8, "2,3,4,8")
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """Group sizes."""
-    return _whole(text, 8, 4096, "32,64,128")
+    """Group sizes, in columns."""
+    return _whole_numbers(text, 8, 4096, "32,64,128")
 
 
 def rates(text: str) -> tuple[float, ...]:
-    """Rates of entropy codes; 0 for none."""
-    found = () if text == "0" else _numbers(text, 1, 8, "2,2.5,3")
-    if any(round(rate, 3) != rate for rate in found):
+    """Rates of entropy codes, in bits per weight; 0 for none."""
+    numbers = () if text == "0" else _numbers(text, 1, 8, "2,2.5,3")
+    if any(round(rate, 3) != rate for rate in numbers):
         raise argparse.ArgumentTypeError(f"{text!r}: rates go by thousandths of a bit")
-    return found
+    return numbers
 
 
-def pins(texts: Sequence[str]) -> tuple[tuple[str, float | Option], ...]:
-    """Pins, `GLOB=BITS` for every option of a width or `GLOB=BITS/GROUP` for one.
+def profile_folder(text: str) -> Path:
+    """The folder of a profile: a path, or the bundled profile of that name.
+
+    A folder of that name in the current folder comes first.
+    """
+    folder = Path(text)
+    bundled = bundled_profiles() / text
+    is_bare_name = folder.name == text and text not in ("", "..")
+    return bundled if is_bare_name and not folder.exists() and bundled.is_dir() else folder
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Add `--profile`."""
+    parser.add_argument(
+        "--profile",
+        required=True,
+        type=profile_folder,
+        help="folder of a profile, or the name of a bundled one",
+    )
+
+
+def add_model_of_profile(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, for commands that also take a profile."""
+    parser.add_argument("--model", help="the profile's model, where it is not at its recorded name")
+
+
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    """Add `--compile`."""
+    parser.add_argument(
+        "--compile",
+        type=Path,
+        metavar="MANIFEST",
+        help="first round the layers in order and tune norms and biases on this speech, "
+        "which needs no texts; minutes, and resumed where it was cut off",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the model runs; auto is the GPU where there is one",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add `--jobs` and `--scheduler`."""
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    parser.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="the Dask scheduler whose workers share it, like tcp://10.0.0.5:8786",
+    )
+
+
+def workers_from_flags(flags: argparse.Namespace) -> Workers:
+    """The workers that `--jobs`, `--scheduler` and `--device` name.
 
     Raises:
-        ConstraintError: one is neither.
+        ClusterError: there are fewer than one.
     """
-    found: list[tuple[str, float | Option]] = []
-    for text in texts:
-        glob, _, bits = text.rpartition("=")
-        try:
-            option = Option.parse(bits.strip())
-        except ValueError:
-            glob = ""
-        if not glob.strip():
-            raise ConstraintError(
-                f"The pin {text!r} is not GLOB=BITS.", "Like '*fc2*=4', or '*fc2*=4/64'."
-            )
-        found.append((glob.strip(), option if "/" in bits else option.bits))
-    return tuple(found)
-
-
-def add_constraints(parser: argparse.ArgumentParser) -> None:
-    """The flags that `constraints` reads."""
-    parser.add_argument(
-        "--pin", action="append", default=[], metavar="GLOB=BITS", help="fix the width of layers"
-    )
-    parser.add_argument(
-        "--exclude", action="append", default=[], metavar="GLOB", help="leave layers at 16 bit"
-    )
-    for side in ("min", "max"):
-        parser.add_argument(
-            f"--{side}-bits",
-            action="append",
-            default=[],
-            metavar="[GLOB=]BITS",
-            help=f"{'least' if side == 'min' else 'most'} bits, of all layers or of some",
-        )
-    parser.add_argument(
-        "--tie",
-        action="append",
-        default=[],
-        metavar="[block:]GLOB",
-        help="layers that share their option; after block: those of one block",
-    )
-    parser.add_argument(
-        "--budget",
-        action="append",
-        default=[],
-        metavar="PART=MB",
-        help="size of the encoder's, decoder's or embedding's weights, 10^6 bytes",
-    )
-
-
-def constraints(options: argparse.Namespace) -> Constraints:
-    """What the flags of `add_constraints` demand.
-
-    Raises:
-        ConstraintError: one is malformed.
-    """
-    least, some_least = _bounds(options.min_bits, "--min-bits")
-    most, some_most = _bounds(options.max_bits, "--max-bits")
-    budgets = []
-    for text in options.budget:
-        part, _, size = text.rpartition("=")
-        value = _number(size)
-        if not part.strip() or value is None or not 0 < value < 1e9:
-            raise ConstraintError(
-                f"The budget {text!r} is not PART=MB.", "Like 'encoder=4' or 'embedding=6.5'."
-            )
-        budgets.append((part.strip(), int(value * 1e6 + 1e-6)))
-    return Constraints(
-        pins=(*pins(options.pin), *((glob, 16) for glob in options.exclude)),
-        min_bits=least,
-        max_bits=most,
-        limits=(
-            *((glob, bits, None) for glob, bits in some_least),
-            *((glob, None, bits) for glob, bits in some_most),
-        ),
-        ties=tuple(options.tie),
-        budgets=tuple(budgets),
-    )
-
-
-def _bounds(texts: Sequence[str], flag: str) -> tuple[float | None, list[tuple[str, float]]]:
-    """A bound for all layers, the last given, and bounds for some."""
-    everywhere: float | None = None
-    some = []
-    for text in texts:
-        glob, _, bits = text.rpartition("=")
-        value = _number(bits)
-        if value is None:
-            raise ConstraintError(
-                f"{flag} {text!r} is not BITS or GLOB=BITS.", "Like 3 or '*fc*=3'."
-            )
-        if glob.strip():
-            some.append((glob.strip(), value))
-        else:
-            everywhere = value
-    return everywhere, some
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return Workers(jobs=flags.jobs, scheduler=flags.scheduler, device=flags.device)

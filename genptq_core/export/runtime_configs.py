@@ -1,7 +1,7 @@
 """A bit map as the configuration of another quantizer, which rounds the original itself.
 
-Files and messages call such a configuration a recipe. Those that `benchmarks/recipes.py` ran in
-their runtime name the version that followed them; the others say that they are untested. What a
+Files and messages call such a configuration a recipe. Those that `benchmarks.runtime_configs` ran
+in their runtime name the version that followed them; the others say that they are untested. What a
 runtime cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
 """
 

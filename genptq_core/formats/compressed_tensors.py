@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import ExportError, ModelError
+from ..extras import install_command
 from ..models import SpeechModel
 from ..models.hub import assembled
 from ..options import Option
@@ -28,7 +29,6 @@ from ..storage.files import write_text
 from ..units import Unit
 
 NAME = "model.safetensors"
-PACKAGE = "compressed-tensors==0.20.0"
 _PARTS = ("_packed", "_scale", "_zero_point", "_shape")
 
 
@@ -76,7 +76,8 @@ def load(folder: Path, name: str) -> SpeechModel:
         import compressed_tensors  # noqa: F401
     except ImportError as error:
         raise ExportError(
-            f"{folder} needs a package that is not installed.", f"pip install {PACKAGE}"
+            f"{folder} needs a package that is not installed.",
+            install_command("compressed-tensors"),
         ) from error
     return assembled(folder, name, unpacked(folder))
 

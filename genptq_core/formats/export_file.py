@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
-from ..errors import ExportError
+from ..errors import PROGRAM, ExportError
 from ..storage.digests import sha256_file
 from ..storage.json_files import read_json, validated, write_json
 
 NAME = "export.json"
 SCHEMA = "genptq-export"
 VERSION = 1
-_REMEDY = "Export it again with: python -m genptq_core export."
+_REMEDY = f"Export it again with: {PROGRAM} export."
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

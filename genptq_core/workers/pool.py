@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import ClusterError
-
-CLUSTER_PACKAGE = "distributed==2026.8.0"
+from ..extras import install_command
 
 PATIENCE = 10.0
 """Seconds to wait for the first answer of a scheduler."""
@@ -128,8 +127,8 @@ def _cluster(
                     raise
                 raise ClusterError(
                     f"The cluster lacks the package {missing.name}.",
-                    "Start scheduler and workers in the repository with PYTHONPATH=., and install "
-                    "its requirements there.",
+                    "Install the program on every machine of the cluster, in its repository, with: "
+                    "pip install -e .",
                 ) from error
             yield result
 
@@ -141,7 +140,7 @@ def _client(address: str) -> Iterator[Any]:
         from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise ClusterError(
-            "A scheduler needs Dask, which is not installed.", f"pip install {CLUSTER_PACKAGE}"
+            "A scheduler needs Dask, which is not installed.", install_command("cluster")
         ) from None
     try:
         # A client that gets no answer is never closed: the garbage collector may find it while Dask
@@ -151,13 +150,13 @@ def _client(address: str) -> Iterator[Any]:
     except (OSError, ValueError, OverflowError, NotImplementedError, TypeError) as error:
         raise ClusterError(
             f"No Dask scheduler answers at {address} ({str(error) or type(error).__name__}).",
-            "Start one, in the repository, with: PYTHONPATH=. dask scheduler; its address looks "
+            "Start one, where the program is installed, with: dask scheduler; its address looks "
             "like tcp://10.0.0.5:8786.",
         ) from error
     with client:
         if not client.scheduler_info()["workers"]:
             raise ClusterError(
                 f"The Dask scheduler at {address} has no workers.",
-                f"Start some, in the repository, with: PYTHONPATH=. dask worker {address}.",
+                f"Start some, where the program is installed, with: dask worker {address}.",
             )
         yield client

@@ -46,6 +46,23 @@ def schemes(name: str) -> list[Scheme]:
     ]
 
 
+def made_up_unit(
+    parameter: str, *, rows: int, part: str, inputs: str, columns: int = COLUMNS
+) -> Unit:
+    """A unit that is a whole parameter."""
+    return Unit(
+        name=parameter,
+        parameter=parameter,
+        start=0,
+        stop=rows,
+        columns=columns,
+        part=part,
+        kind="embedding" if part == "embedding" else "attention",
+        block=0,
+        inputs=inputs,
+    )
+
+
 METHODS = [(name, variant) for name, library in LIBRARIES.items() for variant in library.variants]
 
 
@@ -63,17 +80,17 @@ def test_a_matrix_is_close_and_has_no_more_values_a_group_than_codes(
     for scheme in schemes(name):
         if scheme.variant != variant:
             continue
-        found = library.quantize(weight, scheme, torch.eye(COLUMNS))
-        assert type(found) is Tensor
-        assert found.dtype == torch.float32
-        assert found.shape == weight.shape
+        quantized = library.quantize(weight, scheme, torch.eye(COLUMNS))
+        assert type(quantized) is Tensor
+        assert quantized.dtype == torch.float32
+        assert quantized.shape == weight.shape
         assert torch.equal(weight, before)
         # As far as the coarsest method goes, which is symmetric from end to end.
-        error = float((found - weight).norm() / weight.norm())
+        error = float((quantized - weight).norm() / weight.norm())
         assert error < 2.2 * 2.0**-scheme.bits + 0.15 * (scheme.bits == 2), scheme
         size = scheme.group_size or COLUMNS
         across = variant == "across rows"
-        groups = found.reshape(size, -1).T if across else found.reshape(-1, size)
+        groups = quantized.reshape(size, -1).T if across else quantized.reshape(-1, size)
         assert max(len(group.unique()) for group in groups) <= 2**scheme.bits, scheme
 
 

@@ -152,9 +152,9 @@ def test_the_export_says_how_to_get_the_same_map(
     sizes = size_range(profile)
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     page = _page(tab="Export", mb=middle, pins="*fc1* = 4")
-    command = next(c.value for c in page.code if "genptq_core solve" in c.value)
-    parts = shlex.split(command)
-    parts[0], parts[-1] = sys.executable, str(tmp_path / "map.json")
+    command = next(c.value for c in page.code if "genptq solve" in c.value)
+    parts = [sys.executable, "-m", "genptq_core", *shlex.split(command)[1:]]
+    parts[-1] = str(tmp_path / "map.json")
     subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
     written = json.loads((tmp_path / "map.json").read_text())
     assert written["digest"][:10] == _map(page)
@@ -215,10 +215,10 @@ def test_the_exported_command_knows_the_format(
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     pin = {"native": "*fc1* = 2.25", "integer": "*fc1* = 4/32"}[target]
     page = _page(tab="Export", mb=middle, target=target, pins=pin)
-    command = next(c.value for c in page.code if "genptq_core solve" in c.value)
-    parts = shlex.split(command)
+    command = next(c.value for c in page.code if "genptq solve" in c.value)
+    parts = [sys.executable, "-m", "genptq_core", *shlex.split(command)[1:]]
     assert ("--target" in parts) == (target != "native")
-    parts[0], parts[-1] = sys.executable, str(tmp_path / "map.json")
+    parts[-1] = str(tmp_path / "map.json")
     subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
     written = json.loads((tmp_path / "map.json").read_text())
     assert written["digest"][:10] == _map(page)
@@ -253,7 +253,7 @@ def test_without_profiles_the_page_says_what_to_do(
     monkeypatch.setenv("GENPTQ_PROFILES", str(tmp_path / "none"))
     page = _page()
     assert _errors(page) == []
-    assert any("genptq_core profile" in code.value for code in page.code)
+    assert any("genptq profile" in code.value for code in page.code)
 
 
 def test_a_damaged_profile_is_a_sentence(profiles: Path) -> None:

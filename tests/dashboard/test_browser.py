@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,16 +16,10 @@ from genptq_core.measurement.records import Measured
 from genptq_core.profile import JSON_NAME, Profile
 from genptq_core.storage.locations import bundled_profiles
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed")
-
-from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import (  # noqa: E402
-    NoSuchElementException,
-    StaleElementReferenceException,
-    WebDriverException,
-)
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+WebDriverException = import_module("selenium.common.exceptions").WebDriverException
+By = import_module("selenium.webdriver.common.by").By
+Keys = import_module("selenium.webdriver.common.keys").Keys
 
 
 def _until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
@@ -33,7 +28,7 @@ def _until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
         try:
             if found := condition():
                 return found
-        except (NoSuchElementException, StaleElementReferenceException, WebDriverException):
+        except WebDriverException:
             pass  # being redrawn
         time.sleep(0.1)
     raise AssertionError(f"waited {seconds} s for {what}")

@@ -18,7 +18,7 @@ from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import measured_figures
 from genptq_core.bitmaps.file import read_bit_map, write_bit_map
 from genptq_core.bitmaps.schema import REMEDY, SCHEMA, VERSIONS, parse
-from genptq_core.cli import doctor
+from genptq_core.cli import health
 from genptq_core.errors import BitMapError, GenPTQError
 from genptq_core.export.export import export
 from genptq_core.formats import export_file
@@ -152,13 +152,13 @@ def drill(name: str, kind: Kind, sound: Path, tmp_path: Path, count: int) -> lis
             named = victim.name in message and bool(error.hint)
             outcome = ledger.NAMED if named else ledger.FAILED
         if outcome == ledger.NAMED:
-            _, problems = doctor.examine(copy)
+            _, problems = health.examine(copy)
             if not any(victim.name in problem for problem in problems):
                 outcome, message = ledger.FAILED, f"the doctor does not find: {message}"
             if kind.repaired:
-                doctor.repair(copy)
+                health.repair(copy)
                 repaired = content(kind.read(copy))
-                if not all(record in expected for record in repaired) or doctor.examine(copy)[1]:
+                if not all(record in expected for record in repaired) or health.examine(copy)[1]:
                     outcome, message = ledger.FAILED, f"the repair went wrong: {message}"
         ledger.note(f"damaged: {name}", outcome)
         if outcome == ledger.FAILED:
@@ -193,14 +193,14 @@ def test_a_damaged_cache_entry_is_found_and_deleted(cache: Path, ending: int) ->
     path = cache / "baselines" / "entry.safetensors"
     path.parent.mkdir()
     _entries(path.parent)
-    assert not [p for p in doctor.examine()[1] if str(path) in p]
+    assert not [p for p in health.examine()[1] if str(path) in p]
     data = bytearray(path.read_bytes())
     data[ending or len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert [p for p in doctor.examine()[1] if str(path) in p and "computed again" in p]
-    assert [d for d in doctor.repair() if str(path) in d]
+    assert [p for p in health.examine()[1] if str(path) in p and "computed again" in p]
+    assert [d for d in health.repair() if str(path) in d]
     assert not path.exists()
-    assert not [p for p in doctor.examine()[1] if str(path) in p]
+    assert not [p for p in health.examine()[1] if str(path) in p]
 
 
 def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
@@ -211,6 +211,6 @@ def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / store.SQLITE_NAME
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version=99")
-    assert "version 99" in doctor.examine(tmp_path)[1][0]
-    assert doctor.repair(tmp_path) == []
+    assert "version 99" in health.examine(tmp_path)[1][0]
+    assert health.repair(tmp_path) == []
     assert path.exists()

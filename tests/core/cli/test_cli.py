@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from genptq_core.allocation.constraints import Constraints
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.file import write_bit_map
-from genptq_core.cli.main import main
+from genptq_core.cli import solve
+from genptq_core.cli.main import COMMANDS, main
 from genptq_core.loading import load_model
 from genptq_core.profile import save
+from genptq_core.progress import silent
 from genptq_core.storage.locations import bundled_profiles
 from tests.conftest import DEMO, ROOT
 from tests.core import synthetic
@@ -36,25 +39,25 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(list(arguments)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.startswith("python -m")]
+    lines = [line for line in captured.err.splitlines() if line.startswith("genptq: ")]
     assert len(lines) == 1
     return lines[0]
 
 
 def test_solve_by_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "map.json"
-    found = run(capsys, "solve", "--profile", PROFILE, "--size-mb", "20", "--out", str(path))
-    assert found["bytes"] <= 20_000_000
-    assert found["lower_bound"] <= found["predicted_loss"]
-    assert found["gap"] == pytest.approx(found["predicted_loss"] - found["lower_bound"])
-    assert found["reduction_vs_fp32"] == pytest.approx(1 - found["bytes"] / (4 * 37_760_256))
-    assert set(found["bits"]) == set(found["relaxed_bits"])
+    solved = run(capsys, "solve", "--profile", PROFILE, "--size-mb", "20", "--out", str(path))
+    assert solved["bytes"] <= 20_000_000
+    assert solved["lower_bound"] <= solved["predicted_loss"]
+    assert solved["gap"] == pytest.approx(solved["predicted_loss"] - solved["lower_bound"])
+    assert solved["reduction_vs_fp32"] == pytest.approx(1 - solved["bytes"] / (4 * 37_760_256))
+    assert set(solved["bits"]) == set(solved["relaxed_bits"])
     written = json.loads(path.read_text())
-    assert written["bits"] == found["bits"]
-    assert written["group_sizes"] == found["group_sizes"]
-    assert set(found["group_sizes"].values()) <= {0, 64}
+    assert written["bits"] == solved["bits"]
+    assert written["group_sizes"] == solved["group_sizes"]
+    assert set(solved["group_sizes"].values()) <= {0, 64}
     assert '": 4,' in path.read_text() and '": 4.0,' not in path.read_text()
-    assert written["digest"] == found["digest"]
+    assert written["digest"] == solved["digest"]
 
 
 def test_solve_by_average_bits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,11 +72,11 @@ def test_solve_by_wer_increase(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_pins_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(
+    solved = run(
         capsys, "solve", "--profile", PROFILE, "--size-mb", "25", "--pin", "*embed_tokens*=4",
         "--pin", "*fc2*=8", "--min-bits", "3", "--max-bits", "8",
     )  # fmt: skip
-    for name, bits in found["bits"].items():
+    for name, bits in solved["bits"].items():
         assert 3 <= bits <= 8
         assert bits == 4 or "embed_tokens" not in name
         assert bits == 8 or "fc2" not in name
@@ -110,14 +113,52 @@ def test_missing_profile_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     )
 
 
+def test_a_command_runs_from_typed_arguments() -> None:
+    arguments = solve.SolveArguments(
+        profile=Path(PROFILE),
+        budget=solve.Budget(average_bits=3.5),
+        target="native",
+        constraints=Constraints(min_bits=2),
+        out=None,
+    )
+    answer = solve.run(arguments, silent)
+    assert answer.result["avg_bits"] <= 3.5
+    assert f"{answer.result['avg_bits']:.2f} bits per weight" in answer.text
+
+
+def test_a_bundled_profile_is_named_by_its_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "measured", "--profile", "whisper-tiny.en")["measured"]
+    assert "profile.json does not exist" in refuse(capsys, "measured", "--profile", "whisper-huge")
+    (tmp_path / "whisper-tiny.en").mkdir()  # a folder of that name comes first
+    assert "does not exist" in refuse(capsys, "measured", "--profile", "whisper-tiny.en")
+
+
+def test_messages_name_the_program_as_it_was_started(tmp_path: Path) -> None:
+    for program, start in (
+        ("genptq", "from genptq_core.cli.main import main; main()"),
+        ("python -m genptq_core", ""),
+    ):
+        command = [sys.executable, *(["-c", start] if start else ["-m", "genptq_core"])]
+        refused = subprocess.run(
+            [*command, "measured", "--profile", str(tmp_path)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert refused.stderr.startswith(f"{program}: ")
+        usage = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+        assert usage.stdout.startswith(f"usage: {program} ")
+
+
 def test_front(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "front.csv"
-    found = run(capsys, "front", "--profile", PROFILE, "--out", str(path))
-    sizes = [p["bytes"] for p in found["points"]]
-    losses = [p["predicted_loss"] for p in found["points"]]
+    front = run(capsys, "front", "--profile", PROFILE, "--out", str(path))
+    sizes = [p["bytes"] for p in front["points"]]
+    losses = [p["predicted_loss"] for p in front["points"]]
     assert sizes == sorted(set(sizes)) and losses == sorted(set(losses), reverse=True)
-    assert found["knee"] in found["points"]
-    assert 0 < found["hypervolume"] < 1
+    assert front["knee"] in front["points"]
+    assert 0 < front["hypervolume"] < 1
     with path.open() as handle:
         assert [int(row["bytes"]) for row in csv.DictReader(handle)] == sizes
 
@@ -140,23 +181,23 @@ def test_profile_measure_and_measured(
     capsys: pytest.CaptureFixture[str], random_whisper: Path, tones: Path, tmp_path: Path
 ) -> None:
     folder, path = str(tmp_path / "profile"), str(tmp_path / "map.json")
-    made = run(
+    computed = run(
         capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
         "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
         "--out", folder,
     )  # fmt: skip
-    assert made["utterances"] == 3 and made["backward_passes"] == 3 + 1
-    assert made["options"] == made["layers"] * 7
+    assert computed["utterances"] == 3 and computed["backward_passes"] == 3 + 1
+    assert computed["options"] == computed["layers"] * 7
     with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
         native = run(capsys, "solve", "--profile", folder, "--avg-bits", "5")
     assert set(native["bits"].values()) <= {1.5, 3.5, 16} and native["target"] == "native"
     assert set(native["group_sizes"].values()) == {0}
-    found = run(
+    solved = run(
         capsys, "solve", "--profile", folder, "--avg-bits", "3", "--target", "integer",
         "--pin", "*fc1*=4/16", "--pin", "*fc2*=2", "--out", path,
     )  # fmt: skip
-    for name, bits in found["bits"].items():
-        assert (bits, found["group_sizes"][name]) == (4, 16) or "fc1" not in name
+    for name, bits in solved["bits"].items():
+        assert (bits, solved["group_sizes"][name]) == (4, 16) or "fc1" not in name
         assert bits == 2 or "fc2" not in name
     record = run(
         capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
@@ -171,13 +212,13 @@ def test_profile_measure_and_measured(
         capsys, "export", "--profile", folder, "--bitmap", path, "--target", "integer",
         "--out", str(out),
     )  # fmt: skip
-    assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == found["bytes"]
+    assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == solved["bytes"]
     kept = json.loads((out / "bitmap.json").read_text())
     assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
     assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
     assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
-    heard = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
-    assert list(heard["transcripts"]) == [str(tones.parent / "0.wav")]
+    transcribed = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
+    assert list(transcribed["transcripts"]) == [str(tones.parent / "0.wav")]
     refused = refuse(
         capsys, "export", "--profile", folder, "--bitmap", path, "--out", str(tones)
     )  # fmt: skip
@@ -188,12 +229,12 @@ def test_profile_measure_and_measured(
 def small_profile(tmp_path: Path) -> Path:
     """A made-up profile of a very small recognizer, and two of its maps in a folder `maps`."""
     model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
-    made = synthetic.profile_of(model, group_size=16, bits=(2, 4))
-    made = save(made, tmp_path / "profile")
+    profile = synthetic.profile_of(model, group_size=16, bits=(2, 4))
+    profile = save(profile, tmp_path / "profile")
     (tmp_path / "maps").mkdir()
     for bits in (2, 4):
-        chosen = bit_map(made, [f"{bits}/16"] * len(made.units))
-        write_bit_map(tmp_path / "maps" / f"all-{bits}.json", made, chosen)
+        chosen = bit_map(profile, [f"{bits}/16"] * len(profile.units))
+        write_bit_map(tmp_path / "maps" / f"all-{bits}.json", profile, chosen)
     return tmp_path / "profile"
 
 
@@ -202,15 +243,15 @@ def test_many_maps_are_measured_at_once(
 ) -> None:
     folder, maps = str(small_profile), small_profile.parent / "maps"
     common = ("measure", "--profile", folder, "--speech", str(tones))
-    found = run(
+    records = run(
         capsys, *common, "--bitmap", str(maps), "--bitmap", str(maps / "all-2.json"),
         "--label", "new",
     )["measured"]  # fmt: skip
-    assert [r["label"] for r in found] == ["new all-2", "new all-4"]
+    assert [r["label"] for r in records] == ["new all-2", "new all-4"]
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
     alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
-    assert alone == {**found[1], "when": alone["when"]}
+    assert alone == {**records[1], "when": alone["when"]}
 
 
 def test_a_measurement_may_stop_when_decided(
@@ -285,8 +326,8 @@ def test_no_options_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_transcribe(capsys: pytest.CaptureFixture[str]) -> None:
     audio = str(DEMO.parent / "audio" / "demo-001.flac")
-    found = run(capsys, "transcribe", "--model", "whisper-tiny.en", audio)["transcripts"]
-    assert found[audio]
+    transcripts = run(capsys, "transcribe", "--model", "whisper-tiny.en", audio)["transcripts"]
+    assert transcripts[audio]
 
 
 def test_transcribe_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -301,9 +342,9 @@ def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_pat
     healthy = run(capsys, "doctor")
     assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
     shutil.copytree(PROFILE, tmp_path / "p")
-    left = tmp_path / "p" / ".profile.json.x1.tmp"
-    left.write_text("")
-    os.utime(left, (0, 0))  # long ago: no living process is at it
+    leftover = tmp_path / "p" / ".profile.json.x1.tmp"
+    leftover.write_text("")
+    os.utime(leftover, (0, 0))  # long ago: no living process is at it
     tensors = tmp_path / "p" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1])
     problems = run(capsys, "doctor", str(tmp_path))["problems"]
@@ -312,17 +353,17 @@ def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_nothing_but_json_on_standard_output() -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "genptq_core", "front", "--profile", PROFILE, "--json"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    json.loads(done.stdout)
-    assert "Traceback" not in done.stderr
+    json.loads(completed.stdout)
+    assert "Traceback" not in completed.stderr
 
 
 @pytest.mark.parametrize(
     "command",
-    ["profile", "solve", "front", "measure", "measured", "export", "transcribe", "doctor"],
+    [command.name for command in COMMANDS],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import figures_of
 from genptq_core.bitmaps.file import read_bit_map
-from genptq_core.cli.doctor import examine
+from genptq_core.cli.health import examine
 from genptq_core.errors import ConstraintError, ExportError, ModelError
 from genptq_core.export.export import export
 from genptq_core.formats import export_file
@@ -167,7 +167,7 @@ def test_damage_is_named(exported: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match=f"{name} is damaged or altered"):
         load_model(str(out))
     assert examine(tmp_path)[1] == [
-        f"{out / name} is damaged or altered. Export it again with: python -m genptq_core export."
+        f"{out / name} is damaged or altered. Export it again with: genptq export."
     ]
     (out / name).unlink()
     with pytest.raises(ExportError, match=f"{name} cannot be read"):

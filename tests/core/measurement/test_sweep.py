@@ -20,6 +20,7 @@ import torch
 
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import ClusterError, ConstraintError, ModelError, ProfileError, SpeechError
+from genptq_core.extras import install_command
 from genptq_core.loading import load_model
 from genptq_core.measurement import shards
 from genptq_core.measurement.evaluation import Evaluation
@@ -32,7 +33,7 @@ from genptq_core.profile import Profile, load_profile, save
 from genptq_core.progress import Progress
 from genptq_core.speech.utterances import SpeechSet, load_manifest, speech_set
 from genptq_core.workers import local_copies
-from genptq_core.workers.pool import CLUSTER_PACKAGE, Workers
+from genptq_core.workers.pool import Workers
 from tests.conftest import ROOT
 from tests.core import synthetic
 from tests.core.tiny_models import WAV2VEC2, random_ctc
@@ -319,7 +320,7 @@ class Cluster:
 @contextlib.contextmanager
 def started(folder: Path, **environment: str) -> Iterator[Cluster]:
     """A cluster whose processes have these variables set."""
-    pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    pytest.importorskip("distributed", reason=install_command("cluster"))
     from distributed import Client
 
     note = folder / "scheduler.json"

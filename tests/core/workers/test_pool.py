@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from genptq_core.errors import ClusterError, SpeechError
-from genptq_core.workers.pool import CLUSTER_PACKAGE, Workers
-from tests.conftest import ROOT
+from genptq_core.extras import install_command
+from genptq_core.workers.pool import Workers
 
 
 def pid_of(number: int) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def lack(number: int) -> int:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A scheduler and a worker process with a nanny; a call that kills one worker is given up."""
-    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=install_command("cluster"))
     import dask
 
     with (
@@ -104,9 +104,8 @@ def test_no_processes_are_refused(jobs: int) -> None:
 
 def test_without_dask_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ClusterError, match=rf"pip install {CLUSTER_PACKAGE}"):
+    with pytest.raises(ClusterError, match=install_command("cluster")):
         list(Workers(scheduler="tcp://127.0.0.1:8786").run(pid_of, [(1,)]))
-    assert f"{CLUSTER_PACKAGE} " in (ROOT / "requirements-dev.txt").read_text()
 
 
 def _clients(kind: type) -> set[int]:
@@ -127,7 +126,7 @@ def _clients(kind: type) -> set[int]:
 def test_an_address_where_nothing_answers_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=install_command("cluster"))
     monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 1)
     before = _clients(distributed.Client)
     with pytest.raises(ClusterError, match=f"No Dask scheduler answers at {address}"):
@@ -149,7 +148,7 @@ def test_a_cluster_runs_calls_and_names_what_fails(cluster: Any) -> None:
 
 
 def test_a_scheduler_without_workers_is_named() -> None:
-    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=install_command("cluster"))
     with (
         distributed.LocalCluster(n_workers=0, protocol="tcp://", dashboard_address=":0") as idle,
         pytest.raises(ClusterError, match=r"has no workers\. Start some"),
@@ -158,7 +157,7 @@ def test_a_scheduler_without_workers_is_named() -> None:
 
 
 def test_a_scheduler_that_goes_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=install_command("cluster"))
     monkeypatch.setattr("genptq_core.workers.pool.PATIENCE", 3)
     lost = distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, protocol="tcp://", dashboard_address=":0"

@@ -15,10 +15,11 @@ from dashboard.jobs import processes, uploads, worker
 from dashboard.jobs.queue import DONE, FAILED, QUEUED, SILENCE, Queue
 from dashboard.jobs.requests import Measure, Transcribe
 from genptq_core.bitmaps.bitmap import bit_map
+from genptq_core.extras import install_command
 from genptq_core.loading import load_model
 from genptq_core.measurement.store import load_measured
 from genptq_core.profile import Profile, save
-from genptq_core.workers.pool import CLUSTER_PACKAGE, Workers
+from genptq_core.workers.pool import Workers
 from tests.core import synthetic
 from tests.core.tiny_models import WAV2VEC2, random_ctc
 from tests.dashboard.test_app import _errors, _page
@@ -119,7 +120,7 @@ def test_what_was_heard_is_shown_to_its_owner_alone(
 def test_a_measurement_goes_to_the_cluster_that_is_named(
     tmp_path: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
+    distributed = pytest.importorskip("distributed", reason=install_command("cluster"))
     model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
     profile = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), tmp_path / "profile")
     chosen = bit_map(profile, ["4/16"] * len(profile.units))

@@ -1,27 +1,23 @@
-"""Recipes, followed to the letter by the quantizers that they are for, and decoded.
+"""Runtime configurations, followed to the letter by the quantizers that they are for, and decoded.
 
     pip install -r requirements-bench.txt
-    python benchmarks/recipes.py --profile data/profiles/whisper-tiny.en --stored-bits 4.3
+    python -m benchmarks.runtime_configs --profile data/profiles/whisper-tiny.en --stored-bits 4.3
 
-The map is solved for integers; its recipe is written to a file as `export` writes it, and that file
-alone tells HQQ and torchao what to do with the model's layers. What they round is theirs, so WER
-is theirs too; what a recipe must show is that it is taken as it stands, and where it goes.
+The map is solved for integers; its configuration is written to a file as `export` writes it, and
+that file alone tells HQQ and torchao what to do with the model's layers. They round by their own
+methods, so the WER is theirs too; what is tested is that a configuration is accepted as it is, and
+for which layers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import nn
@@ -97,14 +93,14 @@ def main() -> None:
     print(f"{len(speech)} utterances; full precision {100 * full.wer:.2f} % WER", flush=True)
     for name, (package, follow) in RUNTIMES.items():
         with tempfile.TemporaryDirectory() as folder:
-            export_runtime_config(profile, chosen, name, Path(folder) / "recipe")
-            recipe = json.loads((Path(folder) / "recipe" / NAME).read_text(encoding="utf-8"))
+            export_runtime_config(profile, chosen, name, Path(folder) / "out")
+            written = json.loads((Path(folder) / "out" / NAME).read_text(encoding="utf-8"))
         model = load_model(profile.source.model)
-        held = follow(model.module, recipe["configuration"])
+        held = follow(model.module, written["configuration"])
         wer = count_errors(references, transcribe_files(model, speech)).wer
         print(
             f"{RUNTIME_CONFIGS[name].title} ({package} {version(package)}): {held} layers of "
-            f"{len(recipe['configuration'])} named, {100 * wer:.2f} % WER",
+            f"{len(written['configuration'])} named, {100 * wer:.2f} % WER",
             flush=True,
         )
 

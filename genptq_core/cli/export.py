@@ -1,0 +1,157 @@
+"""`genptq export`: write a bit map as a model that a target loads."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bitmaps.bitmap import BitMap
+from ..bitmaps.figures import measured_figures
+from ..bitmaps.foreign import read_any_map
+from ..export.runtime_configs import RUNTIME_CONFIGS, export_runtime_config
+from ..measurement.store import load_measured
+from ..profile import Profile, load_profile
+from ..progress import Report
+from ..speech.sources import load_speech
+from ..targets import NATIVE
+from .arguments import TARGET_HELP, add_compile, add_device, add_model_of_profile, add_profile
+from .command import Answer, Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """What to export, and how.
+
+    Attributes:
+        profile: folder of the profile.
+        bit_map: file of the bit map.
+        target: name of a target, or of a runtime whose configuration is written.
+        out: folder for the model.
+        model: the profile's model, where it is not at its recorded name; None where it is.
+        compile: speech to compile the map on first; None to round as the profile does.
+        device: where the model runs.
+    """
+
+    profile: Path
+    bit_map: Path
+    target: str
+    out: Path
+    model: str | None
+    compile: Path | None
+    device: str
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
+    add_profile(parser)
+    parser.add_argument("--bitmap", required=True, type=Path, help="a bit map written by solve")
+    parser.add_argument(
+        "--target",
+        default=NATIVE,
+        help=f"{TARGET_HELP}; or a recipe, {', '.join(RUNTIME_CONFIGS)}",
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder for the model")
+    add_model_of_profile(parser)
+    add_compile(parser)
+    add_device(parser)
+
+
+def from_flags(flags: argparse.Namespace) -> ExportArguments:
+    """The arguments that the flags state."""
+    return ExportArguments(
+        profile=flags.profile,
+        bit_map=flags.bitmap,
+        target=flags.target,
+        out=flags.out,
+        model=flags.model,
+        compile=flags.compile,
+        device=flags.device,
+    )
+
+
+def run(arguments: ExportArguments, report: Report) -> Answer:
+    """What was written: its files and bytes.
+
+    Raises:
+        GenPTQError: the map cannot be held by the target, or the folder cannot be written.
+    """
+    profile = load_profile(arguments.profile)
+    chosen = read_any_map(arguments.bit_map, profile).map
+    if arguments.target in RUNTIME_CONFIGS:
+        return _write_runtime_config(arguments, profile, chosen)
+    return _write_model(arguments, profile, chosen, report)
+
+
+def _write_runtime_config(arguments: ExportArguments, profile: Profile, chosen: BitMap) -> Answer:
+    files = export_runtime_config(profile, chosen, arguments.target, arguments.out)
+    status = RUNTIME_CONFIGS[arguments.target].status
+    result = {
+        "out": str(arguments.out),
+        "target": arguments.target,
+        "files": list(files),
+        "status": status,
+        "digest": chosen.digest,
+    }
+    text = f"{arguments.out}: a recipe for {arguments.target}, {status}; no weights."
+    return Answer(result, text)
+
+
+def _write_model(
+    arguments: ExportArguments, profile: Profile, chosen: BitMap, report: Report
+) -> Answer:
+    from ..export.export import export
+    from ..loading import load_model
+
+    model = load_model(arguments.model or profile.source.model, arguments.device)
+    compiled, figures = None, {}
+    if arguments.compile:
+        from ..rounding.compilation import compile_map
+
+        calibration = load_speech(arguments.compile)
+        compiled = compile_map(model, profile, chosen, calibration, report=report)
+    else:
+        records = load_measured(arguments.profile, profile.digest)
+        measurements = [measured_figures(r) for r in records if r.map_digest == chosen.digest]
+        figures = {"measured": measurements[-1]} if measurements else {}
+    exported = export(
+        profile,
+        chosen,
+        arguments.target,
+        arguments.out,
+        model=model,
+        report=report,
+        compiled=compiled,
+        **figures,
+    )
+    result: dict[str, Any] = {
+        "out": str(exported.folder),
+        "target": exported.target,
+        "files": list(exported.files),
+        "bytes": exported.bytes,
+        "predicted_bytes": exported.predicted_bytes,
+        "disk_bytes": exported.disk_bytes,
+        "digest": chosen.digest,
+    }
+    if compiled:
+        result["held_out_loss"] = {
+            "before": compiled.before,
+            "rounded_in_order": compiled.rounded,
+            "tuned": compiled.after,
+        }
+    text = (
+        f"{exported.folder}: {exported.bytes / 1e6:.2f} MB of weights as promised, "
+        f"{len(exported.files)} files of {exported.disk_bytes / 1e6:.2f} MB in all, "
+        f"for {exported.target}."
+    )
+    return Answer(result, text)
+
+
+COMMAND = Command(
+    name="export",
+    about="Write a bit map as a model that a target loads.",
+    add_flags=add_flags,
+    from_flags=from_flags,
+    run=run,
+)

@@ -1,0 +1,211 @@
+"""`genptq measure`: decode speech with the quantized model, and report its WER."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bitmaps.bitmap import BitMap
+from ..bitmaps.foreign import read_any_map
+from ..errors import BitMapError, ClusterError
+from ..measurement.records import Measured
+from ..measurement.store import save_measured
+from ..profile import Profile, load_profile
+from ..progress import Report
+from ..speech.sources import load_speech
+from ..workers.pool import Workers
+from .arguments import (
+    SOURCES,
+    add_compile,
+    add_device,
+    add_model_of_profile,
+    add_profile,
+    add_workers,
+    workers_from_flags,
+)
+from .command import Answer, Command
+from .measured import public_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureArguments:
+    """What to measure, and how.
+
+    Attributes:
+        profile: folder of the profile.
+        bit_maps: bit maps, and folders of them.
+        speech: speech with reference texts: a path, or `hf:` and a data set's name.
+        limit: take only this many utterances of it; None for all.
+        model: the profile's model, where it is not at its recorded name; None where it is.
+        normalizer: name of the text normalizer; "" for what fits the model.
+        label: a name for tables; of several maps, the start of each one's name.
+        stop: stop when the WER increase is surely below or above this, a fraction; None for never.
+        compile: speech to compile each map on first; None for maps as the profile rounds them.
+        workers: who decodes; the model of this process is on their device too.
+    """
+
+    profile: Path
+    bit_maps: tuple[Path, ...]
+    speech: str
+    limit: int | None
+    model: str | None
+    normalizer: str
+    label: str
+    stop: float | None
+    compile: Path | None
+    workers: Workers
+
+    @property
+    def is_single_map(self) -> bool:
+        """Whether one bit map was named by its file: the answer is its record alone."""
+        return len(self.bit_maps) == 1 and not self.bit_maps[0].is_dir()
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
+    add_profile(parser)
+    parser.add_argument(
+        "--bitmap",
+        required=True,
+        type=Path,
+        action="append",
+        help="a bit map written by solve, or a folder of them; may be given again",
+    )
+    parser.add_argument("--speech", required=True, help=f"speech with reference texts: {SOURCES}")
+    parser.add_argument(
+        "--normalizer", default="", help="whisper-english or basic; else what fits the model"
+    )
+    parser.add_argument("--limit", type=int, help="use only the first N utterances")
+    add_model_of_profile(parser)
+    parser.add_argument(
+        "--label", default="", help="a name for tables; of several maps, before the file's"
+    )
+    add_workers(parser)
+    parser.add_argument(
+        "--stop-when-decided",
+        type=float,
+        metavar="POINTS",
+        help="stop at a random part of the speech by which the WER increase is surely below or "
+        "surely above this, in percentage points",
+    )
+    add_compile(parser)
+    add_device(parser)
+
+
+def from_flags(flags: argparse.Namespace) -> MeasureArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ClusterError: there are no processes, or compiling is asked of several.
+    """
+    points = flags.stop_when_decided
+    workers = workers_from_flags(flags)
+    if flags.compile and not workers.here:
+        raise ClusterError(
+            "Compiling goes layer by layer, in one process.",
+            "Leave out --jobs and --scheduler, or --compile.",
+        )
+    return MeasureArguments(
+        profile=flags.profile,
+        bit_maps=tuple(flags.bitmap),
+        speech=flags.speech,
+        limit=flags.limit,
+        model=flags.model,
+        normalizer=flags.normalizer,
+        label=flags.label,
+        stop=None if points is None else points / 100,
+        compile=flags.compile,
+        workers=workers,
+    )
+
+
+def run(arguments: MeasureArguments, report: Report) -> Answer:
+    """The measured record of one map by itself, else the records of all maps.
+
+    Raises:
+        GenPTQError: profile, maps, model, speech or workers cannot be used.
+    """
+    profile = load_profile(arguments.profile)
+    maps = _maps(arguments, profile)
+    speech = load_speech(arguments.speech, arguments.limit)
+
+    from ..loading import load_model
+    from ..measurement.measure import measure
+    from ..measurement.sweep import measure_maps
+
+    model = load_model(arguments.model or profile.source.model, arguments.workers.device)
+    records = []
+    if arguments.compile:
+        from ..rounding.compilation import ROUNDING, compile_map
+
+        # Not stored: the front and its fit are of maps as the profile rounds them.
+        calibration = load_speech(arguments.compile)
+        for label, chosen in maps:
+            compiled = compile_map(model, profile, chosen, calibration, report=report)
+            record = measure(
+                model,
+                profile,
+                chosen,
+                speech,
+                label=label,
+                report=report,
+                normalizer=arguments.normalizer,
+                weights=compiled.weights,
+                rounding=ROUNDING,
+                stop=arguments.stop,
+            )
+            records.append(record)
+    else:
+        sweep = measure_maps(
+            model,
+            arguments.profile,
+            maps,
+            speech,
+            workers=arguments.workers,
+            report=report,
+            normalizer=arguments.normalizer,
+            stop=arguments.stop,
+        )
+        for record in sweep:
+            save_measured(arguments.profile, profile.digest, record)
+            records.append(record)
+    text = "\n".join(map(_in_words, records))
+    if arguments.is_single_map:
+        return Answer(public_record(profile, records[0]), text)
+    return Answer({"measured": [public_record(profile, record) for record in records]}, text)
+
+
+def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, BitMap]]:
+    """Labels and bit maps, each map once."""
+    if arguments.is_single_map:
+        return [(arguments.label, read_any_map(arguments.bit_maps[0], profile).map)]
+    by_digest: dict[str, tuple[str, BitMap]] = {}
+    for path in arguments.bit_maps:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
+        for file in files:
+            chosen = read_any_map(file, profile).map
+            label = f"{arguments.label} {file.stem}".strip()
+            by_digest.setdefault(chosen.digest, (label, chosen))
+    return list(by_digest.values())
+
+
+def _in_words(record: Measured) -> str:
+    low, high = record.ci95
+    return (
+        f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
+        f"precision: {100 * record.wer_increase:+.2f} points, 95 % interval "
+        f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
+        f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
+    )
+
+
+COMMAND = Command(
+    name="measure",
+    about="Decode speech with the quantized model; report its WER.",
+    add_flags=add_flags,
+    from_flags=from_flags,
+    run=run,
+)

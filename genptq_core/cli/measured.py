@@ -1,0 +1,100 @@
+"""`genptq measured`: list the measured configurations of a profile."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bitmaps.figures import bits_by_name, groups_by_name
+from ..measurement.predictions import with_predictions
+from ..measurement.records import Measured
+from ..measurement.store import load_measured
+from ..profile import Profile, load_profile
+from ..progress import Report
+from .arguments import add_profile
+from .command import Answer, Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredArguments:
+    """Whose measurements to list.
+
+    Attributes:
+        profile: folder of the profile.
+    """
+
+    profile: Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
+    add_profile(parser)
+
+
+def from_flags(flags: argparse.Namespace) -> MeasuredArguments:
+    """The arguments that the flags state."""
+    return MeasuredArguments(profile=flags.profile)
+
+
+def run(arguments: MeasuredArguments, report: Report) -> Answer:
+    """Every measurement of the profile, as a table in the text.
+
+    Raises:
+        GenPTQError: profile or store cannot be read.
+    """
+    profile = load_profile(arguments.profile)
+    records = with_predictions(profile, load_measured(arguments.profile, profile.digest))
+    result = {"measured": [public_record(profile, record) for record in records]}
+    head = (
+        f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
+        f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"
+    )
+    return Answer(result, "\n".join([head, *map(_row, records)]))
+
+
+def _row(record: Measured) -> str:
+    low, high = record.ci95
+    interval = f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+    loops = "?" if record.looped is None else record.looped
+    return (
+        f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
+        f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
+        f"{record.loss:8.4f} {loops:>5}  {record.speech} ({record.utterances}), {record.label}"
+    )
+
+
+def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
+    """A measurement as `--json` prints it."""
+    return {
+        "label": record.label,
+        "wer": record.wer,
+        "wer_full_precision": record.wer_full_precision,
+        "wer_increase": record.wer_increase,
+        "ci95": list(record.ci95),
+        "bytes": record.bytes,
+        "reduction_vs_fp32": record.reduction_vs_fp32,
+        "avg_bits": record.avg_bits,
+        "loss": record.loss,
+        "predicted_loss": record.predicted_loss,
+        "speech": record.speech,
+        "utterances": record.utterances,
+        "normalizer": record.normalizer,
+        "method": record.method,
+        "seconds": record.seconds,
+        "when": record.when,
+        "looped": record.looped,
+        "digest": record.map_digest,
+        "bits": bits_by_name(profile, record.options),
+        "group_sizes": groups_by_name(profile, record.options),
+    }
+
+
+COMMAND = Command(
+    name="measured",
+    about="List the measured configurations.",
+    add_flags=add_flags,
+    from_flags=from_flags,
+    run=run,
+)

@@ -1,0 +1,167 @@
+"""`genptq profile`: compute and cache a model's sensitivities."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConstraintError
+from ..options import RATES, coded_options, grid_options
+from ..profile import Settings
+from ..progress import Report
+from ..speech.sources import load_speech
+from ..workers.pool import Workers
+from .arguments import (
+    SOURCES,
+    add_device,
+    add_workers,
+    rates,
+    sizes,
+    widths,
+    workers_from_flags,
+)
+from .command import Answer, Command
+
+MODELS = "whisper-tiny.en, conformer-an4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileArguments:
+    """What to profile, and how.
+
+    Attributes:
+        model: a bundled name, a folder or a hub name.
+        speech: calibration speech: a path, or `hf:` and a data set's name.
+        limit: take only this many utterances of it; None for all.
+        listen: more speech, for the statistics of inputs alone; None for none.
+        settings: options to score, label draws and seed.
+        max_memory: most bytes of memory that the work may take; None for all there is.
+        workers: who takes the gradients; the model of this process is on their device too.
+        out: folder for the profile.
+    """
+
+    model: str
+    speech: str
+    limit: int | None
+    listen: str | None
+    settings: Settings
+    max_memory: int | None
+    workers: Workers
+    out: Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
+    parser.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
+    parser.add_argument("--speech", required=True, help=f"calibration speech: {SOURCES}")
+    parser.add_argument("--limit", type=int, help="use only the first N utterances")
+    parser.add_argument("--listen", help="more speech, for the statistics of inputs alone")
+    parser.add_argument(
+        "--bits", type=widths, default=(2, 3, 4, 5, 6, 8), help="integer widths to offer"
+    )
+    parser.add_argument(
+        "--group-size",
+        type=sizes,
+        default=(64,),
+        help="columns that share a scale; several: 32,64",
+    )
+    parser.add_argument(
+        "--rates", type=rates, default=RATES, help="bits a weight of entropy codes; none: 0"
+    )
+    parser.add_argument("--draws", type=int, default=4, help="label draws an utterance")
+    parser.add_argument("--seed", type=int, default=0)
+    add_device(parser)
+    parser.add_argument(
+        "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder for the profile")
+    add_workers(parser)
+
+
+def from_flags(flags: argparse.Namespace) -> ProfileArguments:
+    """The arguments that the flags state.
+
+    Raises:
+        ConstraintError: they leave nothing to score.
+        ClusterError: there are no processes.
+    """
+    options = grid_options(flags.bits, flags.group_size) + coded_options(flags.rates)
+    if not options or flags.draws < 1:
+        raise ConstraintError("A profile needs an option or more, and 1 draw or more.")
+    return ProfileArguments(
+        model=flags.model,
+        speech=flags.speech,
+        limit=flags.limit,
+        listen=flags.listen,
+        settings=Settings(options, draws=flags.draws, seed=flags.seed),
+        max_memory=_bytes(flags.max_memory),
+        workers=workers_from_flags(flags),
+        out=flags.out,
+    )
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    """Bytes in a limit in GB of 10^9 bytes."""
+    if gigabytes is None:
+        return None
+    if not 0 < gigabytes < 1e9:
+        raise ConstraintError(f"A limit of {gigabytes} GB makes no sense.", "Give more than 0.")
+    return int(gigabytes * 1e9)
+
+
+def run(arguments: ProfileArguments, report: Report) -> Answer:
+    """The computed profile's figures; it is written to the folder that was named.
+
+    Raises:
+        FootprintError: it would take more memory or disk than it may.
+        GenPTQError: model, speech or workers cannot be used.
+    """
+    speech = load_speech(arguments.speech, arguments.limit)
+    workers = arguments.workers
+
+    from ..loading import load_model
+    from ..models.device import device_of
+    from ..profiling.compute import compute
+    from ..profiling.footprint import check_weights
+    from ..profiling.shared_gradients import shared_gradients
+
+    device_of(workers.device)
+    check_weights(arguments.model, arguments.max_memory)
+    listening = load_speech(arguments.listen) if arguments.listen else None
+    computed = compute(
+        load_model(arguments.model, workers.device),
+        speech,
+        arguments.out,
+        arguments.settings,
+        report=report,
+        listening=listening,
+        max_memory=arguments.max_memory,
+        share=None if workers.here else shared_gradients(workers),
+    )
+    profile = computed.profile
+    result = {
+        "profile": str(arguments.out),
+        "layers": len(profile.units),
+        "options": len(profile.units) * len(profile.menu),
+        "utterances": profile.source.utterances,
+        "seconds": profile.seconds,
+        "cache_hits": computed.cache_hits,
+        "backward_passes": computed.backward_passes,
+        "digest": profile.digest,
+    }
+    text = (
+        f"{arguments.out}: {len(profile.units)} layers at {len(profile.menu)} options from "
+        f"{profile.source.utterances} utterances, {computed.backward_passes} backward passes, "
+        f"{computed.cache_hits} steps from the cache."
+    )
+    return Answer(result, text)
+
+
+COMMAND = Command(
+    name="profile",
+    about="Compute and cache a model's sensitivities.",
+    add_flags=add_flags,
+    from_flags=from_flags,
+    run=run,
+)

