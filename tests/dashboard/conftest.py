@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dashboard.page.command_line import PROGRAM
 from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import bit_map
@@ -47,6 +49,22 @@ _FLAGS = (
     "--disable-sync",
     "--window-size=1440,2400",
 )
+
+
+def run_command(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line that the page shows, with this interpreter, from the repository's root."""
+    program, arguments = shlex.split(PROGRAM), shlex.split(command)
+    assert arguments[: len(program)] == program
+    return subprocess.run(
+        [sys.executable, "-m", "genptq_core", *arguments[len(program) :], *more],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
 
