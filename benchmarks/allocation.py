@@ -56,7 +56,7 @@ def grid_of(profile: Profile, size: int = 64) -> Profile:
 def budgets(task: Problem, count: int = BUDGETS) -> np.ndarray:
     """Budgets from the smallest map to the widest code, bytes for the units."""
     codes = [i for i, option in enumerate(task.menu) if option != Option(16)]
-    low, high = task.smallest - task.kept, int(task.cost[:, codes].sum(axis=0).max())
+    low, high = task.smallest - task.fixed, int(task.cost[:, codes].sum(axis=0).max())
     return np.geomspace(low, high, count + 2)[1:-1].astype(np.int64)
 
 
@@ -86,7 +86,7 @@ def times(name: str, profile: Profile, menu: str) -> None:
     for timings in (fresh, again):
         for room in rooms:
             started = clock()
-            found = solve(task, task.kept + int(room))
+            found = solve(task, task.fixed + int(room))
             timings.append(clock() - started)
             gaps.append(found.gap / max(found.predicted_loss, 1e-300))
     exact = "exact" if front.exact else "thinned"
@@ -115,10 +115,10 @@ def growth(profile: Profile) -> None:
         alone = (clock() - started) / len(rooms)
         _ = task.search.starts
         for room in rooms:
-            solve(task, task.kept + int(room))
+            solve(task, task.fixed + int(room))
         started = clock()
         for room in rooms:
-            solve(task, task.kept + int(room))
+            solve(task, task.fixed + int(room))
         both = (clock() - started) / len(rooms)
         rows.append((whole, alone, both))
         print(f"| {count} | {whole:.0f} | {alone:.2f} | {both:.1f} |", flush=True)

@@ -187,7 +187,7 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     loading = time.process_time() - started
     task = problem(found)
     started = time.process_time()
-    budget = (task.smallest - task.kept + int(task.cost.max(axis=1).sum())) // 4 + task.kept
+    budget = (task.smallest - task.fixed + int(task.cost.max(axis=1).sum())) // 4 + task.fixed
     chosen = allocate(task, max(budget, task.smallest))
     one = time.process_time() - started
     write_bit_map(options.work / f"{options.shapes[0]}.json", found, bit_map(found, chosen.options))

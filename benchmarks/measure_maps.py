@@ -107,8 +107,10 @@ def main() -> None:
     done = {m.map_digest for m in known if m.set_key == key}
     maps = {chosen.digest: (label, chosen) for label, chosen in wanted(profile, options)[::-1]}
     left = [found for digest, found in maps.items() if digest not in done][::-1]
-    sweep = (left, speech, Workers(options.jobs, options.scheduler))
-    for record in measure_maps(model, options.profile, *sweep, normalizer=normalizer):
+    workers = Workers(options.jobs, options.scheduler)
+    for record in measure_maps(
+        model, options.profile, left, speech, workers=workers, normalizer=normalizer
+    ):
         save_measured(options.profile, profile.digest, record)
         print(
             f"{record.label:16s} {record.bytes / 1e6:6.2f} MB  loss {record.loss:.4f} "

@@ -33,7 +33,7 @@ def choices(profile: Profile, target: str, size: int) -> dict[str, np.ndarray]:
     """What each objective chooses for a size, indices into the target's menu."""
     task = problem(profile, target=target)
     whole = problem(profile, loss=quadratic_loss(profile, shrinkage=0.0), target=target)
-    loss, room = task.search.program.separable, size - task.kept
+    loss, room = task.search.program.separable, size - task.fixed
     front = separable_front(task.cost, loss)
     return {
         "quadratic": _indices(task, size),

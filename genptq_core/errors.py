@@ -1,4 +1,4 @@
-"""The exception tree: every failure a user can mend is a `GenPTQError`.
+"""The exception tree: every failure that a user can fix is a `GenPTQError`.
 
 Each message is one sentence that names what was wrong and where, and `hint` says what to do.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class GenPTQError(Exception):
-    """Base of all errors that a user can mend.
+    """Base of all errors that a user can fix.
 
     Args:
         message: what was wrong, and where (file, line, layer).
@@ -57,11 +57,11 @@ class StoreError(GenPTQError):
 
 
 class ClusterError(GenPTQError):
-    """Processes or machines that should share the work cannot be reached, or died."""
+    """Processes or machines that should do a part of the work cannot be reached, or died."""
 
 
 class FootprintError(GenPTQError):
-    """Work would take more memory or disk than it may; said before it starts."""
+    """A computation needs more memory or disk than it may use; raised before it starts."""
 
 
 class ExportError(GenPTQError):

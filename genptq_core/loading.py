@@ -1,4 +1,4 @@
-"""Loading: a model by a bundled name, from a local folder or an export, or by a hub name."""
+"""Loading a model: bundled, from a local folder or an export, or from the model hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models.device import device_of
 from .storage.locations import bundled_models
 
 BUNDLED = ("whisper-tiny.en", "conformer-an4")
-"""Names of the models that need no fetching."""
+"""Names of the models that come with the program."""
 
 
 def load_model(name: str, device: str = "cpu") -> SpeechModel:
@@ -18,26 +18,27 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
 
     Args:
         name: of the model.
-        device: where it shall run, one of `DEVICES`.
+        device: where to run it, one of `DEVICES`.
 
     Raises:
-        ModelError: nothing of that name can be loaded, with the reason, or the device is not there.
+        ModelError: no model of that name can be loaded (with the reason), or there is no such
+            device.
     """
-    where = device_of(device)
-    found = _loaded(name)
-    if where.type != "cpu":  # it is loaded there, and one in another runtime stays there
-        found.module.to(where)
-    return found
+    place = device_of(device)
+    model = _loaded(name)
+    if place.type != "cpu":  # models are loaded on the CPU; exports to other runtimes stay there
+        model.module.to(place)
+    return model
 
 
 def expected_parameters(name: str) -> int:
-    """Parameters that a model will have, told by its settings before anything is loaded.
+    """How many parameters a model will have, from its settings, before it is loaded.
 
     Returns:
-        Their number; 0 where loading alone tells it: of an export, of Whisper's bundled weights.
+        Their number; 0 if only loading tells: for exports and for the bundled Whisper.
 
     Raises:
-        ModelError: nothing of that name can be loaded.
+        ModelError: no model of that name can be loaded.
     """
     from .formats import export_file
     from .models import bundled, hub
@@ -55,12 +56,13 @@ def _loaded(name: str) -> SpeechModel:
     from .models import bundled, hub
     from .models.whisper import Whisper
 
-    # Its advice on generation settings is for programmers, and progress goes through our reports.
+    # Its advice on generation settings is for programmers, and we report progress ourselves.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
     if name == bundled.NAME:
-        return Whisper(name, *bundled.load())
+        module, features, tokenizer = bundled.load()
+        return Whisper(name, module, features, tokenizer)
     if name and (Path(name) / export_file.NAME).is_file():
         return load_export(Path(name))
     return hub.load(_source(name), name)

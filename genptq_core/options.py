@@ -16,12 +16,12 @@ class Option:
     """One way to store a unit's weights.
 
     Attributes:
-        bits: bits a weight: of an integer code, scales not counted; of an entropy code,
-            everything counted; 16 for float16. To a thousandth, so that a key is exact.
-        group_size: columns that share a scale; 0 where there are no groups.
+        bits: bits per weight: of an integer code, without its scales; of an entropy code, with
+            everything it needs; 16 for float16. Rounded to a thousandth, so that a key is exact.
+        group_size: columns that share a scale; 0 if there are no groups.
 
     Raises:
-        ValueError: nothing can be stored like that.
+        ValueError: no weight can be stored like that.
     """
 
     bits: float
@@ -46,23 +46,23 @@ class Option:
 
     @property
     def key(self) -> str:
-        """How files name it: "3/64", "2.75" or "16"."""
+        """The name in files: "3/64", "2.75" or "16"."""
         return f"{self.bits}/{self.group_size}" if self.group_size else f"{self.bits}"
 
     @property
     def label(self) -> str:
-        """How people read it."""
+        """The name in messages and on the page."""
         if self.form == "half":
             return "16 bit, as it is"
-        how = f"groups of {self.group_size}" if self.group_size else "entropy-coded"
-        return f"{self.bits} bit, {how}"
+        coding = f"groups of {self.group_size}" if self.group_size else "entropy-coded"
+        return f"{self.bits} bit, {coding}"
 
     @staticmethod
     def parse(key: object) -> Option:
-        """The option of a key.
+        """The option that a key names.
 
         Raises:
-            ValueError: it is no key.
+            ValueError: it is not a key.
         """
         match = _KEY.fullmatch(key) if isinstance(key, str) else None
         if match is None:
@@ -71,42 +71,48 @@ class Option:
 
 
 UNQUANTIZED = Option(16)
-"""A unit left as it is, in float16."""
+"""The unit is left as it is, in float16."""
 
 RATES = (1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75, 3, 3.5, 4, 5, 6, 8)
-"""Bits a weight of the entropy codes that a profile offers unless told otherwise."""
+"""Bits per weight of the entropy codes that a profile offers by default."""
 
 USUAL_GROUP = 64
-"""The group size meant where only a width is given."""
+"""The group size that is meant if only a width is given."""
 
 
 def grid_options(bits: Iterable[int], group_sizes: Iterable[int]) -> tuple[Option, ...]:
-    """Integer codes of every width in groups of every size, by width."""
+    """Integer codes of every width in groups of every size, sorted by width."""
     sizes = sorted(set(group_sizes), reverse=True)
     return tuple(Option(width, size) for width in sorted(set(bits)) for size in sizes)
 
 
 def coded_options(rates: Iterable[float]) -> tuple[Option, ...]:
-    """Entropy codes of every rate."""
+    """Entropy codes of every rate, sorted."""
     return tuple(Option(rate) for rate in sorted(set(rates)))
 
 
 def resolve(menu: Sequence[Option], wanted: float | str | Option, where: str = "") -> Option:
     """The option of a menu that a width, a key or an option means.
 
-    A bare width means the entropy code of that rate where there is one, else groups of 64, else
-    the largest groups there are.
+    A bare width means the entropy code of that rate if the menu has one, else groups of 64, else
+    the largest groups on the menu.
+
+    Args:
+        menu: the options to choose from.
+        wanted: a width, a key or an option.
+        where: what asks for it, for messages.
 
     Raises:
-        ConstraintError: the menu has none like it.
+        ConstraintError: the menu has no such option.
     """
+    choice: Option | None
     if isinstance(wanted, Option):
-        found = wanted if wanted in menu else None
+        choice = wanted if wanted in menu else None
     elif isinstance(wanted, str) and "/" in wanted:
         try:
-            found = resolve(menu, Option.parse(wanted), where)
+            choice = resolve(menu, Option.parse(wanted), where)
         except ValueError:
-            found = None
+            choice = None
     else:
         try:
             width = float(wanted)
@@ -114,14 +120,14 @@ def resolve(menu: Sequence[Option], wanted: float | str | Option, where: str = "
             width = float("nan")
         same = [option for option in menu if option.bits == width]
         preferred = {0: 2, USUAL_GROUP: 1}
-        found = max(
+        choice = max(
             same, key=lambda o: (preferred.get(o.group_size, 0), o.group_size), default=None
         )
-    if found is None:
+    if choice is None:
         name = wanted.key if isinstance(wanted, Option) else wanted
         raise ConstraintError(
             f"{where}{' is given' if where else 'There is no'} width {name}"
             + (", which the profile does not offer." if where else " on the menu."),
             f"Widths on offer: {', '.join(option.key for option in menu)}.",
         )
-    return found
+    return choice

@@ -1,4 +1,4 @@
-"""Progress of long computations, reported to whoever asked."""
+"""Progress of long computations, reported while they run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a long computation is: `done` of `total` steps of a named stage."""
+    """How far a long computation has come: `done` of `total` steps of a named stage."""
 
     stage: str
     done: int
@@ -16,7 +16,8 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+"""Called with each step of a computation's progress."""
 
 
 def silent(progress: Progress) -> None:
-    """A report that goes nowhere."""
+    """Report nothing."""

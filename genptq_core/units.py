@@ -1,16 +1,16 @@
-"""Units: the pieces of a model that carry a bit width each."""
+"""Units: the pieces of a model that each have a bit width of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The smallest piece of a model with a bit width of its own: a weight, or rows of one.
+    """The smallest piece of a model with a bit width of its own: a weight, or some rows of it.
 
     Attributes:
-        name: key in bit maps: the parameter's name, with `@start:stop` where it is rows of one.
+        name: key in bit maps: the parameter's name, followed by `@start:stop` if it is only rows.
         parameter: the parameter's name in the model.
         start: first row.
         stop: one past the last row.

@@ -18,7 +18,7 @@ PARTS = ("encoder", "decoder", "embedding")
 """Parts of a model that may have budgets of their own."""
 
 BY_BLOCK = "block:"
-"""A tie that begins so holds in each block by itself."""
+"""A tie that begins with this holds within each block separately."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Constraints:
             leaves every option of that width open.
         min_bits: no unit goes below this.
         max_bits: no unit goes above this.
-        limits: (glob, least bits or None, most bits or None): the same for some units.
-        ties: globs; units that one matches share their option, after `block:` those of one block.
+        limits: (glob, least bits or None, most bits or None): bounds for some units.
+        ties: globs; all units that one glob matches share their option, or, where it begins with
+            `block:`, those of the same block.
         budgets: (part, bytes): what the units of a part may take together.
     """
 
@@ -43,11 +44,14 @@ class Constraints:
     budgets: tuple[tuple[str, int], ...] = ()
 
     def without_each(self) -> Iterator[tuple[str, Constraints]]:
-        """Each demand in words, and the constraints without it."""
+        """Each demand that can raise the smallest size, in words, and the constraints without it.
+
+        Bounds from above and budgets of parts are no such demands.
+        """
         for index, (glob, wanted) in enumerate(self.pins):
-            rest = self.pins[:index] + self.pins[index + 1 :]
+            pins = self.pins[:index] + self.pins[index + 1 :]
             name = wanted.key if isinstance(wanted, Option) else f"{wanted:g}"
-            yield f"the pin {glob}={name}", dataclasses.replace(self, pins=rest)
+            yield f"the pin {glob}={name}", dataclasses.replace(self, pins=pins)
         if self.min_bits is not None:
             yield (
                 f"the least width of {self.min_bits:g} bits",
@@ -61,8 +65,8 @@ class Constraints:
                     dataclasses.replace(self, limits=limits),
                 )
         for index, tie in enumerate(self.ties):
-            rest_ = self.ties[:index] + self.ties[index + 1 :]
-            yield f"the tie of {tie}", dataclasses.replace(self, ties=rest_)
+            ties = self.ties[:index] + self.ties[index + 1 :]
+            yield f"the tie of {tie}", dataclasses.replace(self, ties=ties)
 
 
 def allowed_options(
@@ -80,44 +84,51 @@ def allowed_options(
     if constraints.max_bits is not None:
         allowed &= widths <= constraints.max_bits
     for glob, least, most in constraints.limits:
-        mine = matching(profile.units, glob, "limit")
+        limited = matching(profile.units, glob, "limit")
         low = -np.inf if least is None else least
         high = np.inf if most is None else most
-        allowed[mine] &= (widths >= low) & (widths <= high)
+        allowed[limited] &= (widths >= low) & (widths <= high)
     for glob, wanted in constraints.pins:
-        meant = [wanted in (option, option.bits) for option in menu]
-        if not any(meant):
+        pinned = [wanted in (option, option.bits) for option in menu]
+        if not any(pinned):
             name = wanted.key if isinstance(wanted, Option) else f"{wanted}"
             raise ConstraintError(
                 f"Cannot pin {glob!r} to {name} bits: there is no such width.",
                 f"Widths on offer: {', '.join(option.key for option in menu)}.",
             )
-        allowed[matching(profile.units, glob, "pin")] = meant
+        allowed[matching(profile.units, glob, "pin")] = pinned
     return allowed
 
 
 def matching(units: Sequence[Unit], glob: str, what: str) -> list[int]:
-    """Units whose names a glob matches.
+    """Indices of the units whose names a glob matches.
+
+    Args:
+        units: the units.
+        glob: the pattern.
+        what: what the glob is for, such as "pin", for the message.
 
     Raises:
-        ConstraintError: there are none.
+        ConstraintError: it matches none.
     """
-    found = [i for i, unit in enumerate(units) if fnmatch.fnmatchcase(unit.name, glob)]
-    if not found:
+    indices = [i for i, unit in enumerate(units) if fnmatch.fnmatchcase(unit.name, glob)]
+    if not indices:
         raise ConstraintError(
             f"The {what} {glob!r} matches no layer.",
             f"Names look like {units[0].name}; * matches anything.",
         )
-    return found
+    return indices
 
 
 def tied_groups(units: Sequence[Unit], ties: Sequence[str], grain: str = "unit") -> np.ndarray:
-    """The group of each unit, from 0 in the units' order; those of one group share their option.
+    """The group of each unit, counted from 0 in the units' order, shape (units,), int64.
+
+    Units of one group share their option.
 
     Args:
         units: the units.
         ties: see `Constraints`; ties that share a unit become one.
-        grain: what a target stores alike; see `targets.Target`.
+        grain: which units a target stores with the same option; see `targets.Target`.
 
     Raises:
         ConstraintError: a tie matches nothing.
@@ -131,10 +142,10 @@ def tied_groups(units: Sequence[Unit], ties: Sequence[str], grain: str = "unit")
 
     sets: dict[tuple[object, ...], list[int]] = {}
     for tie in ties:
-        each = tie.startswith(BY_BLOCK)
+        by_block = tie.startswith(BY_BLOCK)
         for index in matching(units, tie.removeprefix(BY_BLOCK).strip(), "tie"):
             unit = units[index]
-            key = (tie, unit.part, unit.block) if each else (tie,)
+            key = (tie, unit.part, unit.block) if by_block else (tie,)
             sets.setdefault(key, []).append(index)
     for index, unit in enumerate(units):
         if grain != "unit":
@@ -142,8 +153,7 @@ def tied_groups(units: Sequence[Unit], ties: Sequence[str], grain: str = "unit")
     for members in sets.values():
         first = find(members[0])
         for member in members[1:]:
-            other = find(member)
-            low, high = sorted((first, other))
+            low, high = sorted((first, find(member)))
             leader[high] = first = low
     roots = [find(index) for index in range(len(units))]
     number = {root: place for place, root in enumerate(sorted(set(roots)))}
@@ -154,7 +164,7 @@ def part_members(units: Sequence[Unit], budgets: Sequence[tuple[str, int]]) -> n
     """The units of each part that has a budget: shape (budgets, units), bool.
 
     Raises:
-        ConstraintError: there is no such part, or it has two budgets.
+        ConstraintError: the model has no such part, or a part has two budgets.
     """
     parts = [part for part, _ in budgets]
     for part in parts:
@@ -163,7 +173,7 @@ def part_members(units: Sequence[Unit], budgets: Sequence[tuple[str, int]]) -> n
             raise ConstraintError(f"There is no part {part!r}.", f"Parts of this model: {known}.")
     if len(set(parts)) < len(parts):
         raise ConstraintError("A part has two budgets.", "Give each part one.")
-    found = np.zeros((len(parts), len(units)), dtype=bool)
+    members = np.zeros((len(parts), len(units)), dtype=bool)
     for row, part in enumerate(parts):
-        found[row] = [unit.part == part for unit in units]
-    return found
+        members[row] = [unit.part == part for unit in units]
+    return members

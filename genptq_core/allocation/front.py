@@ -9,19 +9,19 @@ import numpy as np
 from .problem import Problem
 
 WORST_USABLE = 1.0
-"""Loss at which a model is useless anyhow, nats a token: past it, knee and area tell nothing."""
+"""Loss beyond which a model is useless, nats per token; knee and area ignore differences there."""
 
 
 @dataclass(frozen=True)
 class Front:
-    """Undominated predicted configurations, by rising size and falling loss.
+    """Undominated predicted maps, by rising size and falling loss.
 
     Attributes:
         choices: menu indices, shape (points, units).
         bytes: sizes, shape (points,), int64.
-        loss: predicted loss, shape (points,), nats a token.
+        loss: predicted loss, shape (points,), nats per token.
         knee: index of the knee.
-        hypervolume: share of the box of sizes and usable losses that the front dominates.
+        hypervolume: fraction of the box of sizes and usable losses that the front dominates.
     """
 
     choices: np.ndarray
@@ -31,8 +31,27 @@ class Front:
     hypervolume: float
 
 
+def predicted_front(problem: Problem) -> Front:
+    """The predicted front over all sizes.
+
+    Points of the separable front (one dynamic programme, exact up to `knapsack.STATES` states) and
+    stationary maps of many Lagrange multipliers are scored with the full loss. The undominated ones
+    remain.
+    """
+    choices, size, loss = problem.candidates
+    keep = undominated(size, loss)
+    choices, size, loss = choices[keep], size[keep], loss[keep]
+    return Front(
+        choices=choices,
+        bytes=size,
+        loss=loss,
+        knee=knee(size, loss),
+        hypervolume=hypervolume(size, loss),
+    )
+
+
 def undominated(size: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Indices of the points that no other one beats in both, by rising size."""
+    """Indices of the points that no other point beats in both, by rising size."""
     order = np.lexsort((loss, size))
     best = np.minimum.accumulate(loss[order])
     keep = np.ones(len(order), dtype=bool)
@@ -40,17 +59,20 @@ def undominated(size: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return order[keep]
 
 
-def predicted_front(task: Problem) -> Front:
-    """The predicted front over all sizes.
+def knee(size: np.ndarray, loss: np.ndarray) -> int:
+    """Index of the point farthest below the line between the front's ends.
 
-    Each point of the separable front (one dynamic programme, exact up to `knapsack.STATES`
-    states) is scored with the full loss. To these come the stationary maps of many Lagrange
-    multipliers under the full loss. What is undominated remains.
+    Satopaa et al., "Finding a 'Kneedle' in a Haystack" (ICDCS Workshops 2011), section III.
     """
-    choices, size, loss = task.candidates
-    keep = undominated(size, loss)
-    choices, size, loss = choices[keep], size[keep], loss[keep]
-    return Front(choices, size, loss, knee(size, loss), hypervolume(size, loss))
+    x, y = _unit_square(size, loss)
+    return int((x + y).argmin())
+
+
+def hypervolume(size: np.ndarray, loss: np.ndarray) -> float:
+    """Fraction of the box of sizes and usable losses that a front's points dominate."""
+    x, y = _unit_square(size, loss)
+    right = np.append(x[1:], 1.0)
+    return float(((right - x) * (1 - y)).sum())
 
 
 def _unit_square(size: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,19 +82,3 @@ def _unit_square(size: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.nda
     worst = min(float(loss.max()), WORST_USABLE)
     y = np.minimum(loss / worst, 1.0) if worst > 0 else np.zeros(len(loss))
     return x, y
-
-
-def knee(size: np.ndarray, loss: np.ndarray) -> int:
-    """The point farthest below the line between the front's ends.
-
-    Satopaa et al., "Finding a 'Kneedle' in a Haystack" (ICDCS Workshops 2011), section III.
-    """
-    x, y = _unit_square(size, loss)
-    return int((x + y).argmin())
-
-
-def hypervolume(size: np.ndarray, loss: np.ndarray) -> float:
-    """Share of the box of sizes and usable losses that a front's points dominate."""
-    x, y = _unit_square(size, loss)
-    right = np.append(x[1:], 1.0)
-    return float(((right - x) * (1 - y)).sum())

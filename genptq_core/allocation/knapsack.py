@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 
 STATES = 100_000
-"""Undominated states kept. Beyond, of each step of a hundred-thousandth of the range of costs the
-best remains: where costs share no common step, states would grow without end and tell no more."""
+"""Undominated states kept. Beyond that, the range of costs is cut into as many steps, and the best
+state of each remains: where costs share no common step, states would grow without end."""
 
-_CELLS = 2_000_000  # of a table over costs; beyond, a list of states it is
-_WORTH = 30  # cells of a table cost as much time as one state of a list
+_CELLS = 2_000_000  # largest table over costs; beyond it, states are a list
+_WORTH = 30  # cells of a table take as much time as one state of a list
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """The states once a unit has got its option, and which option each of them took.
+    """The states after one more unit got its option, and which option each of them took.
 
     Attributes:
         unit: the unit.
         extra: cost of each of its options above the cheapest, shape (options,), int64.
         options: option of each state.
-        cost: cost of each state, ascending; none where states are cells of a table.
+        cost: cost of each state, ascending; None where states are cells of a table.
         step: cost between two cells of the table.
     """
 
@@ -37,7 +37,7 @@ class _Stage:
     step: int
 
     def option(self, cost: np.ndarray) -> np.ndarray:
-        """Options of the states of some costs."""
+        """Options of the states that have some costs."""
         if self.cost is None:
             return self.options[cost // self.step]
         return self.options[np.searchsorted(self.cost, cost)]
@@ -61,12 +61,12 @@ class SeparableFront:
 
     def choices(self, points: np.ndarray) -> np.ndarray:
         """Options of some points: shape (points, units)."""
-        left = self.cost[np.asarray(points)] - self._least
-        out = np.empty((len(left), len(self._stages)), dtype=np.int64)
+        cost = self.cost[np.asarray(points)] - self._least
+        out = np.empty((len(cost), len(self._stages)), dtype=np.int64)
         for stage in reversed(self._stages):
-            option = stage.option(left)
+            option = stage.option(cost)
             out[:, stage.unit] = option
-            left = left - stage.extra[option]
+            cost = cost - stage.extra[option]
         return out
 
     def within(self, room: int) -> int:
@@ -76,11 +76,11 @@ class SeparableFront:
 
 def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
     """Front of the multiple-choice knapsack, unit by unit (Kellerer, Pferschy and Pisinger,
-    "Knapsack Problems", 2004, section 11.5), every budget in one pass.
+    "Knapsack Problems", 2004, section 11.5), for every budget in one pass.
 
-    States are a table over costs as long as all costs are multiples of a step that is not too
-    fine, and a list of undominated states where that is shorter. Exact as long as no more than
-    `STATES` states are undominated.
+    States are a table over costs while all costs are multiples of a step that is not too fine, and
+    a list of undominated states where that is shorter. Exact unless more than `STATES` states are
+    undominated.
 
     Args:
         cost: bytes, shape (units, options), int64.
@@ -119,10 +119,10 @@ def separable_front(cost: np.ndarray, loss: np.ndarray) -> SeparableFront:
 
 
 def _order(steps: list[int]) -> list[int]:
-    """Units in such an order that their common step stays coarse for long.
+    """Units in an order in which their common step stays coarse for long.
 
-    First those without a choice, then those of the commonest step, then always those that leave
-    the common step coarsest.
+    First those without a choice, then those with the most frequent step, then always those that
+    leave the common step coarsest.
     """
     units: dict[int, list[int]] = {}
     for unit, step in enumerate(steps):
@@ -150,7 +150,7 @@ def _menu(cost: np.ndarray, loss: np.ndarray) -> np.ndarray:
 def _table(
     total: np.ndarray | None, value: np.ndarray, step: int, finer: int, cells: int
 ) -> np.ndarray:
-    """The states as a table of so many cells, `finer` apart."""
+    """The states as a table of `cells` cells, `finer` apart in cost."""
     if total is None and step == finer:
         return value
     out = np.full(cells, np.inf)
@@ -164,7 +164,7 @@ def _table(
 def _next_table(
     value: np.ndarray, cells: int, shifts: np.ndarray, losses: np.ndarray, menu: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The table once one more unit has got its option, and the option each cell took."""
+    """The table after one more unit got its option, and the option that each cell took."""
     out = np.full(cells, np.inf)
     options = np.zeros(cells, dtype=np.uint16)
     fresh, better = np.empty(len(value)), np.empty(len(value), dtype=bool)
@@ -189,10 +189,11 @@ def _listed(value: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
 def _next_list(
     total: np.ndarray, value: np.ndarray, extra: np.ndarray, losses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """The list once one more unit has got its option, the options, and whether it is all."""
+    """The list after one more unit got its option: costs, losses, options, and whether no state
+    was left out."""
     costs = (total[None] + extra[:, None]).ravel()
     values = (value[None] + losses[:, None]).ravel()
-    order = np.argsort(costs, kind="stable")  # quick on the sorted runs that these are
+    order = np.argsort(costs, kind="stable")  # fast, because these are sorted runs
     falling = values[order]
     best = np.minimum.accumulate(falling)
     keep = np.ones(len(order), dtype=bool)
@@ -206,7 +207,7 @@ def _next_list(
 
 
 def _thinned(costs: np.ndarray) -> np.ndarray | None:
-    """At most about `STATES` of the states: the last, so the best, of each step of cost."""
+    """About `STATES` of the states: the last, so the best, of each step of cost; None for all."""
     if len(costs) <= STATES:
         return None
     low, high = int(costs[0]), int(costs[-1])
@@ -221,9 +222,8 @@ class HullPath:
     """The linear relaxation's optimum for every budget, along lower convex hulls.
 
     Attributes:
-        cost: cost after each step, from that of the cheapest options on, shape (steps + 1,).
-        value: value after each step, shape (steps + 1,), falling and convex where there are no
-            caps.
+        cost: cost after each step, beginning with the cheapest options, shape (steps + 1,).
+        value: value after each step, shape (steps + 1,), falling, and convex without caps.
     """
 
     cost: np.ndarray
@@ -255,9 +255,9 @@ class HullPath:
         part = [int(s) for s in np.flatnonzero(self._share[:whole] < 1.0)]
         shares = [float(self._share[s]) for s in part]
         if whole < len(self._unit) and self.cost[whole + 1] > self.cost[whole]:
-            left = (room - self.cost[whole]) / (self.cost[whole + 1] - self.cost[whole])
+            fits = (room - self.cost[whole]) / (self.cost[whole + 1] - self.cost[whole])
             part.append(whole)
-            shares.append(min(max(left, 0.0), 1.0) * float(self._share[whole]))
+            shares.append(min(max(fits, 0.0), 1.0) * float(self._share[whole]))
         for step, share in zip(part, shares, strict=True):
             if share > 0:
                 out[self._unit[step]] = 0.0
@@ -271,13 +271,14 @@ class Knapsack:
 
     Sinha and Zoltners, "The Multiple-Choice Knapsack Problem" (Operations Research, 1979): after
     dropping options above each unit's lower convex hull, taking hull segments by falling
-    steepness solves the relaxation exactly, and at most one unit ends up split. With caps on
-    disjoint sets of units it still does: what a cap cuts off is skipped.
+    steepness solves the relaxation exactly, and at most one unit ends up split. This also holds
+    with caps on disjoint sets of units: what a cap cuts off is skipped.
 
     Args:
         cost: shape (units, options), not negative.
-        allowed: shape (units, options), at least one a unit.
-        caps: sets of units, shape (sets, units), bool, disjoint, and the cost each set may take.
+        allowed: shape (units, options), bool, at least one per unit.
+        caps: disjoint sets of units, shape (sets, units), bool, and the cost that each may take,
+            shape (sets,).
     """
 
     def __init__(
@@ -292,10 +293,6 @@ class Knapsack:
         self._extra = self._cost[:, None, :] - self._cost[:, :, None]  # from i to j: [:, i, j]
         self._later = self._extra > 0
         self._caps = caps
-
-    def minimize(self, value: np.ndarray, room: float) -> np.ndarray:
-        """The mixture of least value whose cost is at most `room` (which must be feasible)."""
-        return self.path(value).mixture(room)
 
     def path(self, value: np.ndarray) -> HullPath:
         """The optimum for every budget.
@@ -321,14 +318,14 @@ class Knapsack:
         worth = np.append(values[rows, start].sum(), -share * saved[order]).cumsum()
         columns = self._order
         return HullPath(
-            cost,
-            worth,
-            columns[rows, start],
-            climber,
-            columns[climber, from_],
-            columns[climber, to],
-            share,
-            values.shape[1],
+            cost=cost,
+            value=worth,
+            _start=columns[rows, start],
+            _unit=climber,
+            _from=columns[climber, from_],
+            _to=columns[climber, to],
+            _share=share,
+            _options=values.shape[1],
         )
 
     def _hull(self, values: np.ndarray) -> np.ndarray:
@@ -351,23 +348,25 @@ class Knapsack:
         return np.asarray(alive & (onward < arrived))
 
     def _shares(self, unit: np.ndarray, extra: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """Of each step, the part that the caps leave."""
+        """The part of each step that the caps leave, shape (steps,)."""
         share = np.ones(len(unit))
         if self._caps is None:
             return share
         rows = np.arange(len(start))
-        for members, most in zip(*self._caps, strict=True):
-            mine = members[unit]
-            left = most - float(self._cost[rows, start][members].sum())
-            before = np.cumsum(extra[mine]) - extra[mine]
-            share[mine] = np.clip((left - before) / extra[mine], 0.0, 1.0)
+        sets, caps = self._caps
+        for members, most in zip(sets, caps, strict=True):
+            inside = members[unit]
+            spare = most - float(self._cost[rows, start][members].sum())
+            before = np.cumsum(extra[inside]) - extra[inside]
+            share[inside] = np.clip((spare - before) / extra[inside], 0.0, 1.0)
         return share
 
 
 def _falling(steep: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Along a hull steepness falls; rounding must not let a step overtake the one before it."""
+    """Steepness that falls along each unit's hull: rounding must not let a step overtake the one
+    before it."""
     wrong = np.flatnonzero((unit[1:] == unit[:-1]) & (steep[1:] > steep[:-1]))
     for owner in np.unique(unit[wrong]):
-        mine = unit == owner
-        steep[mine] = np.minimum.accumulate(steep[mine])
+        steps = unit == owner
+        steep[steps] = np.minimum.accumulate(steep[steps])
     return steep

@@ -13,20 +13,15 @@ from ..options import UNQUANTIZED, Option
 from ..profile import Profile
 
 SHRINKAGE = 0.85
-"""Share of the cross-unit terms given up.
+"""Fraction of the cross-unit terms that is dropped.
 
 With a few hundred rows for hundreds of options their noise is large, and a solver finds and
-exploits whatever noise cancels: `benchmarks/shrinkage.py` shows it on held-out utterances.
+exploits noise that cancels: `benchmarks/shrinkage.py` shows it on held-out utterances.
 """
 
-
 _LARGEST_CORRECTION = 6.0
-
-
-_LARGEST_ANCHOR = 1.0  # nats a token, where nothing is left of the model
-
-
-_FEW = 16  # choices gathered at once; of more, a unit at a time takes less memory
+_LARGEST_ANCHOR = 1.0  # nats per token, at which a model is useless
+_FEW = 16  # choices gathered at once; of more, one unit at a time takes less memory
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Growth:
     It rises with x, so it changes no choice: a smaller quadratic loss is a smaller loss.
 
     Attributes:
-        knee: second-order loss at which the true one is twice as large, nats a token.
-        power: how sharply.
+        knee: second-order loss at which the true one is twice as large, nats per token.
+        power: how sharply the loss grows.
     """
 
     knee: float = np.inf
@@ -51,7 +46,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class QuadraticLoss:
-    """Predicted loss of a choice z (one option a unit), in nats a token: growth(q), where
+    """Predicted loss of a choice z (one option per unit), in nats per token: growth(q), where
 
         q(z) = (1 - rho) / 2 * || A z ||^2 + rho * d . z,    d = 1/2 * sum_r A_r^2
 
@@ -59,10 +54,10 @@ class QuadraticLoss:
 
     Attributes:
         projections: A, shape (rows, units, options), float64.
-        shrinkage: rho, in [0, 1]; 1 leaves the separable part alone.
+        shrinkage: rho, in [0, 1]; with 1 only the separable part remains.
         growth: from second order to the whole loss; it rises, so solvers need only see q.
-        apart: d of units that are tied into one, the sum of theirs, shape (units, options); absent
-            where none are.
+        apart: d where tied units were joined, the sum of theirs, shape (units, options); None
+            where no units were joined.
     """
 
     projections: np.ndarray
@@ -95,14 +90,19 @@ class QuadraticLoss:
         projections, diagonal = np.zeros((count, rows, options)), np.zeros((count, options))
         np.add.at(projections, group, self.projections.transpose(1, 0, 2))
         np.add.at(diagonal, group, self.diagonal)
-        return QuadraticLoss(projections.transpose(1, 0, 2), self.shrinkage, self.growth, diagonal)
+        return QuadraticLoss(
+            projections=projections.transpose(1, 0, 2),
+            shrinkage=self.shrinkage,
+            growth=self.growth,
+            apart=diagonal,
+        )
 
     def part(self, columns: Sequence[int], usable: np.ndarray) -> QuadraticLoss:
-        """The loss over some options, those that are not usable costing nothing.
+        """The loss over some options, in which those that are not usable cost nothing.
 
         Args:
             columns: options to keep.
-            usable: shape (units, columns), bool.
+            usable: which of them a unit may take, shape (units, columns), bool.
         """
         projections = np.where(usable, self.projections[:, :, columns], 0.0)
         return QuadraticLoss(projections, self.shrinkage, self.growth)
@@ -111,10 +111,10 @@ class QuadraticLoss:
         """Loss of integer choices.
 
         Args:
-            choices: index into the menu a unit, shape (..., units).
+            choices: index into the menu per unit, shape (..., units).
 
         Returns:
-            Shape (...), nats a token.
+            Shape (...), nats per token.
         """
         choices = np.asarray(choices)
         flat = choices.reshape(-1, choices.shape[-1])
@@ -137,27 +137,27 @@ class QuadraticLoss:
 def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticLoss:
     """The predicted loss of a profile's configurations, over its whole menu.
 
-    The raw form is second order, and too small where an error leaves the quadratic region; each
-    group's coarse options are scaled so that its anchors come out as measured, and the whole
+    The raw form is of second order, and too small where an error leaves the quadratic region. So
+    each group's coarse options are scaled until its anchors come out as measured, and the total
     grows as the uniform anchors do.
     """
     utterances, draws, units, widths = profile.projections.shape
     rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
     rows = rows / np.sqrt(draws * profile.lengths.sum())
     rows = rows * corrections(profile, shrinkage)
-    left = np.zeros((len(rows), units, 1))  # leaving a unit as it is costs nothing
-    loss = QuadraticLoss(np.concatenate([rows, left], axis=2), shrinkage)
+    unquantized = np.zeros((len(rows), units, 1))  # leaving a unit as it is costs nothing
+    loss = QuadraticLoss(np.concatenate([rows, unquantized], axis=2), shrinkage)
     return dataclasses.replace(loss, growth=_growth(profile, loss))
 
 
 def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
-    """Fitted on the uniform anchors that are of use, whose every unit has the same option.
+    """Growth fitted on the uniform anchors, in which every unit has the same option.
 
-    Both sides are of the utterances that anchors were measured on: that those are harder or easier
-    than the rest must not be taken for growth.
+    Both sides are computed on the utterances that anchors were measured on: if those are harder or
+    easier than the others, that is not growth.
 
-    Rounding errors are about as often up as down, so odd orders of the loss cancel and what comes
-    after the second is the fourth: relative to it, a power of at least 1.
+    Rounding errors are about as often up as down, so odd orders of the loss cancel and the next
+    order after the second is the fourth: relative to the second, a power of at least 1.
     """
     from scipy.optimize import least_squares
 
@@ -165,8 +165,8 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     if len(profile.units) < 2 or len(uniform) < 3:
         return Growth()
     rows = profile.anchored * profile.projections.shape[1]
-    spoken, heard = profile.lengths.sum(), profile.lengths[: profile.anchored].sum()
-    part = loss.projections[:rows] * np.sqrt(spoken / max(heard, 1))
+    tokens, anchored_tokens = profile.lengths.sum(), profile.lengths[: profile.anchored].sum()
+    part = loss.projections[:rows] * np.sqrt(tokens / max(anchored_tokens, 1))
     columns = np.array([profile.menu.index(a.options[0]) for a in uniform])
     choices = np.repeat(columns[:, None], len(profile.units), axis=1)
     second = QuadraticLoss(part, loss.shrinkage)(choices)
@@ -176,17 +176,20 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
         return Growth()
     x, y = second[usable], np.log(measured[usable])
 
+    def grown(parameters: np.ndarray) -> Growth:
+        knee, power = np.exp(parameters)
+        return Growth(float(knee), float(power))
+
     def error(parameters: np.ndarray) -> np.ndarray:
-        return np.asarray(np.log(Growth(*np.exp(parameters))(x)) - y)
+        return np.asarray(np.log(grown(parameters)(x)) - y)
 
     start = np.array([np.log(np.median(x)), np.log(1.5)])
     bounds = ([np.log(x.min() / 10), 0.0], [np.log(x.max() * 1e4), np.log(3.0)])
-    found = least_squares(error, start, loss="soft_l1", f_scale=0.2, bounds=bounds)
-    return Growth(*(float(value) for value in np.exp(found.x)))
+    return grown(least_squares(error, start, loss="soft_l1", f_scale=0.2, bounds=bounds).x)
 
 
 def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
-    """Factors on the projections, shape (units, widths): measured over predicted, square root."""
+    """Factors on the projections, shape (units, widths): roots of measured over predicted loss."""
     menu = profile.menu
     utterances, draws, units, widths = profile.projections.shape
     factors = np.ones((units, widths))
@@ -211,5 +214,5 @@ def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
 
 
 def _alike(options: Sequence[Option], option: Option) -> list[int]:
-    """Columns that an anchor of one option speaks for: the same width in groups of any size."""
+    """Columns that an anchor of one option corrects: its width, in groups of any size."""
     return [i for i, o in enumerate(options) if (o.bits, o.form) == (option.bits, option.form)]

@@ -1,4 +1,4 @@
-"""The programme that solvers see: one option an item, costs within budgets, least loss."""
+"""The programme that solvers see: one option per item, costs within budgets, least loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Program:
     Attributes:
         cost: of every option, shape (items, options), int64.
         loss: predicted loss over them.
-        allowed: options open, shape (items, options), bool, at least one an item.
+        allowed: options open, shape (items, options), bool, at least one per item.
         members: disjoint sets of items with budgets of their own, shape (sets, items), bool.
         most: the cost that each set may take, shape (sets,), int64.
     """
@@ -30,13 +30,14 @@ class Program:
 
     @cached_property
     def separable(self) -> np.ndarray:
-        """Second-order loss of each option alone, infinite where it is closed."""
+        """Second-order loss of each option alone, infinite where it is closed: shape (items,
+        options)."""
         return np.where(self.allowed, self.loss.separable, np.inf)
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The loss's projections, a row an option, scaled so that products are cross terms: shape
-        (items * options, rows)."""
+        """The loss's projections, one row per option, scaled so that products are cross terms:
+        shape (items * options, rows)."""
         rows = self.loss.projections.reshape(len(self.loss.projections), -1)
         return np.ascontiguousarray(np.sqrt(1 - self.loss.shrinkage) * rows.T)
 
@@ -44,21 +45,21 @@ class Program:
     def own(self) -> np.ndarray:
         """Products between options of one item: shape (items, options, options)."""
         items, options = self.cost.shape
-        mine = self.columns.reshape(items, options, -1)
-        return np.asarray(np.matmul(mine, mine.transpose(0, 2, 1)))
+        by_item = self.columns.reshape(items, options, -1)
+        return np.asarray(np.matmul(by_item, by_item.transpose(0, 2, 1)))
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """Place of each option by rising cost among its item's: shape (items, options)."""
+        """Place of each option by rising cost among those of its item: shape (items, options)."""
         return self.cost.argsort(axis=1, kind="stable").argsort(axis=1)
 
     @cached_property
     def set_of(self) -> np.ndarray:
-        """The set of each item; -1 where it is in none."""
-        found = np.full(len(self.cost), -1)
+        """The set of each item, -1 where it is in none: shape (items,)."""
+        sets = np.full(len(self.cost), -1)
         for index, members in enumerate(self.members):
-            found[members] = index
-        return found
+            sets[members] = index
+        return sets
 
     def total(self, choices: np.ndarray) -> np.ndarray:
         """Cost of choices, shape (..., items) -> (...)."""
@@ -70,7 +71,8 @@ class Program:
         return np.asarray((each @ self.members.T <= self.most).all(axis=-1))
 
     def slope(self, choice: np.ndarray) -> np.ndarray:
-        """Loss of each option given the rest, up to a constant an item: shape (items, options)."""
+        """Loss of each option while the other items stay as chosen, up to a constant per item:
+        shape (items, options)."""
         items, options = self.cost.shape
         rows = np.arange(items)
         total = self.columns[rows * options + choice].sum(axis=0)
@@ -80,7 +82,7 @@ class Program:
     def slope_after(
         self, slope: np.ndarray, old: np.ndarray, new: np.ndarray, items: np.ndarray
     ) -> np.ndarray:
-        """The slope once some items have changed their options."""
+        """The slope after some items changed their options: shape (items, options)."""
         slope = slope + (self.columns @ self.moved(old, new, items)).reshape(slope.shape)
         slope[items] -= self.own[items, new[items]] - self.own[items, old[items]]
         return slope

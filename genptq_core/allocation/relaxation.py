@@ -1,4 +1,4 @@
-"""The continuous domain: relaxed allocations and the lower bounds that they prove."""
+"""Relaxed allocations, where units may mix their options, and the lower bounds that they prove."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DEPTH = 9
 
 @dataclass(frozen=True)
 class Cut:
-    """A linearization of the loss: for every budget a lower bound, constant + least slope.
+    """A linearization of the loss, which bounds it from below for every budget.
 
     Attributes:
-        constant: the loss less its slope times the mixture, where it was linearized.
+        constant: the loss minus its slope times the mixture, where it was linearized.
         path: the linear programme's optimum for every budget.
     """
 
@@ -28,7 +28,7 @@ class Cut:
     path: HullPath
 
     def bound(self, room: float) -> float:
-        """No mixture within a budget has a smaller loss."""
+        """The loss that no mixture within a budget can beat."""
         return max(0.0, self.constant + float(self.path.value_at(room)))
 
 
@@ -40,7 +40,7 @@ class Relaxed:
         mixture: z, shape (units, options), rows on the simplex.
         loss: its predicted loss, of second order.
         lower_bound: proven lower bound on the loss of every mixture within the budget.
-        cut: what proves it where the budget itself was solved, and a bound for every other.
+        cut: proves `lower_bound` where the budget itself was solved, and bounds every other budget.
     """
 
     mixture: np.ndarray
@@ -52,16 +52,15 @@ class Relaxed:
 class Relaxation:
     """The convex programme of one problem, for any budget.
 
-    Budgets are solved where they are needed: a mixture between those of two budgets is feasible
-    between them, and their cuts bound it, so most budgets are answered by two solved before. Which
-    budgets those are depends on the one asked for alone, so an answer does not depend on what was
-    asked before.
+    Few budgets are solved: a mixture of the solutions of two budgets is feasible for every budget
+    between them, and their cuts bound it. Which two are taken depends on the wanted budget alone,
+    so an answer does not depend on earlier questions.
 
     Args:
         loss: predicted loss.
         cost: bytes, shape (units, options).
         allowed: shape (units, options), bool.
-        caps: what sets of units may take; see `Knapsack`.
+        caps: budgets of sets of units; see `Knapsack`.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Relaxation:
         return float(self._path.cost[0])
 
     def separable(self, room: float) -> Relaxed:
-        """The optimum where units do not meet, in closed form."""
+        """The optimum without cross terms between units, in closed form."""
         mixture = self._path.mixture(room)
         value = float((self._separable * mixture).sum())
         return Relaxed(mixture, value, value)
@@ -116,7 +115,7 @@ class Relaxation:
 
         Fully corrective Frank-Wolfe (Jaggi, "Revisiting Frank-Wolfe", ICML 2013, algorithm 4 and
         the duality gap of section 2): each step adds the vertex that the linearized problem
-        picks, then weighs all vertices anew. Every linearization is a lower bound; the best is
+        picks, then weighs all vertices again. Every linearization is a lower bound; the best is
         kept.
 
         Args:
@@ -160,44 +159,24 @@ class Relaxation:
     ) -> tuple[Relaxed, np.ndarray, float]:
         """The optimum for one budget, with its image under the projections and its linear part."""
         if room not in self._solved:
-            found = self.solve(room, start)
-            image = self._rows @ found.mixture.ravel()
-            self._solved[room] = found, image, float((self._linear * found.mixture).sum())
+            relaxed = self.solve(room, start)
+            image = self._rows @ relaxed.mixture.ravel()
+            self._solved[room] = relaxed, image, float((self._linear * relaxed.mixture).sum())
         return self._solved[room]
 
     def _between(self, low: float, high: float, room: float) -> tuple[float, float, float]:
-        """Of a mixture of the optima of two budgets: the second's share, its loss, its bound."""
-        (first, image, tilt), (second, other, slope) = self._solve(low), self._solve(high)
+        """The share of the second in a mixture of two budgets' optima, its loss and its bound."""
+        first, first_image, first_linear = self._solve(low)
+        second, second_image, second_linear = self._solve(high)
         share = (room - low) / (high - low)
-        image = (1 - share) * image + share * other
-        value = 0.5 * self._keep * float(image @ image) + (1 - share) * tilt + share * slope
-        return share, value, max(*(r.cut.bound(room) for r in (first, second) if r.cut))
+        image = (1 - share) * first_image + share * second_image
+        value = 0.5 * self._keep * float(image @ image)
+        value = value + (1 - share) * first_linear + share * second_linear
+        return share, value, max(r.cut.bound(room) for r in (first, second) if r.cut)
 
     def _mixed(self, low: float, high: float, share: float) -> np.ndarray:
         first, second = self._solve(low)[0], self._solve(high)[0]
         return (1 - share) * first.mixture + share * second.mixture
-
-
-def relax_separable(
-    separable: np.ndarray, cost: np.ndarray, allowed: np.ndarray, room: float
-) -> Relaxed:
-    """Exact optimum of the relaxation of a separable loss.
-
-    Args:
-        separable: loss of each option alone, shape (units, options).
-        cost: bytes, shape (units, options).
-        allowed: shape (units, options), bool.
-        room: bytes for the units together, at least the cheapest allowed.
-    """
-    usable = np.where(allowed, separable, 0.0)
-    mixture = Knapsack(cost, allowed).minimize(usable, room)
-    value = float((usable * mixture).sum())
-    return Relaxed(mixture, value, value)
-
-
-def relax(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: float) -> Relaxed:
-    """Optimum of the convex relaxation with cross-unit terms for one budget."""
-    return Relaxation(loss, cost, allowed).solve(room)
 
 
 def _simplex_minimum(gram: np.ndarray, tilt: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -29,49 +29,57 @@ class Search:
 
     @cached_property
     def states(self) -> SeparableFront:
-        """The front of the separable loss."""
+        """The front of the separable loss alone."""
         return separable_front(self.program.cost, self.program.separable)
 
     @cached_property
     def relaxation(self) -> Relaxation:
-        """The continuous domain."""
+        """The continuous programme."""
         caps = (self.program.members, self.program.most) if len(self.program.most) else None
         return Relaxation(self.program.loss, self.program.cost, self.program.allowed, caps)
 
     @cached_property
     def candidates(self) -> np.ndarray:
-        """Good maps of every size, shape (maps, items): of the separable front, stationary ones of
-        the full loss, and one option everywhere. Those that keep the sets' budgets."""
+        """Good maps of every size that keep the sets' budgets, shape (maps, items).
+
+        They come from the separable front, from stationary points of the full loss, and from one
+        option everywhere.
+        """
         count = len(self.states.cost)
         points = np.unique(np.linspace(0, count - 1, min(count, _DRAWN)).astype(np.int64))
-        found = [
-            self.states.choices(points),
-            lagrangian_maps(self.program),
-            uniform_maps(self.program),
-        ]
-        choices = np.concatenate(found)
+        choices = np.concatenate(
+            [
+                self.states.choices(points),
+                lagrangian_maps(self.program),
+                uniform_maps(self.program),
+            ]
+        )
         return choices[self.program.keeps(choices)]
 
     @cached_property
     def starts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Candidates by option of the heaviest item: costs, rising; the best so far, and its loss.
+        """For each option of the heaviest item, its candidates by rising cost.
 
-        Trades of one pair cannot pay for a change of the heaviest item, so that is tried first.
+        Trades of one pair cannot pay for a change of the heaviest item, so each of its options has
+        starts of its own.
+
+        Returns:
+            Costs; the index of the best candidate up to each cost; and its loss.
         """
         choices = self.candidates
         cost, loss = self.program.total(choices), self.program.loss(choices)
         heaviest = int(
             np.ptp(np.where(self.program.allowed, self.program.cost, 0), axis=1).argmax()
         )
-        found = []
+        starts = []
         for option in np.unique(choices[:, heaviest]):
-            mine = np.flatnonzero(choices[:, heaviest] == option)
-            mine = mine[np.lexsort((loss[mine], cost[mine]))]
-            lowest = np.minimum.accumulate(loss[mine])
+            maps = np.flatnonzero(choices[:, heaviest] == option)
+            maps = maps[np.lexsort((loss[maps], cost[maps]))]
+            lowest = np.minimum.accumulate(loss[maps])
             first = np.append(True, lowest[1:] < lowest[:-1])
-            best = mine[np.maximum.accumulate(np.where(first, np.arange(len(mine)), 0))]
-            found.append((cost[mine], best, lowest))
-        return found
+            best = maps[np.maximum.accumulate(np.where(first, np.arange(len(maps)), 0))]
+            starts.append((cost[maps], best, lowest))
+        return starts
 
     def solve(self, room: int) -> tuple[np.ndarray, Relaxed]:
         """The best choice found within a budget, and the continuous one that bounds it."""
@@ -79,8 +87,8 @@ class Search:
         starts = [improve(self.program, s, room, trades=False) for s in self._starts(relaxed, room)]
         starts.sort(key=lambda choice: float(self.program.loss(choice)))
         # Trades take most of the time, and lead from close starts to losses that are closer still.
-        found = [improve(self.program, start, room) for start in starts[: 1 if self._large else 4]]
-        return min(found, key=lambda c: float(self.program.loss(c))), relaxed
+        ends = [improve(self.program, start, room) for start in starts[: 1 if self._large else 4]]
+        return min(ends, key=lambda choice: float(self.program.loss(choice))), relaxed
 
     @property
     def _large(self) -> bool:
@@ -103,36 +111,45 @@ class Search:
         return starts if rounded is None else [*starts, rounded]
 
 
-def uniform_maps(task: Program) -> np.ndarray:
-    """For each option, the map that is nearest to it everywhere that the constraints allow.
+def uniform_maps(program: Program) -> np.ndarray:
+    """For each option, the map that takes it everywhere, or the nearest option that is allowed.
 
-    Nearest in cost relative to the item's dearest; of options of equal cost, the wanted itself.
+    Nearest means in cost relative to the item's dearest option; of options of equal cost, the
+    wanted one itself.
+
+    Returns:
+        Shape (options, items).
     """
-    options = task.cost.shape[1]
-    stored = task.cost / np.maximum(task.cost.max(axis=1, keepdims=True), 1)  # (items, options)
+    options = program.cost.shape[1]
+    stored = program.cost / np.maximum(
+        program.cost.max(axis=1, keepdims=True), 1
+    )  # (items, options)
     distance = np.abs(stored.T[:, :, None] - stored[None])  # (wanted, items, options)
     distance += 1e-9 * ~np.eye(options, dtype=bool)[:, None]
-    return np.asarray(np.where(task.allowed, distance, np.inf).argmin(axis=2))
+    return np.asarray(np.where(program.allowed, distance, np.inf).argmin(axis=2))
 
 
-def lagrangian_maps(task: Program, steps: int = _PRICES) -> np.ndarray:
-    """For each price of a byte, a map that no change of one item improves; warm started."""
-    items = len(task.cost)
+def lagrangian_maps(program: Program, steps: int = _PRICES) -> np.ndarray:
+    """For each price of a byte, a map that no change of one item improves, shape (maps, items).
+
+    Each price starts from the map of the price before it.
+    """
+    items = len(program.cost)
     rows = np.arange(items)
-    separable = task.separable
+    separable = program.separable
     finite = np.where(np.isfinite(separable), separable, np.nan)
     saved = np.nanmax(finite, axis=1) - np.nanmin(finite, axis=1)
-    rate = saved / np.maximum(np.ptp(task.cost, axis=1), 1)
+    rate = saved / np.maximum(np.ptp(program.cost, axis=1), 1)
     rate = rate[rate > 0]
     if not len(rate):
         return np.empty((0, items), dtype=np.int64)
     prices = np.geomspace(float(rate.max()) * 100, float(rate.min()) / 100, steps)
-    choice = np.where(task.allowed, task.cost, np.iinfo(np.int64).max).argmin(axis=1)
-    slope = task.slope(choice)
+    choice = np.where(program.allowed, program.cost, np.iinfo(np.int64).max).argmin(axis=1)
+    slope = program.slope(choice)
     maps = []
     for price in prices:
         for _ in range(30):
-            score = slope + price * task.cost
+            score = slope + price * program.cost
             best = score.argmin(axis=1)
             gain = score[rows, choice] - score[rows, best]
             changed = np.flatnonzero((best != choice) & (gain > 1e-15 + 1e-9 * np.abs(gain)))
@@ -140,30 +157,34 @@ def lagrangian_maps(task: Program, steps: int = _PRICES) -> np.ndarray:
                 break
             fresh = choice.copy()
             fresh[changed] = best[changed]
-            # All at once if they help together, which they mostly do; else the best of them.
-            if task.crossed(choice, fresh, changed) > 0.5 * float(gain[changed].sum()):
+            # All changes at once if they help together, which they mostly do; else the best one.
+            if program.crossed(choice, fresh, changed) > 0.5 * float(gain[changed].sum()):
                 changed = changed[[int(gain[changed].argmax())]]
                 fresh = choice.copy()
                 fresh[changed] = best[changed]
-            slope = task.slope_after(slope, choice, fresh, changed)
+            slope = program.slope_after(slope, choice, fresh, changed)
             choice = fresh
         maps.append(choice.copy())
     return np.unique(np.array(maps), axis=0)
 
 
-def round_down(task: Program, relaxed: Relaxed, room: int) -> np.ndarray | None:
-    """Take each item's likeliest option, then shrink the cheapest losses until budgets hold."""
-    score = np.where(task.allowed, relaxed.mixture, -1.0)
+def round_down(program: Program, relaxed: Relaxed, room: int) -> np.ndarray | None:
+    """Each item's likeliest option, then shrunk where that loses least until budgets hold.
+
+    Returns:
+        Shape (items,); None where no choice is small enough.
+    """
+    score = np.where(program.allowed, relaxed.mixture, -1.0)
     choice = score.argmax(axis=1)
     rows = np.arange(len(choice))
     everything = np.ones((1, len(choice)), dtype=bool)
     for members, most in zip(
-        np.concatenate([task.members, everything]), np.append(task.most, room), strict=True
+        np.concatenate([program.members, everything]), np.append(program.most, room), strict=True
     ):
-        while (over := int(task.cost[rows, choice][members].sum()) - int(most)) > 0:
-            saved = task.cost[rows, choice][:, None] - task.cost
-            harm = task.separable - task.separable[rows, choice][:, None]
-            usable = task.allowed & (saved > 0) & members[:, None]
+        while (over := int(program.cost[rows, choice][members].sum()) - int(most)) > 0:
+            saved = program.cost[rows, choice][:, None] - program.cost
+            harm = program.separable - program.separable[rows, choice][:, None]
+            usable = program.allowed & (saved > 0) & members[:, None]
             if not usable.any():
                 return None
             rate = np.where(

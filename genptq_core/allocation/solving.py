@@ -1,4 +1,4 @@
-"""Solving an allocation problem for one budget."""
+"""The best map for one budget of bytes, or one average width, with a bound on what is possible."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .relaxation import Relaxed
 
 @dataclass(frozen=True)
 class Allocation:
-    """One solved budget.
+    """The map that was found for one budget.
 
     Attributes:
         options: option of each unit.
         relaxed_bits: width of each unit in the continuous solution.
         bytes: size of the whole model, everything counted.
-        avg_bits: mean code width over quantizable weights.
+        avg_bits: mean code width over quantizable weights, scales not counted.
         reduction_vs_fp32: 1 - bytes / (4 * parameters).
-        predicted_loss: nats a token.
+        predicted_loss: nats per token.
         lower_bound: no integer map within the budget has a smaller predicted loss.
         gap: predicted_loss - lower_bound.
-        milliseconds: time this solve took.
+        milliseconds: time that this solve took.
     """
 
     options: tuple[Option, ...]
@@ -46,82 +46,97 @@ class Allocation:
         return tuple(option.bits for option in self.options)
 
 
-def solve(task: Problem, budget: int) -> Allocation:
-    """Best map found within a budget of bytes, with the proof of how good it can be at most.
+def solve(problem: Problem, budget: int) -> Allocation:
+    """The best map found within a budget, and a proven bound on the loss of every such map.
+
+    Args:
+        problem: the allocation problem.
+        budget: bytes for the whole model.
 
     Raises:
-        InfeasibleError: even the smallest allowed map is over the budget; says what is to blame.
+        InfeasibleError: even the smallest allowed map is over the budget; the hint names the demand
+            that costs most.
     """
     started = time.perf_counter()
-    if budget < task.smallest:
+    if budget < problem.smallest:
         raise InfeasibleError(
             f"{budget / 1e6:.2f} MB is not feasible: the smallest size under these constraints is "
-            f"{task.smallest / 1e6:.2f} MB.",
-            _blame(task),
-            smallest=task.smallest,
+            f"{problem.smallest / 1e6:.2f} MB.",
+            _blame(problem),
+            smallest=problem.smallest,
         )
-    choice, relaxed = task.search.solve(budget - task.kept)
-    return _describe(task, choice[task.group], relaxed, started)
+    choice, relaxed = problem.search.solve(budget - problem.fixed)
+    return _describe(problem, choice[problem.group], relaxed, started)
 
 
-def _blame(task: Problem) -> str:
-    """What to do about a size that is not feasible."""
-    words, least = min(task.demands, key=lambda demand: demand[1], default=("", task.smallest))
-    if least >= task.smallest:
-        return "Raise the size."
-    return f"Raise the size, or relax {words}: without it {least / 1e6:.2f} MB are enough."
+def solve_average_bits(problem: Problem, average: float) -> Allocation:
+    """The best map found whose mean code width is at most `average`.
 
-
-def solve_average_bits(task: Problem, average: float) -> Allocation:
-    """Best map whose mean code width, scales not counted, is at most `average`.
+    Args:
+        problem: the allocation problem.
+        average: mean bits per quantizable weight, scales not counted.
 
     Raises:
         InfeasibleError: the constraints demand more bits than that.
         ConstraintError: a part has a budget of its own.
     """
     started = time.perf_counter()
-    if len(task.most):
+    if len(problem.most):
         raise ConstraintError(
             "An average width cannot be asked for where parts have budgets in bytes.",
             "Ask for a size.",
         )
-    search = task.bit_search
-    room = int(np.floor(1000 * average * float(task.weights.sum()) + 1e-3))
+    search = problem.bit_search
+    room = int(np.floor(1000 * average * float(problem.weights.sum()) + 1e-3))
     least = least_cost(search.program)
     if room < least:
         raise InfeasibleError(
             f"{average:g} bits on average is not feasible: these constraints demand at least "
-            f"{least / float(1000 * task.weights.sum()):.3f}.",
+            f"{least / float(1000 * problem.weights.sum()):.3f}.",
             "Raise the average, or relax a pin or the least width.",
-            smallest=task.smallest,
+            smallest=problem.smallest,
         )
     choice, relaxed = search.solve(room)
-    return _describe(task, choice[task.group], relaxed, started)
+    return _describe(problem, choice[problem.group], relaxed, started)
 
 
-def _describe(task: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
-    """Gather what there is to say of a choice."""
-    size, loss = int(task.bytes(choice)), float(task.loss(choice))
-    bound = min(float(task.loss.growth(relaxed.lower_bound)), loss)
-    mixture = relaxed.mixture[task.group]
+def choices_of(problem: Problem, options: Sequence[float | str | Option]) -> np.ndarray:
+    """Menu indices of a map's options, shape (units,), int64.
+
+    Args:
+        problem: the allocation problem.
+        options: an option, its key, or a bare width per unit; see `options.resolve`.
+
+    Raises:
+        ConstraintError: a width is not on the menu.
+    """
+    index = {option: i for i, option in enumerate(problem.menu)}
+    return np.array([index[resolve(problem.menu, option)] for option in options], dtype=np.int64)
+
+
+def _blame(problem: Problem) -> str:
+    """What to do about a size that is not feasible: which demand to relax, and what that gives."""
+    words, least = min(
+        problem.demands, key=lambda demand: demand[1], default=("", problem.smallest)
+    )
+    if least >= problem.smallest:
+        return "Raise the size."
+    return f"Raise the size, or relax {words}: without it {least / 1e6:.2f} MB are enough."
+
+
+def _describe(problem: Problem, choice: np.ndarray, relaxed: Relaxed, started: float) -> Allocation:
+    """The figures of a choice, shape (units,), next to the continuous solution."""
+    size, loss = int(problem.bytes(choice)), float(problem.loss(choice))
+    bound = min(float(problem.loss.growth(relaxed.lower_bound)), loss)
+    mixture = relaxed.mixture[problem.group]
     return Allocation(
-        options=tuple(task.menu[column] for column in choice),
-        relaxed_bits=tuple(float(b) for b in mixture @ task.widths),
+        options=tuple(problem.menu[column] for column in choice),
+        relaxed_bits=tuple(float(b) for b in mixture @ problem.widths),
         bytes=size,
-        avg_bits=float(task.average_bits(choice)),
-        reduction_vs_fp32=task.reduction(size),
+        avg_bits=float(problem.average_bits(choice)),
+        reduction_vs_fp32=problem.reduction(size),
         predicted_loss=loss,
         lower_bound=bound,
         gap=loss - bound,
         milliseconds=1000 * (time.perf_counter() - started),
     )
-
-
-def choices_of(task: Problem, options: Sequence[float | str | Option]) -> np.ndarray:
-    """Menu indices of a map's options, or of bare widths.
-
-    Raises:
-        ConstraintError: a width is not on the menu.
-    """
-    index = {option: i for i, option in enumerate(task.menu)}
-    return np.array([index[resolve(task.menu, option)] for option in options], dtype=np.int64)

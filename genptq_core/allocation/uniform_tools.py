@@ -1,22 +1,22 @@
-"""What tools that store every matrix at one width could do: exact bytes, and a predicted loss.
+"""Bytes and predicted losses of tools that store every matrix at one width.
 
 whisper.cpp (ggml) stores two-dimensional weights in blocks of 32 along a row, each with a float16
 scale, convolutions in float16, and norms, biases and positions in float32. For `rows` x `columns`
 weights at b bits,
 
-    rows * columns / 32 * (4 * b + 2)       q4_0, q5_0, q8_0: 18, 22 and 34 bytes a block
+    rows * columns / 32 * (4 * b + 2)       q4_0, q5_0, q8_0: 18, 22 and 34 bytes per block
 
-CTranslate2 stores every matrix and every convolution as int8 with a float32 scale a row,
+CTranslate2 stores every matrix and every convolution as int8 with a float32 scale per row,
 
     rows * columns + 4 * rows               int8
 
-and the rest in float32 or float16. It joins Whisper's query, key and value into one layer with one
-bias, so the key, which has none, gets zeros. What the architecture computes anew is stored by both.
-Vocabulary and headers are not counted, as nowhere here.
+and everything else in float32 or float16. It joins Whisper's query, key and value into one layer
+with one bias, so the key, which has none, gets zeros. Both tools also store what the architecture
+can compute, such as Whisper's encoder positions. Vocabulary and headers are not counted.
 
-The loss is predicted from this program's own rounding at the same width, in groups as near to the
-tool's as the profile has them. The tools round to nearest, without calibration, so theirs is
-larger; nothing of this is a measurement of them.
+The loss is predicted from this program's own rounding at the same width, in groups as close to the
+tool's as the profile offers. The tools round to nearest, without calibration, so their loss is
+larger; it is not measured here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from ..profile import Profile
 from ..units import Unit
 from .predicted_loss import quadratic_loss
 
-_BLOCK = 32
-_CONVOLUTION = "convolution"
+_BLOCK = 32  # weights of a row that share a scale in ggml
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class UniformTool:
 
     Attributes:
         tool: the tool's name.
-        way: what the tool calls it.
+        way: the tool's name for the way.
         bits: width of its integers.
         group_size: weights of a row that share a scale; 0 where the whole row does.
         families: the model families that the tool reads.
         quantizes: whether a unit is stored as integers; float16 if not.
         unit_bytes: bytes of a unit stored as integers, scales included.
-        rest: bytes of each parameter that no unit covers.
+        rest: bytes of each weight that no unit covers.
         filled: whether layers without bias get one of zeros.
     """
 
@@ -69,9 +68,9 @@ class UniformPoint:
     Attributes:
         tool: the tool and its way.
         bytes: size of all parameters.
-        exact: whether `bytes` is exact; where not, it is the most that it can be.
+        exact: whether `bytes` is exact; if not, the real size may be smaller.
         option: this program's option whose rounding the loss is predicted from.
-        loss: predicted loss, nats a token.
+        loss: predicted loss, nats per token.
     """
 
     tool: UniformTool
@@ -81,8 +80,8 @@ class UniformPoint:
     loss: float
 
 
-def _is_no_convolution(unit: Unit) -> bool:
-    return unit.kind != _CONVOLUTION
+def _is_matrix(unit: Unit) -> bool:
+    return unit.kind != "convolution"
 
 
 def _is_anything(unit: Unit) -> bool:
@@ -93,9 +92,15 @@ def _ggml(bits: int) -> UniformTool:
     def unit_bytes(unit: Unit) -> int:
         return unit.weights // _BLOCK * (_BLOCK * bits // 8 + 2)
 
-    families = ("whisper",)
     return UniformTool(
-        "whisper.cpp", f"q{bits}_0", bits, _BLOCK, families, _is_no_convolution, unit_bytes, 4
+        tool="whisper.cpp",
+        way=f"q{bits}_0",
+        bits=bits,
+        group_size=_BLOCK,
+        families=("whisper",),
+        quantizes=_is_matrix,
+        unit_bytes=unit_bytes,
+        rest=4,
     )
 
 
@@ -103,9 +108,16 @@ def _ctranslate2(way: str, rest: int) -> UniformTool:
     def unit_bytes(unit: Unit) -> int:
         return unit.weights + 4 * unit.rows
 
-    families = ("whisper", "wav2vec2")
     return UniformTool(
-        "CTranslate2", way, 8, 0, families, _is_anything, unit_bytes, rest, filled=True
+        tool="CTranslate2",
+        way=way,
+        bits=8,
+        group_size=0,
+        families=("whisper", "wav2vec2"),
+        quantizes=_is_anything,
+        unit_bytes=unit_bytes,
+        rest=rest,
+        filled=True,
     )
 
 
@@ -119,29 +131,29 @@ UNIFORM_TOOLS = (
 
 
 def uniform_bytes(tool: UniformTool, profile: Profile) -> int | None:
-    """Bytes of all parameters in a tool's way; None where the tool cannot store the model."""
+    """Bytes of all parameters as a tool stores them; None where it cannot store the model."""
     if profile.source.family not in tool.families:
         return None
     units = profile.units
-    whole = [unit for unit in units if tool.quantizes(unit)]
-    if tool.group_size and any(unit.columns % tool.group_size for unit in whole):
+    quantized = [unit for unit in units if tool.quantizes(unit)]
+    if tool.group_size and any(unit.columns % tool.group_size for unit in quantized):
         return None
-    rest = profile.source.parameters - sum(unit.weights for unit in units)
+    uncovered = profile.source.parameters - sum(unit.weights for unit in units)
     if tool.filled and profile.source.family == "whisper":
-        rest += sum(unit.rows for unit in units if unit.parameter.endswith(".k_proj.weight"))
-    size = tool.rest * rest
+        uncovered += sum(unit.rows for unit in units if unit.parameter.endswith(".k_proj.weight"))
+    size = tool.rest * uncovered
     for unit in units:
         size += tool.unit_bytes(unit) if tool.quantizes(unit) else 2 * unit.weights
     return size
 
 
 def uniform_points(profile: Profile) -> tuple[UniformPoint, ...]:
-    """What tools of one width could do with a profile's model, of each that reads it.
+    """A profile's model as every tool that reads it would store it.
 
     A tool is left out where the profile has no integers of its width to predict from.
     """
     loss = quadratic_loss(profile)
-    found = []
+    points = []
     for tool in UNIFORM_TOOLS:
         size, option = uniform_bytes(tool, profile), _nearest(tool, profile.menu)
         if size is None or option is None:
@@ -150,16 +162,19 @@ def uniform_points(profile: Profile) -> tuple[UniformPoint, ...]:
             profile.menu.index(option if tool.quantizes(unit) else UNQUANTIZED)
             for unit in profile.units
         ]
-        # Grouped and very narrow convolutions of other families are no units; CTranslate2 may
-        # store those as int8, and a profile does not say which of the rest they are.
+        # Grouped and very narrow convolutions of other families are not units. CTranslate2 may
+        # store them as int8, and a profile does not say how large they are.
         exact = profile.source.family == "whisper"
-        found.append(UniformPoint(tool, size, exact, option, float(loss(np.array(choice)))))
-    return tuple(found)
+        predicted = float(loss(np.array(choice)))
+        points.append(
+            UniformPoint(tool=tool, bytes=size, exact=exact, option=option, loss=predicted)
+        )
+    return tuple(points)
 
 
 def _nearest(tool: UniformTool, menu: tuple[Option, ...]) -> Option | None:
-    """Integers of a tool's width, in groups as near to its own as there are."""
-    same = [option for option in menu if option.form == "grid" and option.bits == tool.bits]
+    """The menu's integers of a tool's width, in the groups closest to its own; None if none."""
+    grids = [option for option in menu if option.form == "grid" and option.bits == tool.bits]
     if not tool.group_size:
-        return max(same, key=lambda option: option.group_size, default=None)
-    return min(same, key=lambda option: abs(option.group_size - tool.group_size), default=None)
+        return max(grids, key=lambda option: option.group_size, default=None)
+    return min(grids, key=lambda option: abs(option.group_size - tool.group_size), default=None)

@@ -1,4 +1,4 @@
-"""From predicted loss to word errors: a curve fitted on measured maps, with its band."""
+"""The increase of WER that a predicted loss stands for: a curve fitted on measured maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from .front import Front
 from .problem import Problem
 from .solving import Allocation, solve
 
-_HALVINGS = 6  # of the way between two points of the front, for the smallest map that will do
+LEAST_POINTS = 5
+"""Measured maps needed before a curve is fitted."""
+
+COVERAGE = 0.9
+"""Fraction of held-out measured points that the band is made to hold."""
+
+WORST_INCREASE = 1.0
+"""WER increases count up to here, a fraction: how long a broken model loops says nothing more."""
+
+_NOISE = 0.002  # sampling error of a WER increase near zero; keeps tiny losses from ruling the fit
+_PRIOR = 1.0  # pull towards power 1: few noisy maps may fit any power, and run wild beyond them
+_BAND_START = 0.005  # increase at which the band's fixed and proportional parts are equal
+_HALVINGS = 6  # steps between two points of the front, to the smallest map that is good enough
 
 
 @dataclass(frozen=True)
@@ -23,12 +35,12 @@ class WerCurve:
 
     Attributes:
         scale, power: the fitted curve.
-        band, floor: half width of the band, floor + band * increase, which held the stated share
-            of measured points left out of the fit; floor is a WER fraction.
+        band, floor: half width of the band, floor + band * increase, which held `COVERAGE` of the
+            measured points when they were left out of the fit; floor is a WER fraction.
         held_out: mean absolute error of points left out of the fit, a WER fraction, among those
             measured below +5 percentage points.
-        points: measured points fitted.
-        largest: largest loss fitted; the curve is a guess beyond it.
+        points: number of measured points that were fitted.
+        largest: largest loss that was fitted; beyond it the curve is a guess.
     """
 
     scale: float
@@ -45,13 +57,13 @@ class WerCurve:
         return np.minimum(raw, WORST_INCREASE)
 
     def interval(self, loss: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end of the band around `increase`."""
+        """Lower and upper end of the band around `increase`, fractions."""
         middle = self.increase(loss)
         half = self.floor + self.band * middle
         return middle - half, middle + half
 
     def loss_for(self, increase: float) -> float:
-        """Largest loss whose band stays under an increase of WER; 0 if none does."""
+        """Largest loss whose band stays under an increase of WER, a fraction; 0 if none does."""
         if increase <= self.floor:
             return 0.0
         middle = (increase - self.floor) / (1 + self.band)
@@ -59,41 +71,16 @@ class WerCurve:
             return float((np.float64(middle) / self.scale) ** (1 / self.power))
 
 
-WORST_INCREASE = 1.0
-"""WER increases count up to here, a fraction: how long a broken model loops tells nothing."""
-
-
-LEAST_POINTS = 5
-"""Measured maps needed before a curve is fitted."""
-
-
-COVERAGE = 0.9
-"""Share of held-out measured points that the band is made to hold."""
-
-
-_NOISE = 0.002
-"""Sampling error of a WER increase near zero, a fraction; keeps tiny losses from ruling the fit."""
-
-
-_PRIOR = 1.0
-"""Pull towards words in proportion to nats: few noisy maps may ask for any power at all, and their
-curve is wild a little beyond them."""
-
-
-_BAND_START = 0.005
-"""Increase at which the band's fixed and proportional parts are equal, a fraction."""
-
-
 def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve | None:
-    """Fit the curve on measured points, and judge it on points left out one at a time.
+    """A curve fitted on measured points, with the band that points left out one at a time need.
 
     Args:
-        loss: predicted loss of each measured map, nats a token.
+        loss: predicted loss of each measured map, nats per token.
         increase: its measured increase of WER, a fraction.
 
     Returns:
-        The curve, or None with fewer than `LEAST_POINTS` points of positive loss that a broken
-        model did not make.
+        The curve, or None with fewer than `LEAST_POINTS` points of positive loss whose increase is
+        below `WORST_INCREASE / 2`.
     """
     x, y = np.asarray(loss, dtype=np.float64), np.asarray(increase, dtype=np.float64)
     changed = x > 0
@@ -104,40 +91,34 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
     residual = np.empty(len(x))
     relative = np.empty(len(x))
     for index in range(len(x)):
-        rest = np.arange(len(x)) != index
-        a, p = _fit_power(x[rest], y[rest])
+        others = np.arange(len(x)) != index
+        a, p = _fit_power(x[others], y[others])
         guess = min(a * x[index] ** p, WORST_INCREASE)
         residual[index] = abs(y[index] - guess)
         relative[index] = residual[index] / (_BAND_START + guess)
     band = float(np.quantile(relative, COVERAGE))
     useful = y < 0.05
     held_out = float(residual[useful].mean()) if useful.any() else float(residual.mean())
-    return WerCurve(scale, power, band, band * _BAND_START, held_out, len(x), float(x.max()))
+    return WerCurve(
+        scale=scale,
+        power=power,
+        band=band,
+        floor=band * _BAND_START,
+        held_out=held_out,
+        points=len(x),
+        largest=float(x.max()),
+    )
 
 
-def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    from scipy.optimize import least_squares
-
-    def error(parameters: np.ndarray) -> np.ndarray:
-        guess = np.minimum(np.exp(parameters[0]) * x ** np.exp(parameters[1]), WORST_INCREASE)
-        # Differences near zero, ratios far from it: so neither end rules the fit.
-        apart = np.arcsinh(guess / (5 * _NOISE)) - np.arcsinh(y / (5 * _NOISE))
-        return np.append(apart, _PRIOR * parameters[1])
-
-    start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
-    # Five noisy points may ask for a step or a constant; neither tells anything between them.
-    bounds = ([-np.inf, np.log(0.1)], [np.inf, np.log(10.0)])
-    found = least_squares(error, start, loss="soft_l1", f_scale=0.3, bounds=bounds)
-    return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
-
-
-def solve_wer_increase(task: Problem, front: Front, curve: WerCurve, increase: float) -> Allocation:
+def solve_wer_increase(
+    problem: Problem, front: Front, curve: WerCurve, increase: float
+) -> Allocation:
     """The smallest map whose predicted WER increase, with its band, stays under `increase`.
 
     Args:
-        task: the problem that `front` was computed from.
+        problem: the problem that `front` was computed from.
         front: its predicted front.
-        curve: map from loss to WER.
+        curve: the fitted curve.
         increase: largest increase, a fraction (0.01 is one percentage point).
 
     Raises:
@@ -151,16 +132,33 @@ def solve_wer_increase(task: Problem, front: Front, curve: WerCurve, increase: f
             f"The least that can be promised is {100 * curve.floor:.2f} points.",
             smallest=int(front.bytes[-1]),
         )
-    found = solve(task, int(front.bytes[enough[0]]))
-    # Between this point and the one before it, a map that is smaller still may do.
-    low = int(front.bytes[enough[0] - 1]) if enough[0] else found.bytes
+    best = solve(problem, int(front.bytes[enough[0]]))
+    # Between this point of the front and the one before it, a smaller map may be good enough.
+    low = int(front.bytes[enough[0] - 1]) if enough[0] else best.bytes
     for _ in range(_HALVINGS):
-        middle = (low + found.bytes) // 2
+        middle = (low + best.bytes) // 2
         if middle <= low:
             break
-        smaller = solve(task, middle)
+        smaller = solve(problem, middle)
         if smaller.predicted_loss <= most:
-            found = smaller
+            best = smaller
         else:
             low = middle
-    return found
+    return best
+
+
+def _fit_power(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Scale and power of the curve through losses and increases."""
+    from scipy.optimize import least_squares
+
+    def error(parameters: np.ndarray) -> np.ndarray:
+        guess = np.minimum(np.exp(parameters[0]) * x ** np.exp(parameters[1]), WORST_INCREASE)
+        # Differences near zero and ratios far from it, so that neither end rules the fit.
+        apart = np.arcsinh(guess / (5 * _NOISE)) - np.arcsinh(y / (5 * _NOISE))
+        return np.append(apart, _PRIOR * parameters[1])
+
+    start = np.array([np.log(max(float(y.max()), 1e-3) / float(x.max())), 0.0])
+    # Five noisy points may fit a step or a constant best; neither says anything between them.
+    bounds = ([-np.inf, np.log(0.1)], [np.inf, np.log(10.0)])
+    fit = least_squares(error, start, loss="soft_l1", f_scale=0.3, bounds=bounds)
+    return float(np.exp(fit.x[0])), float(np.exp(fit.x[1]))

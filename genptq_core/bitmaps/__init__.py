@@ -1,1 +1,1 @@
-"""Bit maps: the option of every unit, as a value, as a file, and as other programs write it."""
+"""Bit maps: the option of every unit, as a value, as a file, and from files of other programs."""

@@ -15,12 +15,12 @@ from .schema import REMEDY
 
 @dataclass(frozen=True)
 class BitMap:
-    """Widths of a profile's units, in the profile's order.
+    """How each unit of a profile is stored.
 
     Attributes:
-        options: option of each unit.
-        digest: SHA-256 over unit names and options: two maps of one digest quantize a model
-            alike.
+        options: option of each unit, in the profile's order.
+        digest: SHA-256 over unit names and options; two maps with the same digest quantize a model
+            in the same way.
     """
 
     options: tuple[Option, ...]
@@ -33,11 +33,11 @@ class BitMap:
 
 
 def bit_map(profile: Profile, widths: Sequence[float | str | Option]) -> BitMap:
-    """A bit map of a profile.
+    """A bit map from a width for each unit.
 
     Args:
         profile: the profile.
-        widths: an option, its key, or a bare width for each unit; see `options.resolve`.
+        widths: an option, its key, or a bare width per unit; see `options.resolve`.
 
     Raises:
         BitMapError: a width is missing, or not on the profile's menu.
@@ -64,7 +64,14 @@ def from_names(
     group_sizes: Mapping[str, Any] | None = None,
     where: str = "The bit map",
 ) -> BitMap:
-    """A bit map from widths, and group sizes if there are, by unit name.
+    """A bit map from tables by unit name.
+
+    Args:
+        profile: the profile.
+        bits: widths.
+        group_sizes: weights that share a scale, 0 without groups; where None, bare widths are
+            resolved as by `bit_map`.
+        where: what holds the tables, for messages.
 
     Raises:
         BitMapError: a unit is missing or unknown, or a width is not on the menu.

@@ -1,4 +1,4 @@
-"""The bit map file: written, and read for a profile."""
+"""Bit map files: JSON that is read back for a profile, and a table for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from .schema import REMEDY, SCHEMA, VERSION, VERSIONS, parse
 
 
 def bit_map_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[str, Any]:
-    """The content of a bit map file; `figures` are what was predicted or measured for it."""
+    """The content of a bit map file.
+
+    Args:
+        profile: the profile.
+        chosen: the map.
+        figures: what was predicted or measured for it, by field name of `schema.BitMapFile`.
+    """
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -39,18 +45,20 @@ def bit_map_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[s
 
 
 def bit_map_json(profile: Profile, chosen: BitMap, **figures: Any) -> str:
-    """A bit map file's text."""
+    """The text of a bit map file; `figures` as in `bit_map_document`."""
     document = sealed(bit_map_document(profile, chosen, **figures))
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def bit_map_csv(profile: Profile, chosen: BitMap, target: str | None = None) -> str:
-    """One line a unit: name, part, kind, block, rows, columns, bits, group size, bytes.
+    """A table with one line per unit: name, part, kind, block, rows, columns, bits, group size and
+    bytes.
 
     Args:
         profile: the profile.
         chosen: the map.
-        target: whose bytes they are, if it can hold the map; the native one's if absent.
+        target: name of the target whose bytes are meant, if it can hold the map; otherwise, or if
+            None, they are those of the native one.
     """
     sizes = unit_bytes(target_for_map(target, profile, chosen.options), profile, chosen.options)
     text = io.StringIO()
@@ -65,32 +73,32 @@ def bit_map_csv(profile: Profile, chosen: BitMap, target: str | None = None) -> 
 
 
 def write_bit_map(path: Path, profile: Profile, chosen: BitMap, **figures: Any) -> None:
-    """Write a bit map file, atomically."""
+    """Write a bit map file, atomically; `figures` as in `bit_map_document`."""
     write_text(path, bit_map_json(profile, chosen, **figures))
 
 
 def read_bit_map(path: Path, profile: Profile) -> BitMap:
-    """Read a bit map file for a profile.
+    """The bit map that a file holds, for a profile of the same model.
 
     Raises:
         BitMapError: the file is missing, damaged, of another schema, or of another model.
     """
-    document = read_json(path, SCHEMA, VERSIONS, BitMapError, REMEDY)
-    found = parse(document, path)
-    if found.model_digest != profile.source.model_digest:
+    content = parse(read_json(path, SCHEMA, VERSIONS, BitMapError, REMEDY), path)
+    if content.model_digest != profile.source.model_digest:
         raise BitMapError(
-            f"{path} was made for another model ({found.model!r}).",
+            f"{path} was made for another model ({content.model!r}).",
             f"This profile is of {profile.source.model}.",
         )
-    sizes = found.group_sizes
-    if sizes is None and found.group_size is not None:  # version 1 had one for all
-        sizes = {name: found.group_size if bits != 16 else 0 for name, bits in found.bits.items()}
-    if found.rows is not None:
-        _check_rows(profile, found.rows, path)
-    return from_names(profile, found.bits, sizes, str(path))
+    bits, sizes, size = content.bits, content.group_sizes, content.group_size
+    if sizes is None and size is not None:  # version 1 had one group size for all units
+        sizes = {name: size if width != 16 else 0 for name, width in bits.items()}
+    if content.rows is not None:
+        _check_rows(profile, content.rows, path)
+    return from_names(profile, bits, sizes, str(path))
 
 
 def _check_rows(profile: Profile, rows: Mapping[str, Sequence[int]], path: Path) -> None:
+    """Raise where a file's units are other rows than the profile's units of the same names."""
     for name, expected in rows_by_name(profile).items():
         if name in rows and list(rows[name]) != expected:
             raise BitMapError(

@@ -1,6 +1,6 @@
 """The bit map file's fields: what is written, what is read, and the JSON Schema of both.
 
-`docs/bitmap.schema.json` is `schema_text()`; a test says when it is out of date.
+`docs/bitmap.schema.json` holds `schema_text()`; a test fails when it is out of date.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from ..errors import BitMapError
+from ..storage.validation import first_fault
 
 SCHEMA = "genptq-bitmap"
 VERSION = 3
@@ -40,7 +41,7 @@ class Measurement(BaseModel):
 
 
 class BitMapFile(BaseModel):
-    """A bit map: how every layer of one model is stored, and what is known of the whole.
+    """A bit map: how every layer of one model is stored, and what is known of the whole model.
 
     Layers are named as parameters are, with `@start:stop` where a layer is rows of one.
     """
@@ -50,31 +51,32 @@ class BitMapFile(BaseModel):
     schema_name: Literal["genptq-bitmap"] = Field(alias="schema")
     version: Literal[1, 2, 3] = Field(description="3 is written; 1 and 2 are read.")
     model: str = Field(description="The model's name.")
-    model_digest: str = Field(description="SHA-256 over the original's weights.")
-    profile_digest: str = Field("", description="Of the profile that it was solved with.")
-    calibration_digest: str = Field("", description="Of that profile's calibration speech.")
+    model_digest: str = Field(description="SHA-256 over the original weights.")
+    profile_digest: str = Field("", description="Digest of the profile that it was solved with.")
+    calibration_digest: str = Field("", description="Digest of that profile's calibration speech.")
     digest: str = Field("", description="SHA-256 over layers and options: the map's identity.")
     symmetric: Literal[False] = Field(False, description="Integers have zero points.")
     bits: dict[str, _Bits] = Field(
-        description="Bits a weight, by layer: of an integer code, scales not counted; of an "
+        description="Bits per weight, by layer: for an integer code, scales not counted; for an "
         "entropy code, everything counted; 16 for float16."
     )
     group_sizes: dict[str, _Size] | None = Field(
         None, description="Weights of a row that share a scale, by layer; 0 without groups."
     )
     rows: dict[str, tuple[_Count, _Count]] | None = Field(
-        None, description="First row and one past the last, of layers that are rows of a parameter."
+        None,
+        description="First row and the row after the last, of layers that are rows of a parameter.",
     )
     group_size: _Size | None = Field(None, description="Version 1: one group size for all.")
     target: str | None = Field(None, description="The target that it was solved or exported for.")
     bytes: _Count | None = Field(None, description="Predicted bytes of all parameters there.")
     bytes_by_target: dict[str, _Count] | None = Field(
-        None, description="Predicted bytes by target, of those that can hold the map."
+        None, description="Predicted bytes in each target that can hold the map."
     )
     avg_bits: _Number | None = Field(None, description="Mean of `bits` over weights.")
     reduction_vs_fp32: _Number | None = Field(None, description="1 - bytes / (4 * parameters).")
     predicted_loss: _Number | None = Field(
-        None, description="Divergence from full precision, nats a token."
+        None, description="Divergence from full precision, nats per token."
     )
     predicted_wer_increase: _Number | None = Field(None, description="A fraction.")
     lower_bound: _Number | None = Field(
@@ -82,21 +84,21 @@ class BitMapFile(BaseModel):
     )
     gap: _Number | None = Field(None, description="predicted_loss - lower_bound.")
     measured: Measurement | None = None
-    sha256: str = Field("", description="Over all else: damage is noticed. Files may lack it.")
+    sha256: str = Field(
+        "", description="SHA-256 over all other fields, to notice damage. Files may lack it."
+    )
 
 
 def parse(document: Mapping[str, Any], where: Path) -> BitMapFile:
-    """Check a bit map's fields.
+    """A bit map file's content, checked.
 
     Raises:
-        BitMapError: a field is missing or wrong; the first is named.
+        BitMapError: a field is missing or wrong; the first such field is named.
     """
     try:
         return BitMapFile.model_validate(dict(document))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ", ".join(repr(part) for part in first["loc"])
-        raise BitMapError(f"{where} is wrong in {place}: {first['msg']}.", REMEDY) from error
+        raise BitMapError(f"{where} is wrong in {first_fault(error)}.", REMEDY) from error
 
 
 def schema_text() -> str:

@@ -62,8 +62,16 @@ def profile_command(options: argparse.Namespace) -> Answer:
     listening = load_speech(options.listen) if options.listen else None
     model = load_model(options.model, options.device)
     share = None if workers.here else shared_gradients(workers)
-    how = (options.report, listening, limit, share)
-    outcome = compute(model, speech, options.out, settings, *how)
+    outcome = compute(
+        model,
+        speech,
+        options.out,
+        settings,
+        options.report,
+        listening=listening,
+        max_memory=limit,
+        share=share,
+    )
     found = outcome.profile
     result = {
         "profile": str(options.out),
@@ -223,11 +231,30 @@ def measure_command(options: argparse.Namespace) -> Answer:
         by = load_speech(options.compile)
         for label, chosen in maps:
             made = compile_map(model, profile, chosen, by, report=options.report)
-            how = (label, options.report, options.normalizer, made.weights, ROUNDING, stop)
-            records.append(measure(model, profile, chosen, speech, *how))
+            record = measure(
+                model,
+                profile,
+                chosen,
+                speech,
+                label=label,
+                report=options.report,
+                normalizer=options.normalizer,
+                weights=made.weights,
+                rounding=ROUNDING,
+                stop=stop,
+            )
+            records.append(record)
     else:
-        sweep = (maps, speech, workers, options.report, options.normalizer, stop)
-        for record in measure_maps(model, options.profile, *sweep):
+        for record in measure_maps(
+            model,
+            options.profile,
+            maps,
+            speech,
+            workers=workers,
+            report=options.report,
+            normalizer=options.normalizer,
+            stop=stop,
+        ):
             save_measured(options.profile, profile.digest, record)
             records.append(record)
     text = "\n".join(map(_in_words, records))
@@ -341,7 +368,14 @@ def export_command(options: argparse.Namespace) -> Answer:
         known = [measured_figures(m) for m in records if m.map_digest == chosen.digest]
         figures = {"measured": known[-1]} if known else {}
     found = export(
-        profile, chosen, options.target, options.out, model, options.report, compiled, **figures
+        profile,
+        chosen,
+        options.target,
+        options.out,
+        model,
+        report=options.report,
+        compiled=compiled,
+        **figures,
     )
     result: dict[str, Any] = {
         "out": str(found.folder),

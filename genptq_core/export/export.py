@@ -1,4 +1,4 @@
-"""Export: a bit map as a folder that its target loads, of the size that was promised."""
+"""A bit map as a folder that its target loads, with exactly the bytes that were promised."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ExportResult:
     """An exported folder.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         target: name of the target that loads it.
-        files: names of its files, the manifest among them.
-        bytes: what all stored parameters take there, containers' headers left out.
-        predicted_bytes: what the solver promised.
-        disk_bytes: what the files take, settings and tokenizer included.
+        files: names of its files, `export.json` included.
+        bytes: bytes of all stored parameters, without the headers of files.
+        predicted_bytes: bytes that the solver promised.
+        disk_bytes: bytes of all files, settings and tokenizer included.
     """
 
     folder: Path
@@ -50,18 +50,19 @@ def export(
     target: str | None,
     out: Path,
     model: SpeechModel | None = None,
+    *,
     report: Report = silent,
     compiled: Compiled | None = None,
     **figures: Any,
 ) -> ExportResult:
-    """Write a bit map as a model that a target loads; whole, or not at all.
+    """Write a bit map as a model that a target loads; the folder appears whole or not at all.
 
     Args:
-        profile: the profile whose rounding is written.
+        profile: the profile; its rounding is written unless `compiled` is given.
         chosen: the map.
-        target: name of the target; the native one if absent.
-        out: the folder; what an earlier export left there is replaced.
-        model: the profile's model; loaded by its name if absent.
+        target: name of the target; the native one if None.
+        out: the folder; an earlier export there is replaced.
+        model: the profile's model; loaded by its name if None.
         report: called with the progress.
         compiled: the map compiled on speech, to be written in place of the profile's rounding.
         figures: what was predicted or measured for the map, for its `bitmap.json`.
@@ -71,9 +72,9 @@ def export(
         ModelError: the model cannot be loaded, or is not the profile's.
         ExportError: the folder cannot be written.
     """
-    found = target_of(target)
-    check_holds(found, profile, chosen.options)
-    promised = predicted_bytes(found, profile, chosen.options)
+    form = target_of(target)
+    check_holds(form, profile, chosen.options)
+    promised = predicted_bytes(form, profile, chosen.options)
     model = model or load_model(profile.source.model)
     check_model(model, profile)
     out = Path(out)
@@ -82,20 +83,20 @@ def export(
             compiled.stored if compiled else stored_units(model, profile, chosen.options, report)
         )
         with replaced(model, compiled.tuned if compiled else {}):
-            size = FORMATS[found.format].write(folder, model, stored)
+            size = FORMATS[form.format].write(folder, model, stored)
         if size != promised:
             raise ExportError(
-                f"The {found.name} export takes {size} bytes; {promised} were promised.",
+                f"The {form.name} export takes {size} bytes; {promised} were promised.",
                 "This is a fault of the program: please report it.",
             )
-        _, average, loss = figures_of(profile, chosen)
-        known = {"bytes": promised, "target": found.name, "avg_bits": average}
-        known |= {"predicted_loss": loss, **figures}
+        predicted = figures_of(profile, chosen)
+        known = {"bytes": promised, "target": form.name, "avg_bits": predicted.avg_bits}
+        known |= {"predicted_loss": predicted.predicted_loss, **figures}
         write_bit_map(folder / "bitmap.json", profile, chosen, **known)
         export_file.write(
             folder,
             export_file.ExportFile(
-                target=found.name,
+                target=form.name,
                 model=profile.source.model,
                 family=profile.source.family,
                 model_digest=profile.source.model_digest,
@@ -106,11 +107,19 @@ def export(
                 files=export_file.digests(folder),
             ),
         )
-    return _result(out, found.name, size, promised)
+    return _result(out, form.name, size, promised)
 
 
 def _result(folder: Path, target: str, size: int, promised: int) -> ExportResult:
+    """What was written to a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = tuple(path.relative_to(folder).as_posix() for path in files)
     disk = sum(path.stat().st_size for path in files)
-    return ExportResult(folder, target, names, size, promised, disk)
+    return ExportResult(
+        folder=folder,
+        target=target,
+        files=names,
+        bytes=size,
+        predicted_bytes=promised,
+        disk_bytes=disk,
+    )

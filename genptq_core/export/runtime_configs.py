@@ -1,8 +1,8 @@
-"""Recipes: a bit map as the configuration of a quantizer that rounds the original itself.
+"""A bit map as the configuration of another quantizer, which rounds the original itself.
 
-A recipe that `benchmarks/recipes.py` had its runtime follow says with which version; the others say
-that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it lacks)
-stays at 16 bit, and is named.
+Files and messages call such a configuration a recipe. Those that `benchmarks/recipes.py` ran in
+their runtime name the version that followed them; the others say that they are untested. What a
+runtime cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..bitmaps.bitmap import BitMap
 from ..bitmaps.file import write_bit_map
 from ..errors import ConstraintError
 from ..formats import export_file
-from ..options import Option
+from ..options import UNQUANTIZED, Option
 from ..profile import Profile
 from ..storage.folders import atomic_folder
 from ..storage.json_files import sealed, write_json
@@ -32,13 +32,13 @@ UNTESTED = "untested"
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How one runtime is told widths by layer.
+    """How one runtime is told the width of each layer.
 
     Attributes:
-        title: how people know it.
-        widths: bits that it has.
+        title: the runtime's name.
+        widths: widths that it has, bits.
         use: what to do with the configuration.
-        configuration: from options by module name (16 bit where it stays) to what it reads.
+        configuration: makes the configuration from options by module name.
         tried: package and version that followed it; "" for none.
     """
 
@@ -50,7 +50,7 @@ class RuntimeConfig:
 
     @property
     def status(self) -> str:
-        """Whether it was run, in a word or a few."""
+        """Whether it was run, in a few words."""
         return f"tried with {self.tried}" if self.tried else UNTESTED
 
 
@@ -71,8 +71,8 @@ def _gptqmodel(options: Mapping[str, Option]) -> dict[str, Any]:
         if option.form == "half":
             dynamic[f"-:{pattern}"] = {}
         else:
-            ways = {"bits": option.bits, "group_size": option.group_size, "sym": False}
-            dynamic[f"+:{pattern}"] = ways
+            grid = {"bits": option.bits, "group_size": option.group_size, "sym": False}
+            dynamic[f"+:{pattern}"] = grid
     return {"bits": 4, "group_size": 64, "sym": False, "dynamic": dynamic}
 
 
@@ -109,51 +109,41 @@ def _torchao(options: Mapping[str, Option]) -> dict[str, Any]:
 
 RUNTIME_CONFIGS = {
     "autoround": RuntimeConfig(
-        "AutoRound", (2, 3, 4, 8), "AutoRound(model, layer_config=configuration)", _autoround
+        title="AutoRound",
+        widths=(2, 3, 4, 8),
+        use="AutoRound(model, layer_config=configuration)",
+        configuration=_autoround,
     ),
     "gptqmodel": RuntimeConfig(
-        "GPTQModel", (2, 3, 4, 8), "GPTQModel.load(model, QuantizeConfig(**configuration))",
-        _gptqmodel,
+        title="GPTQModel",
+        widths=(2, 3, 4, 8),
+        use="GPTQModel.load(model, QuantizeConfig(**configuration))",
+        configuration=_gptqmodel,
     ),
     "hqq": RuntimeConfig(
-        "HQQ", (1, 2, 3, 4, 8),
-        "Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
-        _hqq, "hqq 0.2.8.post1",
+        title="HQQ",
+        widths=(1, 2, 3, 4, 8),
+        use="Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
+        configuration=_hqq,
+        tried="hqq 0.2.8.post1",
     ),
     "mlx": RuntimeConfig(
-        "MLX", (2, 3, 4, 5, 6, 8),
-        "mlx.nn.quantize(model, class_predicate=lambda name, _: "
+        title="MLX",
+        widths=(2, 3, 4, 5, 6, 8),
+        use="mlx.nn.quantize(model, class_predicate=lambda name, _: "
         "configuration['quantization'].get(name, False))",
-        _mlx,
+        configuration=_mlx,
     ),
     "torchao": RuntimeConfig(
-        "torchao", (1, 2, 3, 4, 5, 6, 7, 8),
-        "quantize_(model, FqnToConfig(...)), one IntxWeightOnlyConfig a name; it stores int8, so "
-        "no size is won below 8 bits",
-        _torchao, "torchao 0.18.0",
+        title="torchao",
+        widths=(1, 2, 3, 4, 5, 6, 7, 8),
+        use="quantize_(model, FqnToConfig(...)), one IntxWeightOnlyConfig a name; it stores int8, "
+        "so no size is won below 8 bits",
+        configuration=_torchao,
+        tried="torchao 0.18.0",
     ),
-}  # fmt: skip
-
-
-def _is_module(unit: Unit) -> bool:
-    """Whether a unit is a Linear module, and all of it."""
-    return unit.kind in LINEAR and unit.name == unit.parameter
-
-
-def by_module(
-    profile: Profile, chosen: BitMap, widths: tuple[int, ...]
-) -> tuple[dict[str, Option], list[str]]:
-    """Options by module name, for modules that are one unit; and the units that stay at 16 bit."""
-    options, left = {}, []
-    for unit, option in zip(profile.units, chosen.options, strict=True):
-        whole = _is_module(unit)
-        if option.form == "grid" and whole and option.bits in widths:
-            options[unit.parameter.removesuffix(".weight")] = option
-        elif whole:
-            options[unit.parameter.removesuffix(".weight")] = Option(16)
-        if not (whole and option.form == "grid" and option.bits in widths):
-            left.append(unit.name)
-    return options, left
+}
+"""Configurations by the name under which they are exported."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +151,11 @@ class Coverage:
     """How much of a map a runtime holds, in units; the counts add up to all of them.
 
     Attributes:
-        widths: bits that it has.
+        widths: widths that it has, bits.
         held: units that it stores as the map says.
         coded: whole Linear modules that are entropy-coded.
         width: whole Linear modules of a width that it lacks.
-        place: units that are quantized but no whole Linear module: row blocks, convolutions.
+        place: quantized units that are not whole Linear modules: row blocks, convolutions.
         half: units that the map leaves at 16 bit.
     """
 
@@ -178,12 +168,18 @@ class Coverage:
 
 
 def coverage(profile: Profile, chosen: BitMap, name: str) -> Coverage:
-    """How much of a map the runtime of a recipe holds."""
+    """How much of a map a runtime holds.
+
+    Args:
+        profile: the profile.
+        chosen: the map.
+        name: the runtime's configuration, of `RUNTIME_CONFIGS`.
+    """
     widths = RUNTIME_CONFIGS[name].widths
-    _, left = by_module(profile, chosen, widths)
+    _, unheld = _by_module(profile, chosen, widths)
     counts = {"coded": 0, "width": 0, "place": 0, "half": 0}
     for unit, option in zip(profile.units, chosen.options, strict=True):
-        if unit.name not in left:
+        if unit.name not in unheld:
             continue
         if option.form == "half":
             counts["half"] += 1
@@ -191,11 +187,18 @@ def coverage(profile: Profile, chosen: BitMap, name: str) -> Coverage:
             counts["place"] += 1
         else:
             counts["coded" if option.form == "coded" else "width"] += 1
-    return Coverage(widths, len(profile.units) - len(left), **counts)
+    return Coverage(
+        widths=widths,
+        held=len(profile.units) - len(unheld),
+        coded=counts["coded"],
+        width=counts["width"],
+        place=counts["place"],
+        half=counts["half"],
+    )
 
 
 def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
-    """A recipe file's text.
+    """The text of a recipe file; arguments as in `document`.
 
     Raises:
         ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
@@ -205,7 +208,12 @@ def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
 
 
 def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
-    """A recipe's content.
+    """The content of a recipe file.
+
+    Args:
+        profile: the profile.
+        chosen: the map.
+        name: the runtime's configuration, of `RUNTIME_CONFIGS`.
 
     Raises:
         ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
@@ -215,7 +223,7 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
             f"There is no recipe {name!r}.", f"Recipes: {', '.join(RUNTIME_CONFIGS)}."
         )
     recipe = RUNTIME_CONFIGS[name]
-    options, left = by_module(profile, chosen, recipe.widths)
+    options, unheld = _by_module(profile, chosen, recipe.widths)
     if all(option.form == "half" for option in options.values()):
         raise ConstraintError(
             f"{recipe.title} can hold nothing of this map.", "Solve with --target integer."
@@ -226,7 +234,7 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
         "model": profile.source.model,
         "map_digest": chosen.digest,
         "use": recipe.use,
-        "left_at_16_bit": left,
+        "left_at_16_bit": unheld,
         "configuration": recipe.configuration(options),
     }
 
@@ -234,7 +242,13 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
 def export_runtime_config(
     profile: Profile, chosen: BitMap, name: str, out: Path
 ) -> tuple[str, ...]:
-    """Write a recipe and its bit map to a folder; whole, or not at all.
+    """Write a recipe and its bit map to a folder, which appears whole or not at all.
+
+    Args:
+        profile: the profile.
+        chosen: the map.
+        name: the runtime's configuration, of `RUNTIME_CONFIGS`.
+        out: the folder; an earlier export there is replaced.
 
     Returns:
         Names of the files.
@@ -262,3 +276,24 @@ def export_runtime_config(
             ),
         )
     return tuple(sorted(path.name for path in Path(out).iterdir()))
+
+
+def _by_module(
+    profile: Profile, chosen: BitMap, widths: tuple[int, ...]
+) -> tuple[dict[str, Option], list[str]]:
+    """Options by name of whole Linear modules, and names of all units that stay at 16 bit."""
+    options: dict[str, Option] = {}
+    unheld = []
+    for unit, option in zip(profile.units, chosen.options, strict=True):
+        whole = _is_module(unit)
+        held = whole and option.form == "grid" and option.bits in widths
+        if whole:
+            options[unit.parameter.removesuffix(".weight")] = option if held else UNQUANTIZED
+        if not held:
+            unheld.append(unit.name)
+    return options, unheld
+
+
+def _is_module(unit: Unit) -> bool:
+    """Whether a unit is a whole Linear module."""
+    return unit.kind in LINEAR and unit.name == unit.parameter

@@ -1,7 +1,7 @@
-"""Formats: how an export's files are written and read, one module each.
+"""Formats: how the files of exports are written and read, one module per format.
 
-`targets` says what a format can hold and what that takes, without torch; here it is done. A
-format module has
+What a format can hold, and in how many bytes, is in `targets`, which needs no torch. A module of a
+format has
 
     write(folder, model, stored) -> bytes of all stored parameters
     load(folder, name) -> a model that transcribes

@@ -1,8 +1,8 @@
 """compressed-tensors' `pack-quantized` checkpoints: `transformers` loads them without our code.
 
-A group of weights along a row is a block of shape (1, g) in the format's words: `transformers`
-loads zero points of blocks as they are, while those of its "group" strategy come packed, and its
-loader has no place for them (compressed-tensors 0.18 to 0.20).
+A group of weights along a row is called a block of shape (1, g) in the file: `transformers` loads
+zero points of blocks as they are, while those of the "group" strategy are packed, which its loader
+cannot read (compressed-tensors 0.18 to 0.20).
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     """
     tensors: dict[str, Tensor] = {}
     packed: dict[Option, list[str]] = {}
-    for unit, option, one in stored:
-        if not isinstance(one, Quantized):
+    for unit, option, weight in stored:
+        if not isinstance(weight, Quantized):
             continue
         module = unit.parameter.removesuffix(".weight")
         if not isinstance(model.module.get_submodule(module), nn.Linear):
-            raise ExportError(f"{unit.name} is no Linear module.", "Leave it at 16 bit.")
-        parts = _packed(one)
+            raise ExportError(f"{unit.name} is not a Linear module.", "Leave it at 16 bit.")
+        parts = _packed(weight)
         tensors |= {f"{unit.parameter}_{part}": tensor for part, tensor in parts.items()}
         packed.setdefault(option, []).append(module)
     for name, parameter in model.module.named_parameters():
@@ -59,14 +59,14 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     model.save_settings(folder)
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    # Weights are computed with in float32: 16 bit is only how they are stored.
+    # The model computes in float32: 16 bit is only how weights are stored.
     settings |= {"dtype": "float32", "quantization_config": _configuration(packed)}
     write_text(path, json.dumps(settings, indent=2) + "\n")
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def load(folder: Path, name: str) -> SpeechModel:
-    """Load an exported model by `transformers`, every weight unpacked.
+    """Load an exported model with `transformers`, every weight unpacked.
 
     Raises:
         ExportError: the package is missing.
@@ -76,7 +76,7 @@ def load(folder: Path, name: str) -> SpeechModel:
         import compressed_tensors  # noqa: F401
     except ImportError as error:
         raise ExportError(
-            f"{folder} is read by a package that is not installed.", f"pip install {PACKAGE}"
+            f"{folder} needs a package that is not installed.", f"pip install {PACKAGE}"
         ) from error
     return assembled(folder, name, unpacked(folder))
 
@@ -95,7 +95,7 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
         module = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder} cannot be loaded by transformers ({error}).") from error
-    # It would unpack in its first forward pass.
+    # Otherwise weights are unpacked in the first forward pass.
     module.hf_quantizer.compressor.decompress_model(module)
     named = module.named_parameters()
     return {name: p.detach() for name, p in named if not name.endswith(_PARTS)}
@@ -113,7 +113,7 @@ def _packed(stored: Quantized) -> dict[str, Tensor]:
 
 
 def _configuration(packed: dict[Option, list[str]]) -> dict[str, Any]:
-    """One group a width and group size, its modules by name."""
+    """The quantization settings: one group per width and group size, with its modules' names."""
     return {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",

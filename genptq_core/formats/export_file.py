@@ -1,15 +1,17 @@
-"""The manifest: what an exported folder says of itself."""
+"""`export.json`: what an exported folder holds, and what it was made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
 
 from ..errors import ExportError
 from ..storage.digests import sha256_file
-from ..storage.json_files import read_json, write_json
+from ..storage.json_files import read_json, validated, write_json
 
 NAME = "export.json"
 SCHEMA = "genptq-export"
@@ -17,7 +19,7 @@ VERSION = 1
 _REMEDY = "Export it again with: python -m genptq_core export."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ExportFile:
     """What an exported folder holds, and what it was made from.
 
@@ -31,6 +33,9 @@ class ExportFile:
         bytes: what all stored parameters take, containers' headers left out.
         files: SHA-256 of every other file, by its name.
         compiled: digest of the compiling, where the map was compiled.
+
+    Raises:
+        pydantic.ValidationError: a field is of another type.
     """
 
     target: str
@@ -39,13 +44,13 @@ class ExportFile:
     model_digest: str
     profile_digest: str
     map_digest: str
-    bytes: int
-    files: Mapping[str, str]
+    bytes: Annotated[int, Strict(), Field(ge=0)]
+    files: dict[str, str]
     compiled: str = ""
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder but the manifest, by its name from there."""
+    """SHA-256 of every file in a folder but `export.json`, by its path in the folder."""
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -53,39 +58,31 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def write(folder: Path, manifest: ExportFile) -> None:
-    """Write a folder's manifest."""
-    write_json(folder / NAME, SCHEMA, VERSION, asdict(manifest))
+def write(folder: Path, export: ExportFile) -> None:
+    """Write a folder's `export.json`."""
+    write_json(folder / NAME, SCHEMA, VERSION, asdict(export))
 
 
 def read(folder: Path) -> ExportFile:
-    """Read a folder's manifest; its files are not looked at.
+    """Read a folder's `export.json`; the other files are not looked at.
 
     Raises:
-        ExportError: it is missing, damaged, or of another version.
+        ExportError: it is missing, damaged, or of another version; the first field that is wrong
+            is named.
     """
     path = Path(folder) / NAME
-    document: dict[str, Any] = read_json(path, SCHEMA, VERSION, ExportError, _REMEDY)
-    del document["schema"], document["version"]
-    try:
-        found = ExportFile(**document)
-    except TypeError as error:
-        raise ExportError(f"{path} lacks or misnames a field ({error}).", _REMEDY) from error
-    table = found.files
-    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
-        raise ExportError(f"{path} has no table of files.", _REMEDY)
-    return found
+    document = read_json(path, SCHEMA, VERSION, ExportError, _REMEDY)
+    return validated(ExportFile, document, path, ExportError, _REMEDY)
 
 
 def verify(folder: Path) -> ExportFile:
-    """Read a folder's manifest and check every file against it.
+    """Read a folder's `export.json` and check every other file against it.
 
     Raises:
-        ExportError: the manifest cannot be read, or a file is missing or altered; the first is
-            named.
+        ExportError: it cannot be read, or a file is missing or altered; the first is named.
     """
-    found = read(folder)
-    for name, digest in found.files.items():
+    export = read(folder)
+    for name, digest in export.files.items():
         path = Path(folder) / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ExportError(f"{Path(folder) / NAME} names {name!r}, a file elsewhere.", _REMEDY)
@@ -95,4 +92,4 @@ def verify(folder: Path) -> ExportFile:
             raise ExportError(f"{path} cannot be read ({error}).", _REMEDY) from error
         if actual != digest:
             raise ExportError(f"{path} is damaged or altered.", _REMEDY)
-    return found
+    return export

@@ -11,7 +11,7 @@
 
 and every other stored parameter as float16 under its own name. Its one metadata entry, `layout`,
 is JSON: "parameters" gives the shape of every parameter, "units" the parameter, rows and option
-of every unit. Parameters that the architecture computes anew are not stored.
+of every unit. Parameters that follow from a formula of the architecture are not stored.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     """
     tensors: dict[str, Tensor] = {}
     covered, units = set(model.derived), {}
-    for unit, option, one in stored:
+    for unit, option, weight in stored:
         covered.add(unit.parameter)
         units[unit.name] = [unit.parameter, unit.start, unit.stop, option.key]
-        parts = as_tensors(unit.name, option, one)
+        parts = as_tensors(unit.name, option, weight)
         tensors |= {f"{unit.name}:{part}": tensor for part, tensor in parts.items()}
     parameters = dict(model.module.named_parameters())
     for name, parameter in parameters.items():
@@ -63,7 +63,8 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         "parameters": {name: list(parameter.shape) for name, parameter in parameters.items()},
         "units": units,
     }
-    # One entry only, and straight to the file: the bytes of a large model are not held again.
+    # One metadata entry only: the library writes several in random order. Straight to the file,
+    # so that the bytes of a large model are not in memory twice.
     save_file(tensors, folder / NAME, metadata={"layout": json.dumps(layout)})
     model.save_settings(folder)
     return sum(tensor.nbytes for tensor in tensors.values())
@@ -74,7 +75,7 @@ def load(folder: Path, name: str) -> SpeechModel:
 
     Args:
         folder: what `write` wrote to, with the model's settings.
-        name: what the model shall be called.
+        name: the name to give the model.
 
     Raises:
         ExportError: the file is missing or damaged.
@@ -94,18 +95,18 @@ def read(path: Path) -> dict[str, Tensor]:
             layout = json.loads(handle.metadata()["layout"])
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
         shapes = {name: tuple(shape) for name, shape in layout["parameters"].items()}
-        found = {name: tensors[name].float() for name in shapes if name in tensors}
+        parameters = {name: tensors[name].float() for name in shapes if name in tensors}
         for name, (parameter, start, stop, key) in layout["units"].items():
             shape = shapes[parameter]
             columns = math.prod(shape[1:])
             parts = {k[len(name) + 1 :]: t for k, t in tensors.items() if k.startswith(f"{name}:")}
             weight = restored(from_tensors(parts, Option.parse(key), stop - start, columns))
-            whole = found.setdefault(parameter, torch.empty(shape))
-            whole[start:stop] = weight.view(stop - start, *shape[1:])
+            whole = parameters.setdefault(parameter, torch.empty(shape))
+            whole[start:stop] = weight.view((stop - start, *shape[1:]))
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error}).", _REMEDY) from error
     except (SafetensorError, LookupError, AttributeError, TypeError, ValueError) as error:
         raise ExportError(f"{path} is not a native export ({error}).", _REMEDY) from error
     except (ArithmeticError, MemoryError, RuntimeError) as error:
         raise ExportError(f"{path} is not a native export ({error}).", _REMEDY) from error
-    return found
+    return parameters

@@ -20,21 +20,21 @@ from ..units import Unit
 
 OPSET = 21
 CONTRIB = "com.microsoft"
-_IR = 10  # of ONNX 1.16, which has opset 21
-_LARGEST = 1 << 30  # beyond, weights go to a file of their own: protobuf ends at 2 GiB
+_IR = 10  # the file version of ONNX 1.16, which has opset 21
+_LARGEST = 1 << 30  # more bytes of weights go to a file of their own: protobuf's limit is 2 GiB
 
 
 class Weights:
-    """A model's parameters: stored units where a bit map has them, else float16."""
+    """A model's parameters: units as a bit map stores them, everything else in float16."""
 
     def __init__(self, module: nn.Module, stored: Iterable[tuple[Unit, Option, Stored]]) -> None:
         self._module = module
         self.units: dict[str, list[tuple[Unit, Stored]]] = {}
-        for unit, _, one in stored:
-            self.units.setdefault(unit.parameter, []).append((unit, one))
+        for unit, _, weight in stored:
+            self.units.setdefault(unit.parameter, []).append((unit, weight))
 
     def __contains__(self, name: str) -> bool:
-        return any(name == found for found, _ in self._module.named_parameters())
+        return any(name == known for known, _ in self._module.named_parameters())
 
     def half(self, name: str) -> np.ndarray:
         """A parameter as float16."""
@@ -42,38 +42,38 @@ class Weights:
 
 
 class Graph:
-    """A graph under construction; methods add nodes and return the names of what they give."""
+    """A graph under construction; methods add nodes and return the names of their outputs."""
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.bytes = 0
-        """Of the parameters stored so far."""
+        """Bytes of the parameters stored so far."""
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, onnx.TensorProto] = {}
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node of one output."""
+        """Add a node with one output."""
         output = f"{kind}.{len(self._nodes)}"
         node = helper.make_node(kind, inputs, [output], output, domain=domain, **attributes)
         self._nodes.append(node)
         return output
 
     def constant(self, value: Any, dtype: type[np.generic] = np.int64) -> str:
-        """Something that is no parameter: a shape, an index, a factor."""
+        """A value that is not a parameter: a shape, an index, a factor."""
         array = np.asarray(value, dtype=dtype)
         name = f"constant.{array.dtype}.{array.tolist()}"
         self._tensors.setdefault(name, numpy_helper.from_array(array, name))
         return name
 
     def stored(self, name: str, array: np.ndarray) -> str:
-        """A parameter, or a part of one, as it is stored; once, however often it is asked for."""
+        """A parameter or a part of one, as it is stored; only once, also for repeated calls."""
         if name not in self._tensors:
             self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
             self.bytes += array.nbytes
         return name
 
     def floats(self, name: str, array: np.ndarray) -> str:
-        """Something stored as float16, as float32; the runtime does that when it loads."""
+        """Float32 values of a tensor stored as float16; the runtime casts on loading."""
         return self.op("Cast", self.stored(name, array), to=TensorProto.FLOAT)
 
     def parameter(self, name: str) -> str:
@@ -81,7 +81,7 @@ class Graph:
         return self.floats(name, self.weights.half(name))
 
     def linear(self, inputs: str, module: str) -> str:
-        """A Linear module on inputs (..., columns)."""
+        """Outputs of a Linear module for inputs (..., columns)."""
         bias = f"{module}.bias"
         outputs = self.product(inputs, f"{module}.weight")
         if bias not in self.weights:
@@ -91,51 +91,67 @@ class Graph:
     def product(self, inputs: str, parameter: str) -> str:
         """Inputs (..., columns) times a weight (rows, columns), transposed: (..., rows)."""
         parts = []
-        for unit, one in self.weights.units[parameter]:
-            if isinstance(one, Quantized):
-                sizes = {"K": unit.columns, "N": unit.rows, "bits": one.grid.bits}
-                sizes["block_size"] = one.grid.group_size
-                codes, *grid = self._quantized(unit, one)
-                parts.append(self.op("MatMulNBits", inputs, codes, *grid, domain=CONTRIB, **sizes))
+        for unit, stored in self.weights.units[parameter]:
+            if isinstance(stored, Quantized):
+                codes, scales, zeros = self._quantized(unit, stored)
+                part = self.op(
+                    "MatMulNBits",
+                    inputs,
+                    codes,
+                    scales,
+                    zeros,
+                    domain=CONTRIB,
+                    K=unit.columns,
+                    N=unit.rows,
+                    bits=stored.grid.bits,
+                    block_size=stored.grid.group_size,
+                )
             else:
-                weight = self.floats(unit.name, _halves(one, unit))
-                parts.append(self.op("MatMul", inputs, self.op("Transpose", weight, perm=[1, 0])))
+                weight = self.floats(unit.name, _halves(stored, unit))
+                part = self.op("MatMul", inputs, self.op("Transpose", weight, perm=[1, 0]))
+            parts.append(part)
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=-1)
 
     def rows(self, indices: str, parameter: str) -> str:
         """Rows of a weight (rows, columns): (..., columns)."""
         parts = self.weights.units[parameter]
         if len(parts) == 1:
-            return self._rows_of(indices, *parts[0])
+            ((unit, stored),) = parts
+            return self._rows_of(indices, unit, stored)
         total = ""
-        for unit, one in parts:
-            # Each block gives its own rows, and zeros for the others'.
+        for unit, stored in parts:
+            # Each block gives its own rows, and zeros for rows of other blocks.
             place = self.op("Sub", indices, self.constant(unit.start))
-            after = self.op("Less", place, self.constant(unit.rows))
-            before = self.op("GreaterOrEqual", place, self.constant(0))
-            mine = self.op("And", before, after)
-            found = self._rows_of(self.op("Where", mine, place, self.constant(0)), unit, one)
-            factor = self.op("Cast", self.op("Unsqueeze", mine, self.constant([-1])), to=1)
-            found = self.op("Mul", found, factor)
-            total = self.op("Add", total, found) if total else found
+            before_end = self.op("Less", place, self.constant(unit.rows))
+            from_start = self.op("GreaterOrEqual", place, self.constant(0))
+            inside = self.op("And", from_start, before_end)
+            rows = self._rows_of(self.op("Where", inside, place, self.constant(0)), unit, stored)
+            factor = self.op("Cast", self.op("Unsqueeze", inside, self.constant([-1])), to=1)
+            rows = self.op("Mul", rows, factor)
+            total = self.op("Add", total, rows) if total else rows
         return total
 
     def _rows_of(self, indices: str, unit: Unit, stored: Stored) -> str:
         if not isinstance(stored, Quantized):
             table = self.stored(unit.name, _halves(stored, unit))
             return self.op("Cast", self.op("Gather", table, indices), to=TensorProto.FLOAT)
-        codes, *grid = self._quantized(unit, stored)
+        codes, scales, zeros = self._quantized(unit, stored)
         flat = self.op("Reshape", codes, self.constant([unit.rows, -1]))
-        how = {"bits": stored.grid.bits, "block_size": stored.grid.group_size}
         return self.op(
             "GatherBlockQuantized",
-            *(flat, indices, *grid),
+            flat,
+            indices,
+            scales,
+            zeros,
             domain=CONTRIB,
-            **(how | {"gather_axis": 0, "quantize_axis": 1}),
+            bits=stored.grid.bits,
+            block_size=stored.grid.group_size,
+            gather_axis=0,
+            quantize_axis=1,
         )
 
     def _quantized(self, unit: Unit, stored: Quantized) -> tuple[str, str, str]:
-        """Codes (rows, groups, bytes), scales and zero points, as MatMulNBits wants them."""
+        """Codes (rows, groups, bytes), scales and zero points, as MatMulNBits reads them."""
         bits = stored.grid.bits
         codes = pack_rows(stored.codes.numpy(), bits)
         groups = stored.grid.scale.shape[1]
@@ -157,8 +173,8 @@ class Graph:
 
         Args:
             path: the file.
-            inputs: element type and shape by name.
-            outputs: what gives it, and its shape, by name; float32.
+            inputs: element type and shape of each input, by name.
+            outputs: the node output to give and its shape, by name; float32.
             notes: metadata.
         """
         for name, (source, _) in outputs.items():
@@ -176,12 +192,12 @@ class Graph:
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
         helper.set_model_props(model, dict(notes))
-        apart = self.bytes > _LARGEST
+        external = self.bytes > _LARGEST
         onnx.save(
             model,
             path,
-            save_as_external_data=apart,
-            location=f"{path.name}.data" if apart else None,
+            save_as_external_data=external,
+            location=f"{path.name}.data" if external else None,
         )
 
 

@@ -36,7 +36,7 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         from .onnx_graph import Weights
         from .onnx_whisper import write_decoder, write_encoder
     except ImportError as error:
-        raise _missing("ONNX graphs are written", error) from error
+        raise _missing("Writing ONNX graphs", error) from error
     whisper: Any = model
     settings, config = whisper.module.generation_config, whisper.module.config
     notes = {
@@ -63,7 +63,7 @@ def load(folder: Path, name: str) -> SpeechModel:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing(f"{folder} is read", error) from error
+        raise _missing(f"Reading {folder}", error) from error
     from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
     try:
@@ -78,7 +78,15 @@ def load(folder: Path, name: str) -> SpeechModel:
         tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ExportError(f"{folder} cannot be loaded ({error}).", "Export it again.") from error
-    return cast(SpeechModel, OnnxWhisper(name, encoder, decoder, notes, features, tokenizer))
+    model = OnnxWhisper(
+        name=name,
+        encoder=encoder,
+        decoder=decoder,
+        notes=notes,
+        features=features,
+        tokenizer=tokenizer,
+    )
+    return cast(SpeechModel, model)
 
 
 def _options(onnxruntime: Any) -> Any:
@@ -89,12 +97,14 @@ def _options(onnxruntime: Any) -> Any:
 
 
 def _missing(what: str, error: ImportError) -> ExportError:
-    return ExportError(f"{what} with a package that is not installed ({error.name}).", PACKAGES)
+    return ExportError(
+        f"{what} needs a package that is not installed ({error.name}).", f"pip install {PACKAGES}"
+    )
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder gives of a batch: states, and keys and values of cross-attention."""
+    """Encoder outputs of a batch: states, and keys and values of cross-attention."""
 
     arrays: tuple[np.ndarray, ...]
 
@@ -106,12 +116,19 @@ class Encoded:
 
 
 class OnnxWhisper:
-    """A Whisper in ONNX Runtime, which encodes and transcribes as `SpeechModel` says."""
+    """A Whisper in ONNX Runtime: of `SpeechModel` it has `encode` and `transcribe` only."""
 
     family = "whisper"
 
     def __init__(
-        self, name: str, encoder: Any, decoder: Any, notes: Any, features: Any, tokenizer: Any
+        self,
+        *,
+        name: str,
+        encoder: Any,
+        decoder: Any,
+        notes: dict[str, Any],
+        features: Any,
+        tokenizer: Any,
     ) -> None:
         self.name = name
         self._encoder = encoder
@@ -133,8 +150,8 @@ class OnnxWhisper:
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
         batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
-        heard = batch.input_features.astype(np.float32)
-        return Encoded(tuple(self._encoder.run(None, {"features": heard})))
+        features = batch.input_features.astype(np.float32)
+        return Encoded(tuple(self._encoder.run(None, {"features": features})))
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context."""
@@ -162,15 +179,15 @@ class OnnxWhisper:
     def step(
         self, tokens: np.ndarray, encoded: Encoded, past: list[np.ndarray] | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Decode some tokens.
+        """Decode one or more tokens of each row.
 
         Args:
             tokens: shape (batch, tokens), int64.
-            encoded: of the same batch.
-            past: what an earlier step kept; none at first.
+            encoded: encoder outputs of the same batch.
+            past: keys and values from the earlier step; None at the first.
 
         Returns:
-            Logits (batch, tokens, vocabulary), and what is kept for the next step.
+            Logits (batch, tokens, vocabulary), and keys and values for the next step.
         """
         past = self._empty(len(encoded)) if past is None else past
         feeds = dict(zip(self._past, past, strict=True))

@@ -1,8 +1,8 @@
-"""Whisper as two ONNX graphs: an encoder, and a decoder that takes one or more tokens a step.
+"""Whisper as two ONNX graphs: an encoder, and a decoder of one or more tokens per step.
 
 The architecture is that of Radford et al., "Robust Speech Recognition via Large-Scale Weak
 Supervision" (2022), section 2.2, with weights named as `transformers` names them. Keys and values
-of cross-attention depend on the recording alone, so the encoder gives them.
+of cross-attention depend only on the recording, so the encoder graph computes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
 def write_encoder(path: Path, weights: Weights, config: Any) -> int:
-    """Log-mel features (batch, mels, frames) to encoder states and keys and values of each layer.
+    """Write the graph from log-mel features (batch, mels, frames) to encoder states.
+
+    It also gives keys and values of cross-attention for each decoder layer.
 
     Returns:
         Bytes of the parameters in it.
@@ -41,9 +43,9 @@ def write_encoder(path: Path, weights: Weights, config: Any) -> int:
             _split(graph, graph.linear(normed, f"{layer}.self_attn.{part}_proj"), heads)
             for part in ("q", "k", "v")
         )
-        found = _attention(graph, query, key, value, heads, config.d_model)
-        found = graph.linear(found, f"{layer}.self_attn.out_proj")
-        states = _feed_forward(graph, graph.op("Add", states, found), layer)
+        attended = _attention(graph, query, key, value, heads=heads, size=config.d_model)
+        attended = graph.linear(attended, f"{layer}.self_attn.out_proj")
+        states = _feed_forward(graph, graph.op("Add", states, attended), layer)
     states = _norm(graph, states, f"{base}.layer_norm")
     heads = config.decoder_attention_heads
     frames, size = config.max_source_positions, config.d_model
@@ -57,15 +59,17 @@ def write_encoder(path: Path, weights: Weights, config: Any) -> int:
         ),
         strict=True,
     ):
-        found = _split(graph, graph.linear(states, module), heads)
-        outputs[name] = (found, ["batch", heads, frames, size // heads])
+        projected = _split(graph, graph.linear(states, module), heads)
+        outputs[name] = (projected, ["batch", heads, frames, size // heads])
     shape: list[int | str] = ["batch", config.num_mel_bins, 2 * frames]
     graph.save(path, {"features": (TensorProto.FLOAT, shape)}, outputs, {})
     return graph.bytes
 
 
 def write_decoder(path: Path, weights: Weights, config: Any, notes: dict[str, str]) -> int:
-    """Tokens (batch, tokens) after what is kept of earlier ones, to logits and what is kept then.
+    """Write the graph from tokens (batch, tokens) to their logits.
+
+    Keys and values of earlier tokens are inputs; those with the new tokens are outputs.
 
     Returns:
         Bytes of the parameters in it.
@@ -82,11 +86,11 @@ def write_decoder(path: Path, weights: Weights, config: Any, notes: dict[str, st
     table = graph.parameter(f"{base}.embed_positions.weight")
     states = graph.op("Add", states, graph.op("Slice", table, begin, end, axis))
     # A token attends to itself and to all before it.
-    scalars = [graph.op("Squeeze", place, axis) for place in (begin, end)]
+    first, last = (graph.op("Squeeze", place, axis) for place in (begin, end))
     zero, one = graph.constant(0), graph.constant(1)
-    asking = graph.op("Unsqueeze", graph.op("Range", *scalars, one), graph.constant([1]))
-    asked = graph.op("Unsqueeze", graph.op("Range", zero, scalars[1], one), axis)
-    hidden = graph.op("Cast", graph.op("Greater", asked, asking), to=TensorProto.FLOAT)
+    queries = graph.op("Unsqueeze", graph.op("Range", first, last, one), graph.constant([1]))
+    keys = graph.op("Unsqueeze", graph.op("Range", zero, last, one), axis)
+    hidden = graph.op("Cast", graph.op("Greater", keys, queries), to=TensorProto.FLOAT)
     mask = graph.op("Mul", hidden, graph.constant(-1e9, np.float32))
     kept: dict[str, tuple[str, list[int | str]]] = {}
     for index in range(layers):
@@ -98,16 +102,16 @@ def write_decoder(path: Path, weights: Weights, config: Any, notes: dict[str, st
         )
         key = graph.op("Concat", past[2 * index], key, axis=2)
         value = graph.op("Concat", past[2 * index + 1], value, axis=2)
-        for part, found in (("key", key), ("value", value)):
-            kept[f"now.{part}.{index}"] = (found, ["batch", heads, "after", size // heads])
-        found = _attention(graph, query, key, value, heads, size, mask)
-        states = graph.op("Add", states, graph.linear(found, f"{layer}.self_attn.out_proj"))
+        shape: list[int | str] = ["batch", heads, "after", size // heads]
+        kept[f"now.key.{index}"], kept[f"now.value.{index}"] = (key, shape), (value, shape)
+        attended = _attention(graph, query, key, value, heads=heads, size=size, mask=mask)
+        states = graph.op("Add", states, graph.linear(attended, f"{layer}.self_attn.out_proj"))
         normed = _norm(graph, states, f"{layer}.encoder_attn_layer_norm")
         query = _split(graph, graph.linear(normed, f"{layer}.encoder_attn.q_proj"), heads)
-        cross = (f"cross.key.{index}", f"cross.value.{index}")
-        found = _attention(graph, query, *cross, heads, size)
-        found = graph.linear(found, f"{layer}.encoder_attn.out_proj")
-        states = _feed_forward(graph, graph.op("Add", states, found), layer)
+        key, value = f"cross.key.{index}", f"cross.value.{index}"
+        attended = _attention(graph, query, key, value, heads=heads, size=size)
+        attended = graph.linear(attended, f"{layer}.encoder_attn.out_proj")
+        states = _feed_forward(graph, graph.op("Add", states, attended), layer)
     states = _norm(graph, states, f"{base}.layer_norm")
     logits = graph.product(states, _EMBEDDING)
     outputs = {"logits": (logits, ["batch", "tokens", config.vocab_size]), **kept}
@@ -130,8 +134,8 @@ def _norm(graph: Graph, states: str, module: str) -> str:
 
 def _feed_forward(graph: Graph, states: str, layer: str) -> str:
     normed = _norm(graph, states, f"{layer}.final_layer_norm")
-    found = graph.op("Gelu", graph.linear(normed, f"{layer}.fc1"))
-    return graph.op("Add", states, graph.linear(found, f"{layer}.fc2"))
+    hidden = graph.op("Gelu", graph.linear(normed, f"{layer}.fc1"))
+    return graph.op("Add", states, graph.linear(hidden, f"{layer}.fc2"))
 
 
 def _split(graph: Graph, states: str, heads: int) -> str:
@@ -141,13 +145,13 @@ def _split(graph: Graph, states: str, heads: int) -> str:
 
 
 def _attention(
-    graph: Graph, query: str, key: str, value: str, heads: int, size: int, mask: str = ""
+    graph: Graph, query: str, key: str, value: str, *, heads: int, size: int, mask: str = ""
 ) -> str:
     """Scaled dot-product attention: (batch, length, size)."""
     query = graph.op("Mul", query, graph.constant((size // heads) ** -0.5, np.float32))
     scores = graph.op("MatMul", query, graph.op("Transpose", key, perm=[0, 1, 3, 2]))
     if mask:
         scores = graph.op("Add", scores, mask)
-    found = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value)
-    found = graph.op("Transpose", found, perm=[0, 2, 1, 3])
-    return graph.op("Reshape", found, graph.constant([0, 0, size]))
+    attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value)
+    attended = graph.op("Transpose", attended, perm=[0, 2, 1, 3])
+    return graph.op("Reshape", attended, graph.constant([0, 0, size]))

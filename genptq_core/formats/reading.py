@@ -17,6 +17,6 @@ def load_export(folder: Path) -> SpeechModel:
         ExportError: a file is missing, damaged or altered.
         ConstraintError: it was written for a target that this program does not know.
     """
-    found = export_file.verify(folder)
-    loaded: SpeechModel = FORMATS[target_of(found.target).format].load(Path(folder), str(folder))
-    return loaded
+    export = export_file.verify(folder)
+    model: SpeechModel = FORMATS[target_of(export.target).format].load(Path(folder), str(folder))
+    return model

@@ -1,4 +1,7 @@
-"""Trials: weights being tried on a speech set, shard by shard, until it is done or decided."""
+"""The evaluation of one set of weights on a speech set, shard by shard, with an optional early end.
+
+Shards may be computed in any order, by any process; the result depends on the set alone.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from .shards import ShardResult, Weights, measure_shard, random_blocks, read_res
 
 @dataclass(frozen=True)
 class Score:
-    """How a model with other weights does on a speech set, beside full precision.
+    """How a model with other weights does on a speech set, compared with full precision.
 
     Attributes:
         wer, wer_full_precision, wer_increase: word error rates and their difference, fractions.
         ci95: paired bootstrap interval of the increase.
-        loss: Kullback-Leibler divergence to full precision, nats a token.
+        loss: Kullback-Leibler divergence to full precision, nats per token.
         words: words in the normalized references.
-        looped: utterances on which it ran away; see `count_loops`.
-        transcripts: (audio digest, full precision text, quantized text) an utterance.
+        looped: utterances on which the decoding ran away; see `count_loops`.
+        transcripts: (audio digest, full precision text, quantized text) per utterance.
     """
 
     wer: float
@@ -40,7 +43,10 @@ class Score:
 
 
 class Evaluation:
-    """What came of the shards of a speech set so far.
+    """The results of a speech set's shards so far, and which shards remain.
+
+    Shards belong to blocks, each a random sample of the set. With `stop`, the evaluation may end
+    after any block; without it, it ends after the last.
 
     Args:
         speech: the set.
@@ -49,9 +55,12 @@ class Evaluation:
             fraction, lies wholly below or wholly above this. The interval's level is such that
             all looks together are wrong in 5 % of cases at most (Bonferroni).
 
+    Attributes:
+        finished: whether no shard remains, or the outcome is decided.
+
     Raises:
-        SpeechError: a recording cannot be opened, or no reference text is there to score against.
-        ConstraintError: `stop` is no increase of WER.
+        SpeechError: a recording cannot be opened, or no utterance has a reference text.
+        ConstraintError: `stop` is not an increase of WER.
     """
 
     def __init__(self, speech: SpeechSet, normalizer: str, stop: float | None = None) -> None:
@@ -64,30 +73,59 @@ class Evaluation:
             raise ConstraintError(
                 f"An increase of WER of {100 * stop} points decides nothing.", "Give 0.5, say."
             )
-        cut = random_blocks(speech)
+        blocks = random_blocks(speech)
         self._whole = speech
         self._normalizer = normalizer
         self._stop = stop
-        self._shards = [shard for block in cut for shard in block]
-        self._ends = list(itertools.accumulate(len(block) for block in cut))
+        self._shards = [shard for block in blocks for shard in block]
+        self._ends = list(itertools.accumulate(len(block) for block in blocks))
         self._looks = iter(self._ends)
-        self._next = next(self._looks)
+        self._next = next(self._looks)  # shards that the next look needs
         self._results: dict[int, ShardResult] = {}
         self.finished = False
 
-    @property
-    def left(self) -> list[int]:
-        """Numbers of the shards to do, in the order in which to do them."""
-        if self.finished:
-            return []
-        return [n for n in range(len(self._shards)) if n not in self._results]
+    def run(
+        self, model: SpeechModel, weights: Weights, weights_key: str, report: Report = silent
+    ) -> None:
+        """Compute in this process what the cache does not hold.
 
-    def utterances(self, number: int) -> tuple[Utterance, ...]:
-        """A shard's recordings."""
-        return tuple(self._whole.utterances[i] for i in self._shards[number])
+        Args:
+            model: the model.
+            weights: gives new content by parameter name; see `measure_shard`.
+            weights_key: stands for these weights in the cache; "" if nothing of them is cached.
+            report: called with the utterances done.
+
+        Raises:
+            SpeechError: a recording cannot be used.
+            GenPTQError: the cache cannot be written.
+        """
+        computed, total = 0, self.recall(model, weights_key)
+
+        def reported_weights() -> Mapping[str, Tensor]:
+            content = weights()
+            report(Progress("measuring", computed, total))
+            return content
+
+        while self.remaining:
+            number = self.remaining[0]
+            part = self.utterances(number)
+            self.add(number, measure_shard(model, reported_weights, weights_key, part))
+            computed += len(part)
+        report(Progress("measuring", total, total))
+
+    def recall(self, model: SpeechModel, weights_key: str) -> int:
+        """Add the results that the cache holds; returns how many utterances remain."""
+        for number in self.remaining if weights_key else ():
+            result = read_result(shard_key(model, weights_key, self.utterances(number)))
+            if result is not None:
+                self.add(number, result)
+        return sum(len(self._shards[number]) for number in self.remaining)
 
     def add(self, number: int, result: ShardResult) -> bool:
-        """Note what came of a shard (a second time, nothing); returns whether that finished it."""
+        """Add the result of a shard; returns whether that finished the evaluation.
+
+        A second result of the same shard changes nothing.
+        """
         if self.finished:
             return False
         self._results.setdefault(number, result)
@@ -98,49 +136,37 @@ class Evaluation:
             self._next = next(self._looks)
         return self.finished
 
-    def recall(self, model: SpeechModel, weights_key: str) -> int:
-        """Take what is there from the cache; returns how many utterances are left to do."""
-        for number in self.left if weights_key else ():
-            found = read_result(shard_key(model, weights_key, self.utterances(number)))
-            if found is not None:
-                self.add(number, found)
-        return sum(len(self._shards[number]) for number in self.left)
-
-    def run(
-        self, model: SpeechModel, weights: Weights, weights_key: str, report: Report = silent
-    ) -> None:
-        """Do what is left in this process; see `measure_shard`."""
-        done, total = 0, self.recall(model, weights_key)
-
-        def ready() -> Mapping[str, Tensor]:
-            found = weights()
-            report(Progress("measuring", done, total))
-            return found
-
-        while self.left:
-            number = self.left[0]
-            self.add(number, measure_shard(model, ready, weights_key, self.utterances(number)))
-            done += len(self._shards[number])
-        report(Progress("measuring", total, total))
-
     @property
-    def seconds(self) -> float:
-        """What computing it took, all processes together."""
-        return sum(self._results[n].seconds for n in range(self._next))
+    def remaining(self) -> list[int]:
+        """Numbers of the shards to compute, in the order in which to compute them."""
+        if self.finished:
+            return []
+        return [n for n in range(len(self._shards)) if n not in self._results]
+
+    def utterances(self, number: int) -> tuple[Utterance, ...]:
+        """A shard's utterances."""
+        return tuple(self._whole.utterances[i] for i in self._shards[number])
 
     @property
     def speech(self) -> SpeechSet:
-        """What it is of: the set, or one of its own that says so if it was decided early."""
-        whole, used = self._whole.utterances, self._used()
+        """The set that was evaluated: the whole set, or after an early end its own subset, whose
+        name says so."""
+        whole, used = self._whole.utterances, self._rows()
         if len(used) == len(whole):
             return self._whole
         name = f"{self._whole.name}, stopped at {len(used)} of {len(whole)}"
         return speech_set(name, [whole[i] for i in used])
 
+    @property
+    def seconds(self) -> float:
+        """Time that the computation took, all processes together."""
+        return sum(self._results[n].seconds for n in range(self._next))
+
     def score(self) -> Score:
-        """How the weights did, once it is finished."""
-        rows, (before, after) = self._used(), self._errors()
-        full, heard, losses, tokens = zip(*rows.values(), strict=True)
+        """How the weights did, once the evaluation is finished."""
+        rows = self._rows()
+        before, after = self._errors()
+        full, quantized, losses, tokens = zip(*rows.values(), strict=True)
         digests = [self._whole.utterances[i].digest for i in rows]
         return Score(
             wer=after.wer,
@@ -149,28 +175,29 @@ class Evaluation:
             ci95=paired_interval(before, after),
             loss=sum(losses) / sum(tokens),
             words=int(after.words.sum()),
-            looped=count_loops(full, heard),
-            transcripts=tuple(zip(digests, full, heard, strict=True)),
+            looped=count_loops(full, quantized),
+            transcripts=tuple(zip(digests, full, quantized, strict=True)),
         )
 
-    def _used(self) -> dict[int, tuple[str, str, float, int]]:
-        """What came of each utterance up to the latest look, in the set's order."""
-        found: dict[int, tuple[str, str, float, int]] = {}
-        for number in range(self._next):
-            found.update(zip(self._shards[number], self._results[number].rows(), strict=True))
-        return dict(sorted(found.items()))
+    def _decided(self) -> bool:
+        """Whether the interval of the WER increase excludes `stop`."""
+        if self._stop is None:
+            return False
+        before, after = self._errors()
+        low, high = paired_interval(before, after, level=1 - 0.05 / (len(self._ends) - 1))
+        return high < self._stop or low > self._stop
 
     def _errors(self) -> tuple[Errors, Errors]:
         """Word errors of full precision and of the weights."""
-        used = self._used()
-        said = [self._whole.utterances[i].text for i in used]
-        full, heard, *_ = zip(*used.values(), strict=True)
-        before = count_errors(said, full, self._normalizer)
-        return before, count_errors(said, heard, self._normalizer)
+        rows = self._rows()
+        references = [self._whole.utterances[i].text for i in rows]
+        full, quantized, *_ = zip(*rows.values(), strict=True)
+        before = count_errors(references, full, self._normalizer)
+        return before, count_errors(references, quantized, self._normalizer)
 
-    def _decided(self) -> bool:
-        if self._stop is None:
-            return False
-        level = 1 - 0.05 / (len(self._ends) - 1)
-        low, high = paired_interval(*self._errors(), level=level)
-        return high < self._stop or low > self._stop
+    def _rows(self) -> dict[int, tuple[str, str, float, int]]:
+        """Texts, loss and tokens of each utterance up to the latest look, in the set's order."""
+        rows: dict[int, tuple[str, str, float, int]] = {}
+        for number in range(self._next):
+            rows.update(zip(self._shards[number], self._results[number].rows(), strict=True))
+        return dict(sorted(rows.items()))

@@ -1,4 +1,4 @@
-"""Measurement: decode speech with a quantized model, and say what it costs in words."""
+"""What a bit map costs in words: speech decoded with the quantized model and with the original."""
 
 from __future__ import annotations
 
@@ -21,30 +21,7 @@ from .evaluation import Evaluation, Score
 from .records import Measured
 
 ROUNDING = "inputs of full precision"
-
-
-def score(
-    model: SpeechModel,
-    weights: Mapping[str, Tensor],
-    speech: SpeechSet,
-    report: Report = silent,
-    normalizer: str = "",
-) -> Score:
-    """Decode a speech set with other weights, and compare with full precision.
-
-    Args:
-        model: the model.
-        weights: new content by parameter name.
-        speech: the set.
-        report: called with the progress.
-        normalizer: text normalizer of both sides; the model's own if empty.
-
-    Raises:
-        SpeechError: a recording cannot be used, or no reference text is there to score against.
-    """
-    trial = Evaluation(speech, normalizer or model.normalizer)
-    trial.run(model, lambda: weights, "", report)
-    return trial.score()
+"""How a profile rounds, as records say it."""
 
 
 def measure(
@@ -52,6 +29,7 @@ def measure(
     profile: Profile,
     chosen: BitMap,
     speech: SpeechSet,
+    *,
     label: str = "",
     report: Report = silent,
     normalizer: str = "",
@@ -61,78 +39,112 @@ def measure(
 ) -> Measured:
     """WER of a bit map on a speech set, with a paired interval against full precision.
 
-    What is in the cache is not computed again, so a measurement that was cut off goes on.
+    What is in the cache is not computed again, so a measurement that was cut off continues.
 
     Args:
         model: the profile's model.
-        profile: the profile, whose rounding is used.
+        profile: the profile; its rounding is used unless `weights` are given.
         chosen: the map.
         speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
         normalizer: text normalizer of both sides; the model's own if empty.
-        weights: the map's weights where they are not as the profile rounds them; nothing of them
-            is cached.
-        rounding: how these were rounded.
+        weights: the map's weights, if they are not rounded as the profile rounds; their results
+            are not cached.
+        rounding: how they were rounded.
         stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
 
     Raises:
-        SpeechError: a recording cannot be used, or no reference text is there to score against.
+        SpeechError: a recording cannot be used, or no utterance has a reference text.
         ModelError: the model is not the profile's.
-        ConstraintError: `stop` is no increase of WER.
+        ConstraintError: `stop` is not an increase of WER.
     """
     check_model(model, profile)
     normalizer = normalizer or model.normalizer
-    trial = Evaluation(speech, normalizer, stop)
+    evaluation = Evaluation(speech, normalizer, stop)
     if weights is None:
         rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report))
-        trial.run(model, rounded, rounding_key(profile, chosen.options), report)
+        evaluation.run(model, rounded, rounding_key(profile, chosen.options), report)
     else:
-        trial.run(model, lambda: weights, "", report)
-    return record_of(trial, model, profile, chosen, label, normalizer, rounding)
+        evaluation.run(model, lambda: weights, "", report)
+    return record_of(
+        evaluation,
+        model,
+        profile,
+        chosen,
+        label=label,
+        normalizer=normalizer,
+        rounding=rounding,
+    )
 
 
 def record_of(
-    trial: Evaluation,
+    evaluation: Evaluation,
     model: SpeechModel,
     profile: Profile,
     chosen: BitMap,
+    *,
     label: str,
     normalizer: str,
     rounding: str = ROUNDING,
 ) -> Measured:
-    """What is kept of a finished trial of a map."""
-    size, average, loss = figures_of(profile, chosen)
-    found, speech = trial.score(), trial.speech
+    """The record of a finished evaluation of a map; arguments as in `measure`."""
+    figures = figures_of(profile, chosen)
+    scored, speech = evaluation.score(), evaluation.speech
     return Measured(
         label=label,
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
-        wer=found.wer,
-        wer_full_precision=found.wer_full_precision,
-        wer_increase=found.wer_increase,
-        ci95=found.ci95,
-        loss=found.loss,
-        predicted_loss=loss,
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
+        wer=scored.wer,
+        wer_full_precision=scored.wer_full_precision,
+        wer_increase=scored.wer_increase,
+        ci95=scored.ci95,
+        loss=scored.loss,
+        predicted_loss=figures.predicted_loss,
         speech=speech.name,
         speech_digest=speech.digest,
         utterances=len(speech),
-        words=found.words,
+        words=scored.words,
         normalizer=normalizer,
         method=f"{rounding}; {model.decoding}",
         profile_digest=profile.digest,
-        seconds=round(trial.seconds, 1),
+        seconds=round(evaluation.seconds, 1),
         when=datetime.date.today().isoformat(),
-        looped=found.looped,
-        transcripts=found.transcripts,
+        looped=scored.looped,
+        transcripts=scored.transcripts,
     )
 
 
+def score(
+    model: SpeechModel,
+    weights: Mapping[str, Tensor],
+    speech: SpeechSet,
+    *,
+    report: Report = silent,
+    normalizer: str = "",
+) -> Score:
+    """WER of a model with other weights on a speech set, compared with full precision.
+
+    Args:
+        model: the model.
+        weights: new content by parameter name.
+        speech: the set.
+        report: called with the progress.
+        normalizer: text normalizer of both sides; the model's own if empty.
+
+    Raises:
+        SpeechError: a recording cannot be used, or no utterance has a reference text.
+    """
+    evaluation = Evaluation(speech, normalizer or model.normalizer)
+    evaluation.run(model, lambda: weights, "", report)
+    return evaluation.score()
+
+
 def transcribe_files(model: SpeechModel, speech: SpeechSet) -> list[str]:
-    """Transcripts of recordings, in order."""
+    """Transcripts of recordings, in the set's order."""
     texts: list[str] = []
     for start in range(0, len(speech), CHUNK):
         audio = [load_audio(u) for u in speech.utterances[start : start + CHUNK]]

@@ -1,10 +1,11 @@
-"""Which measurement would teach most about the map from predicted loss to word errors.
+"""The point of a front whose measurement would teach most about how loss becomes word errors.
 
-What is not known of that map is its deviation from the fitted curve: a Gaussian process over the
-logarithm of the loss, as large as the curve's band. Measuring a point lowers the variance there
-and nearby; taken is the point that lowers its sum over the front most (V-optimal design by active
-learning; Cohn, "Neural Network Exploration Using Optimal Experiment Design", NIPS 1993; Seo et
-al., "Gaussian Process Regression: Active Data Selection and Test Point Rejection", 2000).
+The true WER of a map deviates from the fitted curve by an unknown amount, modelled as a Gaussian
+process over the logarithm of the loss, as large as the curve's band. Measuring a point lowers the
+variance there and nearby, and the point is chosen that lowers its sum over the front most
+(V-optimal design by active learning; Cohn, "Neural Network Exploration Using Optimal Experiment
+Design", NIPS 1993; Seo et al., "Gaussian Process Regression: Active Data Selection and Test Point
+Rejection", 2000).
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from ..allocation.front import WORST_USABLE, Front
 from ..allocation.wer_curve import WerCurve
 from .records import Measured
 
-ALIKE = 1.0
-"""Length scale: losses within a factor of e deviate alike."""
-
 USEFUL = 0.05
 """Increase of WER up to which the front is of interest, a fraction."""
 
-_POINTS = 160
-_NOISE = 0.3  # of a deviation: sampling error of a measurement where none was made yet
+_LENGTH_SCALE = 1.0  # in the logarithm of the loss: within a factor of e, deviations are similar
+_POINTS = 160  # of the front that are considered
+_NOISE = 0.3  # sampling error of a measurement before there are any, as a part of the band
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class Suggestion:
     Attributes:
         point: its index in the front.
         bytes: its size.
-        loss: its predicted loss, nats a token.
-        share: share of the variance left over the useful front that measuring it should remove.
+        loss: its predicted loss, nats per token.
+        share: fraction of the remaining variance over the useful front that measuring it should
+            remove.
     """
 
     point: int
@@ -52,39 +52,43 @@ def suggest_next_map(
 
     Args:
         front: the predicted front.
-        curve: the fitted map from loss to WER, or None where there is none yet.
-        records: what was measured on the speech set in question.
+        curve: the curve fitted to these measurements, or None where there are too few.
+        records: the measurements on one speech set.
 
     Returns:
-        The point, or None where no point of the front is of use.
+        The point, or None where no point of the front is useful.
     """
     points = _useful(front, curve)
     if not len(points):
         return None
     known = [m for m in records if m.predicted_loss > 0]
     losses = np.array([m.predicted_loss for m in known])
-    x, seen = np.log(front.loss[points]), np.log(losses)
+    x, measured = np.log(front.loss[points]), np.log(losses)
     # In units of the curve's band, so that the process has variance 1 everywhere.
     sampling = np.array([(m.ci95[1] - m.ci95[0]) / 3.92 for m in known]) / _band(curve, losses)
     noise = np.square(sampling) if curve is not None else np.full(len(known), _NOISE**2)
-    covariance = _alike(x, x)
+    covariance = _kernel(x, x)
     if len(known):
-        across = _alike(x, seen)
-        gram = _alike(seen, seen) + np.diag(noise + 1e-6)
+        across = _kernel(x, measured)
+        gram = _kernel(measured, measured) + np.diag(noise + 1e-6)
         covariance = covariance - across @ np.linalg.solve(gram, across.T)
     weight = np.square(_band(curve, front.loss[points]))
-    own = np.maximum(np.diag(covariance), 0.0)
-    another = float(np.median(noise)) if len(known) else _NOISE**2
-    removed = weight @ np.square(covariance) / (own + another + 1e-6)
+    variance = np.maximum(np.diag(covariance), 0.0)
+    next_noise = float(np.median(noise)) if len(known) else _NOISE**2
+    removed = weight @ np.square(covariance) / (variance + next_noise + 1e-6)
     best = int(removed.argmax())
-    left = float(weight @ own)
+    total = float(weight @ variance)
     point = int(points[best])
-    share = float(removed[best]) / left if left > 0 else 0.0
-    return Suggestion(point, int(front.bytes[point]), float(front.loss[point]), share)
+    return Suggestion(
+        point=point,
+        bytes=int(front.bytes[point]),
+        loss=float(front.loss[point]),
+        share=float(removed[best]) / total if total > 0 else 0.0,
+    )
 
 
 def _useful(front: Front, curve: WerCurve | None) -> np.ndarray:
-    """Indices of useful points of a front, evenly over its logarithmic sizes."""
+    """Indices of the useful points of a front, at most `_POINTS`, evenly over log sizes."""
     most = WORST_USABLE if curve is None else curve.loss_for(USEFUL) or WORST_USABLE
     useful = np.flatnonzero((front.loss > 0) & (front.loss <= most))
     if len(useful) <= _POINTS:
@@ -94,8 +98,9 @@ def _useful(front: Front, curve: WerCurve | None) -> np.ndarray:
     return useful[np.unique(np.searchsorted(sizes, wanted).clip(0, len(useful) - 1))]
 
 
-def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * np.square((a[:, None] - b) / ALIKE))
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlation of the deviations at two lists of log losses, shape (a, b)."""
+    return np.exp(-0.5 * np.square((a[:, None] - b) / _LENGTH_SCALE))
 
 
 def _band(curve: WerCurve | None, loss: np.ndarray) -> np.ndarray:

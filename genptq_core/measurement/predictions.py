@@ -1,4 +1,4 @@
-"""Measurements with the loss that is predicted for their maps today."""
+"""Measurements with the loss that the present predictor gives their maps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .records import Measured
 def with_predictions(
     profile: Profile, records: Sequence[Measured], target: str | None = None
 ) -> list[Measured]:
-    """Measurements with today's predicted loss, whatever predictor was there when they were made.
+    """Measurements whose predicted loss is today's, not that of the day they were made.
 
     Args:
         profile: the profile.
         records: measurements of its maps.
-        target: gives the maps that it can hold their sizes in it; the others keep theirs.
+        target: name of the target whose bytes are meant, for maps that it can hold, and those of
+            the native one for the others; if None, all keep the bytes that they were stored with.
 
     Raises:
         StoreError: a record holds a map that is not one of the profile's.
@@ -47,7 +48,7 @@ def with_predictions(
 
 
 def _sized(profile: Profile, record: Measured, target: str | None) -> Measured:
-    """A measurement whose bytes are those of its map in a target, if that can hold it."""
+    """A measurement with the bytes of its map in a target, or in the native one."""
     if target is None:
         return record
     size = predicted_bytes(target_for_map(target, profile, record.options), profile, record.options)

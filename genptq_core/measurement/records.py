@@ -1,18 +1,37 @@
-"""The record of one measured configuration."""
+"""The record of one measurement: a map on a speech set."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 
 from ..options import Option
 from ..storage.json_files import unsealed
+from ..storage.validation import first_fault
+
+_Count = Annotated[int, Strict()]
+_Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+_Option = Annotated[Option, PlainValidator(Option.parse)]
+_FIRST_NORMALIZER = "whisper-english"  # that of records which do not name theirs
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Measured:
-    """One configuration measured on one speech set.
+    """One map measured on one speech set.
+
+    Types are checked where records are read from files, not where they are built.
 
     Attributes:
         label: a short name, such as "uniform 4" or "".
@@ -25,9 +44,9 @@ class Measured:
         wer_full_precision: the same of the unquantized model on the same utterances.
         wer_increase: wer - wer_full_precision.
         ci95: paired bootstrap interval of the increase.
-        loss: Kullback-Leibler divergence to full precision on this speech, nats a token.
-        predicted_loss: what was predicted then, nats per token; `with_predictions` says what is
-            predicted now.
+        loss: Kullback-Leibler divergence to full precision on this speech, nats per token.
+        predicted_loss: loss that was predicted when it was measured, nats per token;
+            `with_predictions` gives what is predicted now.
         speech: name of the speech set.
         speech_digest: digest over its recordings and texts.
         utterances: utterances measured.
@@ -35,35 +54,35 @@ class Measured:
         normalizer: text normalizer used on both sides.
         method: how weights were rounded and text decoded.
         profile_digest: digest of the profile whose rounding was used.
-        seconds: time the measurement took.
+        seconds: time that the measurement took.
         when: date, ISO 8601.
         looped: utterances on which the quantized model ran away; see `count_loops`.
-        transcripts: (audio digest, full precision text, quantized text) an utterance; may be
+        transcripts: (audio digest, full precision text, quantized text) per utterance; may be
             left out of what ships.
     """
 
     label: str
     map_digest: str
-    options: tuple[Option, ...]
-    bytes: int
-    avg_bits: float
-    reduction_vs_fp32: float
-    wer: float
-    wer_full_precision: float
-    wer_increase: float
-    ci95: tuple[float, float]
-    loss: float
-    predicted_loss: float
+    options: tuple[_Option, ...]
+    bytes: _Count
+    avg_bits: _Number
+    reduction_vs_fp32: _Number
+    wer: _Number
+    wer_full_precision: _Number
+    wer_increase: _Number
+    ci95: tuple[_Number, _Number]
+    loss: _Number
+    predicted_loss: _Number
     speech: str
     speech_digest: str
-    utterances: int
-    words: int
+    utterances: _Count
+    words: _Count
     normalizer: str
     method: str
     profile_digest: str
-    seconds: float
+    seconds: _Number
     when: str
-    looped: int | None = None
+    looped: _Count | None = None
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -77,25 +96,27 @@ class Measured:
         return tuple(option.bits for option in self.options)
 
 
+_READER = TypeAdapter(Measured)
+
+
 def to_fields(record: Measured) -> dict[str, Any]:
+    """A record as JSON fields, options by their keys."""
     return {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
 
 
-_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+def from_fields(document: object) -> Measured:
+    """A record from its JSON fields.
 
+    Records from before there were several normalizers, counts of runaways or kept transcripts lack
+    those fields.
 
-_KINDS["int | None"] = (int, type(None))
-
-
-def from_fields(fields: dict[str, Any]) -> Measured:
-    fields = unsealed(fields)
-    fields.setdefault("normalizer", "whisper-english")
-    fields["options"] = tuple(Option.parse(key) for key in fields["options"])
-    fields["ci95"] = (float(fields["ci95"][0]), float(fields["ci95"][1]))
-    fields["transcripts"] = tuple((a, b, c) for a, b, c in fields.get("transcripts", ()))
-    record = Measured(**fields)
-    for field in dataclasses.fields(Measured):
-        value, kinds = getattr(record, field.name), _KINDS.get(str(field.type))
-        if kinds and (type(value) not in kinds or value != value):  # NaN differs from itself
-            raise TypeError(f"{field.name} is {value!r}")
-    return record
+    Raises:
+        ValueError: the record does not match its seal, or a field is missing, unknown or of
+            another type; the first such field is named.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    try:
+        return _READER.validate_python({"normalizer": _FIRST_NORMALIZER, **unsealed(document)})
+    except ValidationError as error:
+        raise ValueError(f"wrong in {first_fault(error)}") from error

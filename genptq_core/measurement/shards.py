@@ -1,7 +1,8 @@
-"""Shards: utterances decoded together with a map, and what came of each, cached by content.
+"""Shards: utterances that are decoded together, and the result of each, cached by content.
 
-A shard is the least that is measured at once. How a set is cut depends on the set alone, so one
-process and a hundred decode the same batches, and a shard that two of them did counts once.
+A shard is the smallest amount that is measured at once. How a set is cut depends on the set alone,
+so one process and a hundred decode the same batches, and a shard that two of them computed counts
+once.
 """
 
 from __future__ import annotations
@@ -28,27 +29,25 @@ from ..storage.locations import shard_file
 BATCH = 24
 """Most utterances decoded together."""
 
-
 BLOCK = 4 * BATCH
 """Most utterances of a block, a random sample of the set."""
 
-
-_VERSION = 1  # rises when rounding or decoding changes: what was kept is then measured again
-
+_VERSION = 1  # raised when rounding or decoding changes, so that cached results are not used
 
 Weights = Callable[[], Mapping[str, Tensor]]
+"""Gives new content by parameter name."""
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a map makes of the utterances of a shard, one entry an utterance.
+    """Transcripts and divergences of a shard, one entry per utterance.
 
     Attributes:
         full: what full precision wrote.
         heard: what the quantized model wrote.
         losses: Kullback-Leibler divergence to full precision, summed over the tokens, nats.
         tokens: tokens of full precision.
-        seconds: what computing it took.
+        seconds: time that the computation took.
     """
 
     full: tuple[str, ...]
@@ -58,15 +57,15 @@ class ShardResult:
     seconds: float
 
     def rows(self) -> Iterator[tuple[str, str, float, int]]:
-        """All but the seconds, an utterance at a time."""
+        """Text of full precision, text of the quantized model, loss and tokens per utterance."""
         return zip(self.full, self.heard, self.losses, self.tokens, strict=True)
 
 
 def random_blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
-    """Cut a set into random samples, and each of these into shards.
+    """A set cut into random samples, and each of these into shards.
 
     Samples are drawn by the recordings' digests, so they do not depend on the manifest's order.
-    In a shard are utterances alike in length, so that few wait for the longest.
+    The utterances of a shard are similar in length, so that few are padded much.
 
     Args:
         speech: the set.
@@ -86,57 +85,56 @@ def random_blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
 
 
 def _parts(indices: Sequence[int], most: int) -> list[list[int]]:
-    """Even parts of at most so many."""
+    """Even parts of at most `most` indices."""
     count = math.ceil(len(indices) / most)
     return [part.tolist() for part in np.array_split(np.array(indices), count)]
 
 
 def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utterance]) -> str:
-    """Digest of all that a shard's result depends on."""
+    """Digest of everything that a shard's result depends on."""
     recordings = [u.digest for u in utterances]
     content = [_VERSION, model.digest, model.decoding, weights_key, recordings]
     return sha256_json(content + device_key(model.module))
 
 
 def read_result(key: str) -> ShardResult | None:
-    """A shard's result from the cache, if it is there and sound."""
-    done = read_cached(shard_file(key))
-    if done is None:
+    """A shard's result from the cache; None where it is missing or damaged."""
+    entry = read_cached(shard_file(key))
+    if entry is None:
         return None
-    tensors, note = done
+    tensors, note = entry
     return ShardResult(
-        tuple(note["full"]),
-        tuple(note["heard"]),
-        tuple(tensors["losses"].tolist()),
-        tuple(tensors["tokens"].tolist()),
-        float(note["seconds"]),
+        full=tuple(note["full"]),
+        heard=tuple(note["heard"]),
+        losses=tuple(tensors["losses"].tolist()),
+        tokens=tuple(tensors["tokens"].tolist()),
+        seconds=float(note["seconds"]),
     )
 
 
-def save_result(key: str, found: ShardResult) -> None:
-    """Put a shard's result into the cache.
+def save_result(key: str, result: ShardResult) -> None:
+    """Write a shard's result to the cache.
 
     Raises:
         GenPTQError: the cache cannot be written.
     """
     tensors = {
-        "losses": torch.tensor(found.losses, dtype=torch.float64),
-        "tokens": torch.tensor(found.tokens, dtype=torch.int64),
+        "losses": torch.tensor(result.losses, dtype=torch.float64),
+        "tokens": torch.tensor(result.tokens, dtype=torch.int64),
     }
-    note = {"full": found.full, "heard": found.heard, "seconds": found.seconds}
+    note = {"full": result.full, "heard": result.heard, "seconds": result.seconds}
     write_cached(shard_file(key), tensors, note)
 
 
 def measure_shard(
     model: SpeechModel, weights: Weights, weights_key: str, utterances: Sequence[Utterance]
 ) -> ShardResult:
-    """Decode a shard with other weights beside full precision, or take that from the cache.
+    """The result of a shard, from the cache or decoded with other weights and with full precision.
 
     Args:
         model: the model.
-        weights: gives new content by parameter name; called only where there is work to do.
-        weights_key: stands for these weights in the cache; "" where nothing does, and then the
-            result is not kept.
+        weights: gives new content by parameter name; called only if the shard must be decoded.
+        weights_key: stands for these weights in the cache; "" if the result is not to be cached.
         utterances: the shard.
 
     Raises:
@@ -146,11 +144,11 @@ def measure_shard(
     if not weights_key:
         return _decode(model, weights, utterances)
     key = shard_key(model, weights_key, utterances)
-    found = read_result(key)
-    if found is None:
-        found = _decode(model, weights, utterances)
-        save_result(key, found)
-    return found
+    result = read_result(key)
+    if result is None:
+        result = _decode(model, weights, utterances)
+        save_result(key, result)
+    return result
 
 
 def _decode(model: SpeechModel, weights: Weights, utterances: Sequence[Utterance]) -> ShardResult:
@@ -161,13 +159,13 @@ def _decode(model: SpeechModel, weights: Weights, utterances: Sequence[Utterance
     with torch.no_grad():
         with replaced(model, changed_weights):
             encoded = model.encode(audio)
-            heard = model.transcribe(encoded)
+            quantized = model.transcribe(encoded)
             changed = [model.log_probs(s) for s in model.head_inputs(encoded, full)]
         losses = divergences((model.log_probs(s) for s in states), changed)
     return ShardResult(
-        tuple(t.text for t in full),
-        tuple(t.text for t in heard),
-        tuple(losses),
-        tuple(len(s) for s in states),
-        time.perf_counter() - started,
+        full=tuple(t.text for t in full),
+        heard=tuple(t.text for t in quantized),
+        losses=tuple(losses),
+        tokens=tuple(len(s) for s in states),
+        seconds=time.perf_counter() - started,
     )

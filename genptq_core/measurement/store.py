@@ -1,8 +1,8 @@
-"""The store of measured configurations: SQLite in write-ahead mode, beside its profile.
+"""The store of measurements: SQLite in write-ahead mode, in the folder of its profile.
 
-What ships with a profile is `measured.json`, plain text that a diff can show; what is measured
-later goes to `measured.sqlite` beside it or, where that folder cannot be written, to the cache
-folder under the profile's digest. Reading joins all three.
+What ships with a profile is `measured.json`, plain text that a diff can show. Later measurements
+go to `measured.sqlite` in the same folder or, where that cannot be written, to the cache folder
+under the profile's digest. Reading joins all three.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 from ..storage.files import require_file
@@ -23,20 +24,16 @@ from ..storage.sqlite import enter_wal
 from .records import Measured, from_fields, to_fields
 
 SCHEMA = "genptq-measured"
-
-
 VERSION = 2
-
-
 JSON_NAME = "measured.json"
-
-
 SQLITE_NAME = "measured.sqlite"
-
 
 _REMEDY = (
     "Repair it with: python -m genptq_core doctor --repair; or move it away, and measure again."
 )
+
+
+_DAMAGE = (ValueError, TypeError, RecursionError)  # of a record that is not text, JSON or sound
 
 
 class StoreVersionError(StoreError):
@@ -44,20 +41,20 @@ class StoreVersionError(StoreError):
 
 
 def load_measured(folder: Path, profile_digest: str) -> list[Measured]:
-    """Everything measured for a profile, by rising size; the latest of equal measurements.
+    """All measurements of a profile by rising size, the latest of each map on each speech set.
 
     Raises:
         StoreError: a store is damaged or of another version.
     """
-    found: dict[tuple[str, str], Measured] = {}
+    latest: dict[tuple[str, str], Measured] = {}
     shipped = Path(folder) / JSON_NAME
     if shipped.exists():
-        found |= {(m.map_digest, m.set_key): m for m in read_shipped(shipped)}
+        latest |= {(m.map_digest, m.set_key): m for m in read_shipped(shipped)}
     for path in _stores(folder, profile_digest):
         if path.exists():
-            found |= {(m.map_digest, m.set_key): m for m in read_store(path)}
-    mine = [m for m in found.values() if m.profile_digest == profile_digest]
-    return sorted(mine, key=lambda m: (m.speech, m.bytes, m.loss))
+            latest |= {(m.map_digest, m.set_key): m for m in read_store(path)}
+    records = [m for m in latest.values() if m.profile_digest == profile_digest]
+    return sorted(records, key=lambda m: (m.speech, m.bytes, m.loss))
 
 
 def read_shipped(path: Path) -> list[Measured]:
@@ -70,22 +67,22 @@ def read_shipped(path: Path) -> list[Measured]:
     listed = read_json(path, SCHEMA, VERSION, StoreError, remedy).get("measured")
     if not isinstance(listed, list):
         raise StoreError(f"{path} holds no list of measurements.", remedy)
-    return _parse([json.dumps(m) for m in listed], path, remedy)
+    return _records(listed, path, remedy)
 
 
 def read_store(path: Path) -> list[Measured]:
-    """The records of a `measured.sqlite`, in the order of measuring.
+    """The records of a `measured.sqlite`, in the order in which they were measured.
 
     Raises:
         StoreError: it is damaged or of another version.
     """
     with _connection(path) as connection:
         # A damaged page can hide rows: they are in the table and not in its index, or neither.
-        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"{path} is damaged ({' '.join(said.split())}).", _REMEDY)
+        verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise StoreError(f"{path} is damaged ({' '.join(verdict.split())}).", _REMEDY)
         rows = connection.execute("SELECT record FROM measured ORDER BY rowid").fetchall()
-    return _parse([row[0] for row in rows], path, _REMEDY)
+    return _records((json.loads(text) for (text,) in rows), path, _REMEDY)
 
 
 def repair_store(path: Path) -> str:
@@ -100,9 +97,9 @@ def repair_store(path: Path) -> str:
     aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
     try:
         for ending in ("", "-wal", "-shm"):
-            beside = path.with_name(path.name + ending)
-            if beside.exists():
-                beside.rename(aside.with_name(aside.name + ending))
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + ending))
     except OSError as error:
         raise StoreError(f"{path} cannot be set aside ({error.strerror}).", _REMEDY) from error
     kept = 0
@@ -114,11 +111,13 @@ def repair_store(path: Path) -> str:
 
 
 def _sound(path: Path) -> Iterator[Measured]:
-    """Records of a damaged store that can still be read and match their digests."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as found:
-        for (text,) in found.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
-            with contextlib.suppress(StoreError):
-                yield from _parse([text], path, "")
+    """Records of a damaged store that can still be read and match their seals."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as store:
+        for (text,) in store.execute("SELECT record FROM measured NOT INDEXED ORDER BY rowid"):
+            try:
+                yield from_fields(json.loads(text))
+            except _DAMAGE:
+                continue
 
 
 def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
@@ -127,8 +126,8 @@ def save_measured(folder: Path, profile_digest: str, record: Measured) -> None:
     Raises:
         StoreError: no store can be written.
     """
-    beside, cached = _stores(folder, profile_digest)
-    path = beside if os.access(folder, os.W_OK) else cached
+    local, cached = _stores(folder, profile_digest)
+    path = local if os.access(folder, os.W_OK) else cached
     with _connection(path) as connection:
         _insert(connection, record)
 
@@ -149,18 +148,21 @@ def ship(folder: Path, records: list[Measured]) -> None:
 
 
 def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
+    """The stores in the profile's folder and in the cache."""
     return Path(folder) / SQLITE_NAME, measured_file(profile_digest)
 
 
-def _parse(texts: list[str], path: Path, remedy: str) -> list[Measured]:
+def _records(documents: Iterable[Any], path: Path, remedy: str) -> list[Measured]:
+    """Records from their JSON fields; a StoreError names the file and the first wrong field."""
     try:
-        return [from_fields(json.loads(text)) for text in texts]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return [from_fields(document) for document in documents]
+    except _DAMAGE as error:
         raise StoreError(f"{path} holds a damaged record ({error}).", remedy) from error
 
 
 @contextlib.contextmanager
 def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, which is created if it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

@@ -1,4 +1,4 @@
-"""Sweeps: maps measured on one speech set, shard by shard, by one process or by many."""
+"""Several maps measured on one speech set, shard by shard, by one process or by many."""
 
 from __future__ import annotations
 
@@ -30,20 +30,97 @@ from .records import Measured
 from .shards import ShardResult, measure_shard, save_result, shard_key
 
 
+def measure_maps(
+    model: SpeechModel,
+    folder: Path,
+    maps: Sequence[tuple[str, BitMap]],
+    speech: SpeechSet,
+    *,
+    workers: Workers | None = None,
+    report: Report = silent,
+    normalizer: str = "",
+    stop: float | None = None,
+) -> Iterator[Measured]:
+    """Measurements of maps, each as soon as it is finished.
+
+    What is in the cache is not computed again, so a sweep that was cut off continues. The number
+    of processes changes no result, except for rounding where their numbers of threads differ.
+
+    Args:
+        model: the profile's model.
+        folder: the profile's folder; workers must find it, and the recordings, under this path.
+        maps: labels and maps.
+        speech: the set, with reference texts.
+        workers: the processes that compute; this process if None.
+        report: called with the utterances done, of all maps together.
+        normalizer: text normalizer of both sides; the model's own if empty.
+        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
+
+    Raises:
+        SpeechError: a recording cannot be used, or no utterance has a reference text.
+        ModelError, ProfileError: the model is not the profile's, or a worker has others.
+        ConstraintError: `stop` is not an increase of WER.
+        ClusterError: a worker died for good, or the cluster cannot be reached.
+    """
+    profile = load_profile(folder)
+    normalizer = normalizer or model.normalizer
+    if workers is None or workers.here:
+        for number, (label, chosen) in enumerate(maps):
+            yield measure(
+                model,
+                profile,
+                chosen,
+                speech,
+                label=label,
+                report=_numbered(report, number, len(maps)),
+                normalizer=normalizer,
+                stop=stop,
+            )
+        return
+    check_model(model, profile)
+    evaluations = [Evaluation(speech, normalizer, stop) for _ in maps]
+    keys = [rounding_key(profile, chosen.options) for _, chosen in maps]
+    total = sum(e.recall(model, key) for e, key in zip(evaluations, keys, strict=True))
+
+    def record(number: int) -> Measured:
+        label, chosen = maps[number]
+        evaluation = evaluations[number]
+        return record_of(evaluation, model, profile, chosen, label=label, normalizer=normalizer)
+
+    yield from (record(number) for number, e in enumerate(evaluations) if e.finished)
+    done = 0
+    report(Progress("measuring", done, total))
+    calls = _calls(
+        model,
+        profile,
+        Path(folder),
+        device=workers.device,
+        maps=[chosen for _, chosen in maps],
+        evaluations=evaluations,
+    )
+    for call, result in workers.run(run_shard_call, calls):
+        # A worker's cache may be another one.
+        save_result(shard_key(model, keys[call.map], call.utterances), result)
+        done += len(call.utterances)
+        report(Progress("measuring", done, total))
+        if evaluations[call.map].add(call.shard, result):
+            yield record(call.map)
+
+
 @dataclass(frozen=True)
 class ShardCall:
-    """A map and a shard, with all that a worker needs to know; paths must be good there too.
+    """A map and a shard, with all that a worker needs to know.
 
     Attributes:
         model: name or absolute folder of the model.
-        model_digest: what its weights must be.
-        device: where it shall run.
+        model_digest: digest that its weights must have.
+        device: device on which it runs.
         profile: absolute folder of the profile.
-        profile_digest: what it must be.
-        map: place of the map in the sweep.
+        profile_digest: digest that it must have.
+        map: index of the map in the sweep.
         chosen: the map.
         shard: number of the shard.
-        utterances: the shard.
+        utterances: the shard, with absolute paths.
     """
 
     model: str
@@ -57,118 +134,26 @@ class ShardCall:
     utterances: tuple[Utterance, ...]
 
 
-def measure_maps(
-    model: SpeechModel,
-    folder: Path,
-    maps: Sequence[tuple[str, BitMap]],
-    speech: SpeechSet,
-    workers: Workers | None = None,
-    report: Report = silent,
-    normalizer: str = "",
-    stop: float | None = None,
-) -> Iterator[Measured]:
-    """Measure maps, each given out as soon as it is done.
-
-    What is in the cache is not computed again, so a sweep that was cut off goes on. How many
-    processes there are changes no number, but for rounding where they differ in threads.
-
-    Args:
-        model: the profile's model.
-        folder: the profile's folder; like the recordings, workers must find it under this path.
-        maps: labels and maps.
-        speech: the set, with reference texts.
-        workers: who computes; this process, if None.
-        report: called with the utterances done, of all maps together.
-        normalizer: text normalizer of both sides; the model's own if empty.
-        stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
+def run_shard_call(call: ShardCall) -> tuple[ShardCall, ShardResult]:
+    """Measure a shard, in any process; measuring it again gives the same result.
 
     Raises:
-        SpeechError: a recording cannot be used, or no reference text is there to score against.
-        ModelError, ProfileError: the model is not the profile's, or a worker has others.
-        ConstraintError: `stop` is no increase of WER.
-        ClusterError: a worker died for good, or the cluster cannot be reached.
-    """
-    profile = load_profile(folder)
-    normalizer = normalizer or model.normalizer
-    if workers is None or workers.here:
-        for number, (label, chosen) in enumerate(maps):
-            yield measure(
-                model, profile, chosen, speech, label,
-                _placed(report, number, len(maps)), normalizer, stop=stop,
-            )  # fmt: skip
-        return
-    check_model(model, profile)
-    trials = [Evaluation(speech, normalizer, stop) for _ in maps]
-    keys = [rounding_key(profile, chosen.options) for _, chosen in maps]
-    total = sum(trial.recall(model, key) for trial, key in zip(trials, keys, strict=True))
-
-    def record(place: int) -> Measured:
-        label, chosen = maps[place]
-        return record_of(trials[place], model, profile, chosen, label, normalizer)
-
-    yield from (record(place) for place, trial in enumerate(trials) if trial.finished)
-    done = 0
-    report(Progress("measuring", done, total))
-    jobs = _jobs(model, workers.device, folder, profile, [chosen for _, chosen in maps], trials)
-    for job, found in workers.run(run_shard_call, jobs):
-        # A worker's cache may be another one.
-        save_result(shard_key(model, keys[job.map], job.utterances), found)
-        done += len(job.utterances)
-        report(Progress("measuring", done, total))
-        if trials[job.map].add(job.shard, found):
-            yield record(job.map)
-
-
-def _jobs(
-    model: SpeechModel,
-    device: str,
-    folder: Path,
-    profile: Profile,
-    maps: Sequence[BitMap],
-    trials: Sequence[Evaluation],
-) -> Iterator[tuple[ShardCall]]:
-    """What is left of all maps, each looked up when its turn comes: it may be decided by then."""
-    name, place_of_profile = name_with_absolute_path(model), str(Path(folder).resolve())
-    where = (name, model.digest, device, place_of_profile, profile.digest)
-    for place, (chosen, trial) in enumerate(zip(maps, trials, strict=True)):
-        for shard in trial.left:
-            if trial.finished:
-                break
-            yield (
-                ShardCall(
-                    *where, place, chosen, shard, with_absolute_paths(trial.utterances(shard))
-                ),
-            )
-
-
-def _placed(report: Report, number: int, total: int) -> Report:
-    """A report that says which of several maps it is of."""
-    if total == 1:
-        return report
-    return lambda at: report(
-        dataclasses.replace(at, stage=f"map {number + 1} of {total}, {at.stage}")
-    )
-
-
-def run_shard_call(job: ShardCall) -> tuple[ShardCall, ShardResult]:
-    """Do one job of a sweep, in whatever process; doing it again gives the same.
-
-    Raises:
-        ModelError, ProfileError, SpeechError: what is here is not what the sweep is of.
+        ModelError, ProfileError, SpeechError: the model, the profile or a recording here differs
+            from the sweep's.
         GenPTQError: the cache cannot be written.
     """
     with MODEL_LOCK:
-        check_recordings(job.utterances)
-        model = local_model(job.model, job.model_digest, job.device)
-        profile = local_profile(job.profile, job.profile_digest)
-        key = rounding_key(profile, job.chosen.options)
-        found = measure_shard(
-            model, lambda: _weights(model, profile, job.chosen, key), key, job.utterances
+        check_recordings(call.utterances)
+        model = local_model(call.model, call.model_digest, call.device)
+        profile = local_profile(call.profile, call.profile_digest)
+        key = rounding_key(profile, call.chosen.options)
+        result = measure_shard(
+            model, lambda: _weights(model, profile, call.chosen, key), key, call.utterances
         )
-        return job, found
+        return call, result
 
 
-_rounded: dict[str, Mapping[str, Tensor]] = {}  # of the map at hand
+_rounded: dict[str, Mapping[str, Tensor]] = {}  # of the latest map, by its rounding key
 
 
 def _weights(
@@ -179,3 +164,45 @@ def _weights(
         _rounded.clear()  # before the next are made: large models have room for one
         _rounded[key] = quantized_weights(model, profile, chosen.options)
     return _rounded[key]
+
+
+def _calls(
+    model: SpeechModel,
+    profile: Profile,
+    folder: Path,
+    *,
+    device: str,
+    maps: Sequence[BitMap],
+    evaluations: Sequence[Evaluation],
+) -> Iterator[tuple[ShardCall]]:
+    """The shards that remain of all maps, each as the only argument of `run_shard_call`.
+
+    Whether a shard is still needed is looked up when its turn comes: by then its map may be
+    decided.
+    """
+    name = name_with_absolute_path(model)
+    for number, (chosen, evaluation) in enumerate(zip(maps, evaluations, strict=True)):
+        for shard in evaluation.remaining:
+            if evaluation.finished:
+                break
+            call = ShardCall(
+                model=name,
+                model_digest=model.digest,
+                device=device,
+                profile=str(folder.resolve()),
+                profile_digest=profile.digest,
+                map=number,
+                chosen=chosen,
+                shard=shard,
+                utterances=with_absolute_paths(evaluation.utterances(shard)),
+            )
+            yield (call,)
+
+
+def _numbered(report: Report, number: int, total: int) -> Report:
+    """A report whose stages name the map among several."""
+    if total == 1:
+        return report
+    return lambda at: report(
+        dataclasses.replace(at, stage=f"map {number + 1} of {total}, {at.stage}")
+    )

@@ -1,4 +1,4 @@
-"""Listening: what each model wrote for a recording, and the recordings worth hearing first."""
+"""What two models wrote for each recording, those most worth hearing first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .records import Measured
 
 @dataclass(frozen=True)
 class TranscriptPair:
-    """One recording, what was said, and what two models wrote.
+    """One recording with its reference text and two transcripts.
 
     Attributes:
         audio: digest of the recording.
@@ -29,32 +29,37 @@ class TranscriptPair:
 
     @property
     def newly_wrong(self) -> bool:
-        """Whether the quantized model errs where full precision does not."""
+        """Whether only the quantized model has errors."""
         return self.picked_errors > 0 and self.full_errors == 0
 
 
 def worth_hearing(record: Measured, references: Mapping[str, str]) -> list[TranscriptPair]:
-    """What a measurement's transcripts say, in the order in which to listen.
+    """The transcripts of a measurement, in the order in which to listen to the recordings.
 
-    First the recordings where only the quantized model errs, then those that it made worse, most
-    errors first.
+    First come the recordings where only the quantized model has errors, then those where it has
+    most errors more than full precision.
 
     Args:
-        record: a measurement with transcripts; those without a reference are left out.
+        record: a measurement; its transcripts without a reference are left out.
         references: what was said, by digest of the recording.
     """
     known = [t for t in record.transcripts if t[0] in references]
-    said = [references[audio] for audio, _, _ in known]
-    counting = record.normalizer
-    before = count_errors(said, [full for _, full, _ in known], counting).errors.tolist()
-    after = count_errors(said, [picked for _, _, picked in known], counting).errors.tolist()
-    found = [
-        TranscriptPair(audio, reference, full, picked, was, now)
-        for (audio, full, picked), reference, was, now in zip(
-            known, said, before, after, strict=True
+    texts = [references[audio] for audio, _, _ in known]
+    before = count_errors(texts, [full for _, full, _ in known], record.normalizer)
+    after = count_errors(texts, [picked for _, _, picked in known], record.normalizer)
+    pairs = [
+        TranscriptPair(
+            audio=audio,
+            reference=references[audio],
+            full=full,
+            picked=picked,
+            full_errors=int(before.errors[index]),
+            picked_errors=int(after.errors[index]),
         )
+        for index, (audio, full, picked) in enumerate(known)
     ]
-    return sorted(
-        found,
-        key=lambda h: (not h.newly_wrong, h.full_errors - h.picked_errors, -h.picked_errors),
-    )
+    return sorted(pairs, key=_order)
+
+
+def _order(pair: TranscriptPair) -> tuple[bool, int, int]:
+    return not pair.newly_wrong, pair.full_errors - pair.picked_errors, -pair.picked_errors

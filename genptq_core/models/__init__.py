@@ -19,8 +19,8 @@ class Transcript:
 
     Attributes:
         text: the transcript as the model writes it.
-        tokens: what the model decided: output tokens without prompt, with the end token where it
-            came; of a CTC model the label of each frame.
+        tokens: what the model decided: output tokens without the prompt, with the end token if it
+            was written; for a CTC model the label of each frame.
     """
 
     text: str
@@ -38,14 +38,14 @@ class SpeechModel(Protocol):
     head: str
     """Name of the output projection's weight."""
     derived: dict[str, Tensor]
-    """Parameters that the architecture computes anew, by name, as it computes them."""
+    """Parameters that follow from a formula of the architecture, by name, as it gives them."""
     decoding: str
     """How it transcribes, in a few words."""
     normalizer: str
     """The text normalizer that fits what it writes; see `wer.NORMALIZERS`."""
 
     def save_settings(self, folder: Path) -> None:
-        """Write all that loading needs beside the parameters: settings, tokenizer, features."""
+        """Write all that loading needs except the parameters: settings, tokenizer, features."""
         ...
 
     def encode(self, audio: Sequence[np.ndarray]) -> Any:
@@ -60,7 +60,7 @@ class SpeechModel(Protocol):
         """Inputs of the output projection at each decision on the given transcripts.
 
         Returns:
-            One tensor an utterance, shape (decisions, features).
+            One tensor per utterance, shape (decisions, features).
         """
         ...
 

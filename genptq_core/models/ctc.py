@@ -1,4 +1,4 @@
-"""CTC recognizers: Conformers and relatives that decide each frame on its own.
+"""CTC recognizers: Conformers and similar models that decide each frame on its own.
 
 One adapter holds Parakeet's FastConformer, Wav2Vec2-Conformer and Wav2Vec2; another architecture
 with such a head is a line in `_PARTS`.
@@ -7,8 +7,8 @@ Labels are drawn, and divergence is counted, frame by frame: given the audio, CT
 independent (Graves et al., "Connectionist temporal classification", 2006, section 3.1), so drawing
 each frame's label draws an alignment from the model's own distribution over alignments, and the
 divergence between two models' alignments is the sum over frames. It bounds the divergence between
-their transcripts from above, since a transcript follows from its alignment, and it needs no sum
-over all alignments, which could be neither drawn along nor measured exactly. A "token" of a
+their transcripts from above, since a transcript follows from its alignment. A sum over all
+alignments, which could neither be sampled from nor measured exactly, is not needed. A "token" of a
 transcript is therefore a frame here.
 """
 
@@ -43,14 +43,14 @@ _PARTS = {
 ARCHITECTURES = tuple(_PARTS)
 
 SHORTEST = 0.2
-"""Seconds that shorter recordings are filled up to with silence: convolutions need a few frames."""
+"""Seconds to which shorter recordings are padded with silence: convolutions need some frames."""
 
-_FEWEST_COLUMNS = 32  # below, a row's scale weighs as much as what rounding saves
+_FEWEST_COLUMNS = 32  # with fewer, scales take as many bytes as rounding saves
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoder states, one tensor (frames, features) an utterance."""
+    """Encoder states, one tensor (frames, features) per utterance."""
 
     states: tuple[Tensor, ...]
 
@@ -89,23 +89,23 @@ class Ctc:
         self._tokenizer.save_pretrained(folder)
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
-        """Features through the encoder, one by one: padding would be heard, and counted."""
+        """Encoder states, one utterance at a time: padding would change them and add frames."""
         return Encoded(tuple(self._states(samples) for samples in audio))
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """The likeliest label of each frame; equal neighbours become one, then blanks go."""
-        found = []
+        transcripts = []
         for states in encoded.states:
             with torch.no_grad():
                 path = self.log_probs(states).argmax(dim=-1).tolist()
-            found.append(Transcript(self.text(path), tuple(path)))
-        return found
+            transcripts.append(Transcript(self.text(path), tuple(path)))
+        return transcripts
 
     def text(self, path: Sequence[int]) -> str:
-        """What an alignment reads as; `path` is a label a frame.
+        """The text of an alignment; `path` holds one label per frame.
 
-        Tokenizers told to leave out special tokens lose the blank before they join neighbours,
-        and with it one of two equal labels with a blank between.
+        Neighbours are merged here: a tokenizer told to skip special tokens drops blanks first, and
+        so merges equal labels that a blank separates.
         """
         labels = [label for label, _ in groupby(path) if label != self._blank]
         return str(
@@ -126,10 +126,10 @@ class Ctc:
         if missing > 0:
             samples = np.pad(samples, (0, missing))
         batch = self._features([samples], sampling_rate=RATE, return_tensors="pt")
-        heard, mask = batch[self._features.model_input_names[0]], batch.get("attention_mask")
-        if mask is not None:  # extractors may add a frame at the end that is not to be heard
-            heard = heard[:, : int(mask[0].sum())]
-        return self._encoder(heard.to(self._ctc.device)).last_hidden_state[0]
+        inputs, mask = batch[self._features.model_input_names[0]], batch.get("attention_mask")
+        if mask is not None:  # extractors may add a frame of padding at the end
+            inputs = inputs[:, : int(mask[0].sum())]
+        return self._encoder(inputs.to(self._ctc.device)).last_hidden_state[0]
 
     def _units(self, head: str) -> tuple[Unit, ...]:
         """Every matrix, in the order in which the network uses them; see `_is_matrix`."""
@@ -140,15 +140,15 @@ class Ctc:
         )
 
     def _shared_inputs(self, layers: Mapping[str, nn.Module]) -> dict[str, str]:
-        """For each layer the first one that gets the very same input; from a run on silence."""
+        """By layer, the first layer that gets the same input tensor; from a run on silence."""
         first: dict[int, str] = {}
         kept: list[Tensor] = []  # as long as they live, no other tensor has their identity
-        found: dict[str, str] = {}
+        sources: dict[str, str] = {}
 
         def note(name: str) -> Any:
             def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 kept.append(inputs[0])
-                found[name] = first.setdefault(id(inputs[0]), name)
+                sources[name] = first.setdefault(id(inputs[0]), name)
 
             return hook
 
@@ -159,11 +159,11 @@ class Ctc:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return sources
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
-    """A recognizer of a folder's settings with these parameters.
+    """A recognizer with a folder's settings and these parameters.
 
     Its batch norms' statistics are the trivial ones that `fold_norms` left.
 
@@ -172,13 +172,14 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
     """
     module = blank(AutoConfig.from_pretrained(folder, local_files_only=True))
     try:
-        found = module.load_state_dict(dict(parameters), strict=False)
+        mismatch = module.load_state_dict(dict(parameters), strict=False)
     except RuntimeError as error:
         raise ModelError(f"{folder} has weights of another shape ({error}).") from error
-    missing = set(found.missing_keys) - {n for n, _ in module.named_buffers()}
-    if missing or found.unexpected_keys:
-        raise ModelError(f"{folder} lacks {sorted(missing)}, has {found.unexpected_keys}.")
-    return Ctc(name, module.eval(), *_settings(str(folder), offline=True))
+    missing = set(mismatch.missing_keys) - {n for n, _ in module.named_buffers()}
+    if missing or mismatch.unexpected_keys:
+        raise ModelError(f"{folder} lacks {sorted(missing)}, has {mismatch.unexpected_keys}.")
+    features, tokenizer = _settings(str(folder), offline=True)
+    return Ctc(name, module.eval(), features, tokenizer)
 
 
 def load(source: str, name: str, offline: bool) -> Ctc:
@@ -188,11 +189,12 @@ def load(source: str, name: str, offline: bool) -> Ctc:
         OSError, ValueError, RuntimeError, KeyError, SafetensorError: it cannot be loaded.
     """
     module = AutoModelForCTC.from_pretrained(source, local_files_only=offline, dtype=torch.float32)
-    return Ctc(name, module.eval(), *_settings(source, offline))
+    features, tokenizer = _settings(source, offline)
+    return Ctc(name, module.eval(), features, tokenizer)
 
 
 def blank(config: Any) -> Any:
-    """A recognizer of these settings, its weights yet to come."""
+    """A recognizer with these settings; its weights are still to be loaded."""
     return AutoModelForCTC.from_config(config, dtype=torch.float32)
 
 
@@ -202,11 +204,10 @@ def _settings(source: str, offline: bool) -> tuple[Any, Any]:
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Move what batch norms have seen into their weights and biases, in place.
+    """Move the statistics of batch norms into their weights and biases, in place.
 
-    A trained batch norm is a scale and a shift; with mean 0 and variance 1 left as statistics, a
-    model is its parameters alone, all of which are counted and exported. Folding twice changes
-    nothing.
+    A trained batch norm is a scale and a shift. With mean 0 and variance 1 as its statistics, all
+    of a model is in its parameters, which are counted and exported. Folding twice changes nothing.
     """
     for norm in module.modules():
         mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
@@ -220,9 +221,10 @@ def fold_norms(module: nn.Module) -> None:
 
 
 def _is_matrix(module: nn.Module) -> bool:
-    """Linear layers and convolutions over all channels, if wide enough to be worth rounding.
+    """Whether a module is a Linear or full convolution that is wide enough to be worth rounding.
 
-    Depthwise and grouped convolutions stay at 16 bit: a few weights a row, thousandths of a model.
+    Depthwise and grouped convolutions stay at 16 bit: they have a few weights per row, and are
+    thousandths of a model.
     """
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups != 1:
         return False
@@ -238,12 +240,20 @@ def _unit(name: str, layer: nn.Module, inputs: str, head: bool) -> Unit:
     numbers = [int(n) for n in re.findall(r"\.(\d+)(?=\.|$)", name)]
     part, kind = ("decoder", "output") if head else ("encoder", _kind(name))
     return Unit(
-        parameter, parameter, 0, rows, columns, part, kind, numbers[0] if numbers else 0, inputs
+        name=parameter,
+        parameter=parameter,
+        start=0,
+        stop=rows,
+        columns=columns,
+        part=part,
+        kind=kind,
+        block=numbers[0] if numbers else 0,
+        inputs=inputs,
     )
 
 
 def _kind(name: str) -> str:
-    """What a layer of the encoder does; convolutions of the front end as Whisper's are called."""
+    """What a layer of the encoder does; "convolution" is one of the front end, as in Whisper."""
     if not re.search(r"encoder\.layers\.\d+\.", name):
         return "convolution"
     if re.search(r"attention|attn", name):

@@ -1,4 +1,4 @@
-"""Where a model runs: the processor, or a GPU through CUDA."""
+"""Where a model runs: on the CPU, or on a GPU through CUDA."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import nn
 from ..errors import ModelError
 
 DEVICES = ("auto", "cpu", "cuda")
-"""What may be asked for; `auto` is the GPU where there is one."""
+"""Names of devices; `auto` is the GPU if there is one, else the CPU."""
 
 
 def device_of(name: str) -> torch.device:
     """The device of a name in `DEVICES`.
 
-    On a GPU matrices are multiplied in float32, not in its shortened TF32, so that scores are
-    those of the processor to within its rounding.
+    On a GPU matrices are multiplied in float32, not in the shorter TF32, so that scores differ
+    from the CPU's only by rounding.
 
     Raises:
-        ModelError: there is none of that name, or it is not there.
+        ModelError: there is no such name, or no such device on this machine.
     """
     if name not in DEVICES:
         raise ModelError(f"There is no device {name!r}.", f"Choose one of {', '.join(DEVICES)}.")
@@ -36,9 +36,9 @@ def device_of(name: str) -> torch.device:
 
 
 def device_key(module: nn.Module) -> list[str]:
-    """What a cache's key says of where its content was computed: nothing of the processor.
+    """The part of a cache key that names the device: empty for the CPU.
 
-    A GPU sums in another order, so that what it makes is near, and not the same.
+    A GPU sums in another order, so its results are close to the CPU's but not the same.
     """
-    where = next(module.parameters()).device.type
-    return [] if where == "cpu" else [where]
+    kind = next(module.parameters()).device.type
+    return [] if kind == "cpu" else [kind]

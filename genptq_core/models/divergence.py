@@ -11,7 +11,7 @@ from torch import Tensor
 from . import SpeechModel, Transcript
 
 CHUNK = 8
-"""Utterances run together where no gradient is needed."""
+"""Utterances that are run together if no gradient is needed."""
 
 
 def head_states(
@@ -27,15 +27,15 @@ def head_states(
 
 
 def divergence(reference: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
-    """Mean Kullback-Leibler divergence of `changed` from `reference`, nats a decision.
+    """Mean Kullback-Leibler divergence of `changed` from `reference`, nats per decision.
 
     Args:
-        reference: log-probabilities an utterance, each (decisions, outputs).
+        reference: log-probabilities of each utterance, shape (decisions, outputs).
         changed: the same of the quantized model.
     """
     return sum(divergences(reference, changed)) / sum(len(p) for p in reference)
 
 
 def divergences(reference: Iterable[Tensor], changed: Iterable[Tensor]) -> list[float]:
-    """The same an utterance, summed over its decisions, nats."""
+    """Kullback-Leibler divergence of each utterance, summed over its decisions, nats."""
     return [float((p.exp() * (p - q)).sum()) for p, q in zip(reference, changed, strict=True)]

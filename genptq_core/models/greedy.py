@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
-_WORTH_MOVING = 0.75  # of the rows still running: below, copying the cache pays
+_WORTH_MOVING = 0.75  # if fewer of the rows still run, copying the cache takes less time
 
 
 def greedy(
@@ -18,25 +18,26 @@ def greedy(
     prompt: Sequence[int],
     end: int,
     most: int,
+    *,
     never: Sequence[int] = (),
     not_first: Sequence[int] = (),
 ) -> list[list[int]]:
-    """The likeliest token at each step, as `generate` finds it with one beam.
+    """The likeliest token at each step, as `generate` of transformers gives with one beam.
 
-    A batch takes as long as its longest row there; here a row that has ended costs nothing more,
-    which counts where a model that was rounded too far runs away on a few utterances.
+    There a batch takes as long as its longest row. Here rows leave the batch when they end, which
+    saves time when a model that was rounded too far writes without end on a few utterances.
 
     Args:
         module: an encoder-decoder of transformers with `model.decoder` and `proj_out`.
         states: encoder states, shape (batch, frames, features).
         prompt: tokens before the first that is decided.
         end: the token that ends a row.
-        most: most tokens of a row, the end among them.
-        never: tokens never to be written.
-        not_first: tokens not to be written first.
+        most: most tokens in a row, including the end.
+        never: tokens that must not be written.
+        not_first: tokens that must not be written first.
 
     Returns:
-        The decided tokens of each row, with the end where it came.
+        The tokens of each row, with the end if it was written.
     """
     config = module.config
     cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
@@ -45,7 +46,7 @@ def greedy(
     barred_first = barred.clone()
     barred_first[list(not_first)] = -torch.inf
     rows: list[list[int]] = [[] for _ in states]
-    places = list(range(len(states)))  # of the batch's rows among all
+    places = list(range(len(states)))  # index in `rows` of each row of the batch
     running = set(places)
     tokens = torch.tensor([list(prompt)] * len(states), device=states.device)
     for step in range(most):

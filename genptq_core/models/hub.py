@@ -29,7 +29,7 @@ def load(source: str, name: str) -> SpeechModel:
 
     Args:
         source: a folder written by `save_pretrained`, or a hub name.
-        name: what the model shall be called.
+        name: the name to give the model.
 
     Raises:
         ModelError: it cannot be loaded, with the reason.
@@ -41,7 +41,7 @@ def load(source: str, name: str) -> SpeechModel:
 
 
 def expected_parameters(source: str) -> int:
-    """Parameters of a model, tied ones once, from its settings alone; no weights are read.
+    """How many parameters a model has, tied ones counted once, from its settings alone.
 
     Args:
         source: a folder written by `save_pretrained`, or a hub name.
@@ -57,7 +57,7 @@ def expected_parameters(source: str) -> int:
 
 @contextmanager
 def _explained(source: str) -> Iterator[bool]:
-    """Say in a sentence why a source cannot be read; tells whether the hub is left alone."""
+    """Turn library errors on a source into one sentence; yields whether to stay off the hub."""
     from safetensors import SafetensorError
 
     local = Path(source).is_dir()
@@ -77,35 +77,35 @@ def _explained(source: str) -> Iterator[bool]:
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> SpeechModel:
-    """A model of the settings that `SpeechModel.save_settings` wrote, with these parameters.
+    """A model with the settings that `SpeechModel.save_settings` wrote and these parameters.
 
     Args:
         folder: where the settings are.
-        name: what the model shall be called.
-        parameters: float32, by name; those that the architecture computes anew may be missing.
+        name: the name to give the model.
+        parameters: float32, by name; those in `SpeechModel.derived` may be missing.
 
     Raises:
         ModelError: the settings cannot be read, or a parameter is missing or misshapen.
     """
     family = _family(_check_folder(folder))
     try:
-        found: SpeechModel = family.assembled(folder, name, parameters)
+        model: SpeechModel = family.assembled(folder, name, parameters)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} has unreadable settings ({error}).") from error
-    return found
+    return model
 
 
 def _check_folder(path: Path) -> str:
     """The `model_type` of a folder, which must be of a supported family."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        found = str(config["model_type"])
+        model_type = str(config["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path} holds no readable config.json with a model_type.", _FOLDER_REMEDY
         ) from error
-    _check_family(str(path), found)
-    return found
+    _check_family(str(path), model_type)
+    return model_type
 
 
 def _check_family(where: str, model_type: str) -> None:
@@ -122,9 +122,9 @@ def _check_family(where: str, model_type: str) -> None:
 def _configuration(source: str, offline: bool) -> Any:
     from transformers import AutoConfig
 
-    found = AutoConfig.from_pretrained(source, local_files_only=offline)
-    _check_family(source, str(found.model_type))
-    return found
+    config = AutoConfig.from_pretrained(source, local_files_only=offline)
+    _check_family(source, str(config.model_type))
+    return config
 
 
 def _family(model_type: str) -> ModuleType:

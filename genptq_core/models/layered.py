@@ -1,33 +1,35 @@
-"""Weights made when a layer runs, and dropped after it: other weights than a large model's own.
+"""Weights computed just before a layer runs and dropped after it, in place of a model's own.
 
-A second set of a large model's weights does not fit beside the first. `LayeredWeights` holds
-for each parameter how it is made, which takes a fraction of the memory: codes, or a file to read.
-While it is in place of a model's weights, each layer gets its own just before it runs, and a backward pass
-makes them once more, so that one layer's are there at a time.
+The memory that holds a large model has no room for a second set of its weights. `LayeredWeights`
+holds how each parameter is computed instead, which takes a fraction of the memory: codes, or a file
+to read. While it replaces a model's weights, each layer gets its own just before it runs, and a
+backward pass computes them once more, so that only one layer's exist at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 HELD = 2_000_000_000
-"""Bytes of a model's weights, float32, up to which a second set of them is simply held."""
+"""Bytes of a model's float32 weights up to which a second set of them is held in memory."""
 
 Makers = Mapping[str, Callable[[], Tensor]]
-"""How each parameter's content is made, by name; each call makes it anew."""
+"""By parameter name, a function that computes the parameter's content at each call."""
 
 
 class LayeredWeights(Mapping[str, Tensor]):
-    """Weights by parameter name, made on each access.
+    """Weights by parameter name, computed on each access.
 
     Args:
-        makers: of weights of layers that use them only by being called.
-        ready: weights that are simply there.
+        makers: for weights that only their own layer uses, when it is called.
+        ready: weights that are held in memory.
     """
 
     def __init__(self, makers: Makers, ready: Mapping[str, Tensor] | None = None) -> None:
@@ -47,14 +49,14 @@ class LayeredWeights(Mapping[str, Tensor]):
 def held_or_layered(
     module: nn.Module, makers: Makers, ready: Mapping[str, Tensor] | None = None
 ) -> Mapping[str, Tensor]:
-    """Weights of a module, held where it is small enough, made layer by layer where it is not."""
+    """Weights of a module: held if they are few enough, else computed layer by layer."""
     if 4 * sum(parameter.numel() for parameter in module.parameters()) > HELD:
         return LayeredWeights(makers, ready)
     return {**{name: make() for name, make in makers.items()}, **(ready or {})}
 
 
 def overlaid(below: Mapping[str, Tensor], above: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights of both, those of `above` where both have them; nothing is made for it."""
+    """The weights of both, those of `above` for names in both; nothing is computed for it."""
     if not isinstance(below, LayeredWeights) and not isinstance(above, LayeredWeights):
         return {**below, **above}
     under = below if isinstance(below, LayeredWeights) else LayeredWeights({}, below)
@@ -65,7 +67,7 @@ def overlaid(below: Mapping[str, Tensor], above: Mapping[str, Tensor]) -> Mappin
 
 @contextmanager
 def layer_by_layer(module: nn.Module, makers: Makers) -> Iterator[None]:
-    """Run with each layer's weights made as it runs; backward passes belong in here as well.
+    """While active, each layer's weights are computed when it runs, in backward passes as well.
 
     Args:
         module: the model's module; its parameters stay as they are.
@@ -73,12 +75,12 @@ def layer_by_layer(module: nn.Module, makers: Makers) -> Iterator[None]:
     """
     named = dict(module.named_parameters())
     names = {id(named[name]): name for name in makers}
-    shown: dict[int, str] = {}  # what each storage, while its layer runs, is the content of
+    shown: dict[int, str] = {}  # parameter name by storage, while its layer runs
 
     def make(name: str) -> Tensor:
         return makers[name]().to(named[name].dtype).to(named[name].device)
 
-    # Autograd would keep every layer's weights for the way back: it keeps their names.
+    # For the backward pass autograd would keep every layer's weights: it gets their names instead.
     def pack(tensor: Tensor) -> Any:
         name = shown.get(tensor.untyped_storage().data_ptr())
         if name is None:
@@ -88,43 +90,57 @@ def layer_by_layer(module: nn.Module, makers: Makers) -> Iterator[None]:
     def unpack(kept: Any) -> Tensor:
         if isinstance(kept, Tensor):
             return kept
-        name, *view = kept
-        return make(name).as_strided(*view)
+        name, size, stride, offset = kept
+        return make(name).as_strided(size, stride, offset)
 
     with ExitStack() as stack:
         for layer in module.modules():
             for leaf, parameter in layer._parameters.items():
                 if parameter is not None and id(parameter) in names:
-                    one = _Layer(layer, leaf, parameter, names[id(parameter)], make, shown)
-                    stack.callback(layer.register_forward_pre_hook(one.put_on).remove)
-                    after = layer.register_forward_hook(one.take_off, always_call=True)
+                    name = names[id(parameter)]
+                    swap = _Swap(
+                        layer=layer,
+                        leaf=leaf,
+                        own=parameter,
+                        make=partial(make, name),
+                        name=name,
+                        shown=shown,
+                    )
+                    stack.callback(layer.register_forward_pre_hook(swap.put_in).remove)
+                    after = layer.register_forward_hook(swap.take_out, always_call=True)
                     stack.callback(after.remove)
         with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
             yield
 
 
-class _Layer:
-    """One layer, one of its parameters, and what it shows in its place; tied ones have several."""
+@dataclass
+class _Swap:
+    """Exchanges one parameter of one layer while it runs; a tied parameter has one per layer.
 
-    def __init__(
-        self,
-        layer: nn.Module,
-        leaf: str,
-        own: nn.Parameter,
-        name: str,
-        make: Callable[[str], Tensor],
-        shown: dict[int, str],
-    ) -> None:
-        self._layer, self._leaf, self._own = layer, leaf, own
-        self._name, self._make, self._shown = name, make, shown
-        self._storage = 0
+    Attributes:
+        layer: the layer.
+        leaf: the parameter's name in the layer.
+        own: the parameter that is there otherwise.
+        make: computes the content to show instead.
+        name: the parameter's name in the model.
+        shown: names by storage, of all contents that are shown now.
+        storage: address of the content that is shown now.
+    """
 
-    def put_on(self, *_: object) -> None:
-        content = nn.Parameter(self._make(self._name), requires_grad=False)
-        self._storage = content.untyped_storage().data_ptr()
-        self._shown[self._storage] = self._name
-        self._layer._parameters[self._leaf] = content
+    layer: nn.Module
+    leaf: str
+    own: nn.Parameter
+    make: Callable[[], Tensor]
+    name: str
+    shown: dict[int, str]
+    storage: int = 0
 
-    def take_off(self, *_: object) -> None:
-        self._shown.pop(self._storage, None)
-        self._layer._parameters[self._leaf] = self._own
+    def put_in(self, *_: object) -> None:
+        content = nn.Parameter(self.make(), requires_grad=False)
+        self.storage = content.untyped_storage().data_ptr()
+        self.shown[self.storage] = self.name
+        self.layer._parameters[self.leaf] = content
+
+    def take_out(self, *_: object) -> None:
+        self.shown.pop(self.storage, None)
+        self.layer._parameters[self.leaf] = self.own

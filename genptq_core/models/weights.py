@@ -1,4 +1,4 @@
-"""Weights of a model: counted, digested, cut into units, exchanged for others."""
+"""Weights of a model: counted, digested, cut into units, replaced for a while."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .layered import LayeredWeights, layer_by_layer
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Parameters of a module, tied ones once."""
+    """How many parameters a module has, tied ones counted once."""
     return sum(p.numel() for p in module.parameters())
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over all parameters' names and contents, as float16 where that loses nothing."""
+    """SHA-256 over all parameters' names and contents, as float16 if that is exact."""
     lines = []
     for name, parameter in sorted(module.named_parameters()):
         half = parameter.detach().to(torch.float16)
@@ -32,12 +32,12 @@ def weights_digest(module: nn.Module) -> str:
 
 @contextmanager
 def replaced(model: SpeechModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Run with some parameters' contents exchanged; put the originals back afterwards.
+    """While active, some parameters have other contents; the originals are put back afterwards.
 
     Args:
         model: the model to change in place.
-        weights: new content by parameter name, each of the parameter's shape; where they are
-            `LayeredWeights`, layer by layer.
+        weights: new content by parameter name, each of the parameter's shape; `LayeredWeights`
+            are computed layer by layer.
     """
     parameters = dict(model.module.named_parameters())
     held = weights.ready if isinstance(weights, LayeredWeights) else weights

@@ -34,8 +34,8 @@ EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
 POSITIONS = "model.encoder.embed_positions.weight"
 
-# Token ids run roughly from frequent to rare, so ratios separate what is worth what; the rare
-# end is cut evenly, for one large block would make sizes jump.
+# Token ids run roughly from frequent to rare, so blocks grow by a ratio, and rows in one block
+# matter about equally. The rare end is cut evenly: one large block would make sizes jump.
 _BLOCK_EDGES = (512, 2048, 8192, 16384, 24576, 32768, 40960)
 
 
@@ -77,15 +77,15 @@ class Whisper:
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
         batch = self._features(list(audio), sampling_rate=RATE, return_tensors="pt")
-        heard = batch.input_features.to(self._whisper.device)
-        # One at a time, to the bit the same: what 30 s of sound become stays in the cache.
+        features = batch.input_features.to(self._whisper.device)
+        # One at a time gives the same bits and is faster: its activations fit in the CPU's cache.
         encoder = self._whisper.model.encoder
-        return Encoded(torch.cat([encoder(one).last_hidden_state for one in heard.split(1)]))
+        return Encoded(torch.cat([encoder(f).last_hidden_state for f in features.split(1)]))
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
-        """Greedy decoding without timestamps, of at most half the text context, as OpenAI's is."""
+        """Greedy decoding without timestamps, at most half the text context as OpenAI's decoder."""
         settings = self._whisper.generation_config
-        # A broken model may write times, which nobody asked for.
+        # A model that was rounded too far may write timestamps, which were not asked for.
         times = range(
             int(settings.no_timestamps_token_id) + 1, int(self._whisper.config.vocab_size)
         )
@@ -137,23 +137,24 @@ class Whisper:
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:
-    """A Whisper of a folder's settings with these parameters; the positions are the formula's.
+    """A Whisper with a folder's settings and these parameters; missing positions are computed.
 
     Raises:
         ModelError: a parameter is missing or has another shape.
     """
     config = WhisperConfig.from_pretrained(folder, local_files_only=True)
-    # Made without storage, for drawing initial weights takes longer than loading the real ones.
+    # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
         module = blank(config)
     shape = module.model.encoder.embed_positions.weight.shape
     state = {POSITIONS: sinusoids(*shape), **parameters}
     try:
-        found = module.load_state_dict(state, strict=False, assign=True)
+        mismatch = module.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         raise ModelError(f"{folder} has weights of another shape ({error}).") from error
-    if found.unexpected_keys or set(found.missing_keys) - {f"{HEAD}.weight"}:
-        raise ModelError(f"{folder} lacks {found.missing_keys}, has {found.unexpected_keys}.")
+    missing = sorted(set(mismatch.missing_keys) - {f"{HEAD}.weight"})
+    if mismatch.unexpected_keys or missing:
+        raise ModelError(f"{folder} lacks {missing}, has {mismatch.unexpected_keys}.")
     module.tie_weights()
     module.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
@@ -175,7 +176,7 @@ def load(source: str, name: str, offline: bool) -> Whisper:
 
 
 def blank(config: Any) -> Any:
-    """A Whisper of these settings, its weights yet to come."""
+    """A Whisper with these settings; its weights are still to be loaded."""
     return WhisperForConditionalGeneration(config)
 
 
@@ -194,25 +195,38 @@ def derived(module: Any) -> dict[str, Tensor]:
 def units(module: Any) -> tuple[Unit, ...]:
     """Every convolution and Linear weight, and the tied embedding in blocks of rows.
 
-    The decoder's positions stay at 16 bit: calibration speech reaches few of them, so nothing
-    would tell what the others are worth.
+    The decoder's positions stay at 16 bit: calibration speech reaches few of them, so the others
+    could not be scored.
     """
-    found: list[Unit] = []
+    listed: list[Unit] = []
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv1d):
-            rows, columns = len(layer.weight), layer.weight[0].numel()
-            parameter, index = f"{name}.weight", int(name[-1]) - 1
-            found.append(
-                Unit(parameter, parameter, 0, rows, columns, "encoder", "convolution", index, name)
+            listed.append(
+                Unit(
+                    name=f"{name}.weight",
+                    parameter=f"{name}.weight",
+                    start=0,
+                    stop=len(layer.weight),
+                    columns=layer.weight[0].numel(),
+                    part="encoder",
+                    kind="convolution",
+                    block=int(name[-1]) - 1,
+                    inputs=name,
+                )
             )
         if isinstance(layer, nn.Linear) and name != HEAD:
             rows, columns = layer.weight.shape
-            part = "encoder" if ".encoder.layers." in name else "decoder"
-            index = int(name.split(".layers.")[1].split(".")[0])
-            parameter = f"{name}.weight"
-            found.append(
+            listed.append(
                 Unit(
-                    parameter, parameter, 0, rows, columns, part, _kind(name), index, _inputs(name)
+                    name=f"{name}.weight",
+                    parameter=f"{name}.weight",
+                    start=0,
+                    stop=rows,
+                    columns=columns,
+                    part="encoder" if ".encoder.layers." in name else "decoder",
+                    kind=_kind(name),
+                    block=int(name.split(".layers.")[1].split(".")[0]),
+                    inputs=_inputs(name),
                 )
             )
     rows, columns = module.model.decoder.embed_tokens.weight.shape
@@ -220,11 +234,20 @@ def units(module: Any) -> tuple[Unit, ...]:
     control = int(module.config.eos_token_id)
     edges = sorted({0, *(edge for edge in _BLOCK_EDGES if edge < control), control, rows})
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
-        name = f"{EMBEDDING}@{start}:{stop}"
-        found.append(
-            Unit(name, EMBEDDING, start, stop, columns, "embedding", "embedding", index, HEAD)
+        listed.append(
+            Unit(
+                name=f"{EMBEDDING}@{start}:{stop}",
+                parameter=EMBEDDING,
+                start=start,
+                stop=stop,
+                columns=columns,
+                part="embedding",
+                kind="embedding",
+                block=index,
+                inputs=HEAD,
+            )
         )
-    return tuple(found)
+    return tuple(listed)
 
 
 def _kind(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,78 +21,86 @@ from ..units import Unit
 from .workspace import SCHEMA, VERSION, Workspace
 
 COARSE = 2
-"""Widths up to this one are checked against measured losses, group by group; of entropy codes
-the narrowest and this one."""
+"""Widths up to this one are measured group by group; of entropy codes the narrowest and this."""
 
 UNIFORM = 4
-"""Widths up to this one are checked everywhere at once."""
+"""Widths up to this one are measured on all units at once."""
 
 Weights = Callable[[tuple[Option, ...]], Mapping[str, Tensor]]
+"""Gives the parameters of a configuration, by name."""
 
 
 def measure_anchors(
-    work: Workspace, transcripts: Sequence[Transcript], weights: Weights
+    workspace: Workspace, transcripts: Sequence[Transcript], weights: Weights
 ) -> tuple[Anchor, ...]:
-    """Measure the loss of each anchor that can be had on calibration speech; resumes.
+    """Measure the loss of each possible anchor on calibration speech; resumes.
+
+    An anchor is left out if one of its units cannot be stored with its option.
 
     Args:
-        work: the profile in the making.
-        transcripts: what the model wrote, one an utterance.
+        workspace: the profile being computed.
+        transcripts: what the model wrote, one per utterance.
         weights: gives the parameters of a configuration.
     """
-    path = work.folder / "anchors.json"
-    wanted = anchor_maps(work.model.units, work.settings.options)
-    known: dict[tuple[Option, ...], float] = {}
-    if path.exists():
-        try:
-            document = read_json(path, SCHEMA, VERSION, ProfileError, "")
-            known = {
-                tuple(Option.parse(key) for key in a["options"]): float(a["loss"])
-                for a in document["anchors"]
-            }
-        except (ProfileError, KeyError, TypeError, ValueError):
-            known = {}
-    work.hits += sum(options in known for options in wanted)
-    todo = [options for options in wanted if options not in known]
-    if todo:
-        count = anchored(len(work.speech))
-        audio = [load_audio(u) for u in work.speech.utterances[:count]]
-        model, written = work.model, transcripts[:count]
+    path = workspace.folder / "anchors.json"
+    wanted = anchor_maps(workspace.model.units, workspace.settings.options)
+    losses = _read_losses(path)
+    workspace.hits += sum(options in losses for options in wanted)
+    missing = [options for options in wanted if options not in losses]
+    if missing:
+        count = anchored(len(workspace.speech))
+        audio = [load_audio(u) for u in workspace.speech.utterances[:count]]
+        model, written = workspace.model, transcripts[:count]
         with torch.no_grad():
-            encoded = [model.encode([samples]) for samples in audio]
+            original = [model.encode([samples]) for samples in audio]
 
-            def decide(again: bool) -> list[Tensor]:
+            def log_probs(encode_again: bool) -> list[Tensor]:
                 out = []
-                for samples, before, transcript in zip(audio, encoded, written, strict=True):
-                    state = model.encode([samples]) if again else before
-                    out.append(model.log_probs(model.head_inputs(state, [transcript])[0]))
+                for samples, before, transcript in zip(audio, original, written, strict=True):
+                    encoded = model.encode([samples]) if encode_again else before
+                    out.append(model.log_probs(model.head_inputs(encoded, [transcript])[0]))
                 return out
 
-            reference = decide(again=False)
-            for options in todo:
-                work.report(Progress("anchors", len(known), len(wanted)))
-                # What the encoder wrote stays as it is where no unit of it is changed.
+            reference = log_probs(encode_again=False)
+            for options in missing:
+                workspace.report(Progress("anchors", len(losses), len(wanted)))
                 pairs = zip(model.units, options, strict=True)
-                again = any(u.part == "encoder" and o != UNQUANTIZED for u, o in pairs)
+                encoder_changed = any(u.part == "encoder" and o != UNQUANTIZED for u, o in pairs)
                 changed = weights(options)
-                # Where an option cannot be had for a unit, no such configuration is there.
+                # NaN stands for an option with which a unit cannot be stored.
                 if not all(bool(torch.isfinite(tensor).all()) for tensor in changed.values()):
                     continue
                 with replaced(model, changed):
-                    known[options] = divergence(reference, decide(again))
-                records = [
-                    {"options": [o.key for o in found], "loss": loss}
-                    for found, loss in known.items()
-                ]
-                write_json(path, SCHEMA, VERSION, {"anchors": records})
-    work.report(Progress("anchors", len(wanted), len(wanted)))
-    return tuple(Anchor(options, known[options]) for options in wanted if options in known)
+                    losses[options] = divergence(reference, log_probs(encoder_changed))
+                _write_losses(path, losses)
+    workspace.report(Progress("anchors", len(wanted), len(wanted)))
+    return tuple(Anchor(options, losses[options]) for options in wanted if options in losses)
+
+
+def _read_losses(path: Path) -> dict[tuple[Option, ...], float]:
+    """Losses measured so far, by the options of each unit; none if the file is damaged."""
+    try:
+        document = read_json(path, SCHEMA, VERSION, ProfileError, "")
+        return {
+            tuple(Option.parse(key) for key in record["options"]): float(record["loss"])
+            for record in document["anchors"]
+        }
+    except (ProfileError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _write_losses(path: Path, losses: Mapping[tuple[Option, ...], float]) -> None:
+    records = [
+        {"options": [option.key for option in options], "loss": loss}
+        for options, loss in losses.items()
+    ]
+    write_json(path, SCHEMA, VERSION, {"anchors": records})
 
 
 def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[Option, ...]]:
-    """What to measure: each group of units alone at each coarse option, and uniform maps.
+    """Maps to measure: each group of units alone at each coarse option, and uniform maps.
 
-    Of integers in groups only one group size is measured; it speaks for the others.
+    Of integers in groups only one group size is measured, and stands for the others.
     """
     sizes = {option.group_size for option in options if option.form == "grid"}
     usual = USUAL_GROUP if USUAL_GROUP in sizes else max(sizes, default=0)

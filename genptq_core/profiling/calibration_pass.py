@@ -1,4 +1,4 @@
-"""What the model does on calibration speech: transcripts, input moments, what each row matters."""
+"""One pass over calibration speech: transcripts, sketches of inputs, and output statistics."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .workspace import Workspace
 
 @dataclass(frozen=True)
 class CalibrationPass:
-    """What one pass over calibration speech tells.
+    """Results of one pass over calibration speech.
 
     Attributes:
-        transcripts: what the model wrote, one an utterance of the calibration set.
+        transcripts: what the model wrote, one per utterance of the calibration set.
         sketches: Hessian sketches by input name.
         outputs: sum over decisions of p (1 - p) for each output, shape (outputs,): the Fisher
             information of its logit.
@@ -35,30 +35,31 @@ class CalibrationPass:
     outputs: Tensor
 
 
-def run_calibration_pass(work: Workspace) -> CalibrationPass:
-    """Transcribe all speech, and sum up the inputs of every unit; resumes."""
-    path = work.folder / "observed.safetensors"
-    every = (*work.speech.utterances, *(work.listening.utterances if work.listening else ()))
+def run_calibration_pass(workspace: Workspace) -> CalibrationPass:
+    """Transcribe all speech and sketch the inputs of every unit; resumes."""
+    path = workspace.folder / "observed.safetensors"
+    more = workspace.listening.utterances if workspace.listening else ()
+    every = (*workspace.speech.utterances, *more)
     total = len(every)
     tensors, transcripts = _load(path)
-    work.hits += len(transcripts)
-    decoder = {unit.inputs for unit in work.model.units if unit.part != "encoder"}
+    workspace.hits += len(transcripts)
+    decoder = {unit.inputs for unit in workspace.model.units if unit.part != "encoder"}
     sketched = [name for name in tensors if name.startswith("factor/")]
     while len(transcripts) < total:
-        work.report(Progress("listening", len(transcripts), total))
+        workspace.report(Progress("listening", len(transcripts), total))
         batch = every[len(transcripts) : len(transcripts) + CHUNK]
         audio = [load_audio(u) for u in batch]
         with torch.no_grad():
-            # The encoder has a thousand positions an utterance: the calibration set is plenty.
-            listened = decoder if len(transcripts) >= len(work.speech) else None
-            with SecondMoments(work.model, tensors, listened, work.settings.rank):
-                encoded = work.model.encode(audio)
-            fresh = work.model.transcribe(encoded)
-            with SecondMoments(work.model, tensors, listened, work.settings.rank):
+            # Encoders have a thousand positions per utterance: the calibration set is enough.
+            listened = decoder if len(transcripts) >= len(workspace.speech) else None
+            with SecondMoments(workspace.model, tensors, listened, workspace.settings.rank):
+                encoded = workspace.model.encode(audio)
+            fresh = workspace.model.transcribe(encoded)
+            with SecondMoments(workspace.model, tensors, listened, workspace.settings.rank):
                 # One by one, so that padding does not count as input.
                 for index, transcript in enumerate(fresh):
-                    states = work.model.head_inputs(encoded[index : index + 1], [transcript])
-                    chances = work.model.log_probs(states[0]).exp()
+                    states = workspace.model.head_inputs(encoded[index : index + 1], [transcript])
+                    chances = workspace.model.log_probs(states[0]).exp()
                     spread = (chances * (1 - chances)).sum(dim=0).cpu()
                     tensors["outputs"] = tensors.get("outputs", torch.zeros(1)) + spread
         transcripts += fresh
@@ -67,22 +68,22 @@ def run_calibration_pass(work: Workspace) -> CalibrationPass:
         names = sorted(tensors.keys() - {"outputs"})
         compact = {"outputs": tensors["outputs"]}
         for done, name in enumerate(names):
-            work.report(Progress("sketching", done, len(names)))
-            summed = tensors.pop(name)  # of a large model they take gigabytes
+            workspace.report(Progress("sketching", done, len(names)))
+            summed = tensors.pop(name)  # a large model's take gigabytes
             whole = summed.shape[0] == summed.shape[1]
-            small = (sketch if whole else sketch_of_products)(summed, work.settings.rank)
+            small = (sketch if whole else sketch_of_products)(summed, workspace.settings.rank)
             compact[f"factor/{name}"] = small.factor.contiguous()
             compact[f"scale/{name}"] = small.scale
             compact[f"diagonal/{name}"] = small.diagonal
         tensors = compact
         _save(path, tensors, transcripts)
-    work.report(Progress("listening", total, total))
+    workspace.report(Progress("listening", total, total))
     names = [name.removeprefix("factor/") for name in tensors if name.startswith("factor/")]
     sketches = {
         n: Sketch(tensors[f"factor/{n}"], tensors[f"scale/{n}"], tensors[f"diagonal/{n}"])
         for n in names
     }
-    return CalibrationPass(transcripts[: len(work.speech)], sketches, tensors["outputs"])
+    return CalibrationPass(transcripts[: len(workspace.speech)], sketches, tensors["outputs"])
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], list[Transcript]]:

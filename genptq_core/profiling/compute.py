@@ -1,18 +1,18 @@
-"""Sensitivities: what every width of every unit costs, from gradients and real rounding errors.
+"""Sensitivities: what every option of every unit costs, from gradients and rounding errors.
 
-For utterance u, labels y drawn from the model's own distribution p on its own transcript, and the
-error D[l,o] = Q_o(W_l) - W_l of unit l at width o, one backward pass gives
+For utterance u, labels y drawn from the model's distribution p on its own transcript, and the
+rounding error D[l,o] = Q_o(W_l) - W_l of unit l at option o, one backward pass gives
 
     v[u,l,o] = < dL_u/dW_l , D[l,o] >,     L_u = - sum_t log p(y_t).
 
 Since E[g g^T] over such labels is the Fisher information, the divergence of any configuration
 from full precision is, to second order,
 
-    KL(z) = 1/2 * sum_u (sum_l v[u,l,o_l])^2 / sum_u T_u      nats a token
+    KL(z) = 1/2 * sum_u (sum_l v[u,l,o_l])^2 / sum_u T_u      nats per token
 
 (projected Fisher: Amari's Fisher information, taken only along the errors that can occur; cross
-terms between units are in it). Stages are cached by content in a work folder, so a run that was
-cut off continues where it stopped.
+terms between units are in it). Stages are cached by content in a workspace folder, so a run that
+was cut off continues where it stopped.
 """
 
 from __future__ import annotations
@@ -47,26 +47,25 @@ from .rounding_errors import RoundingErrors
 from .workspace import VERSION, Workspace
 
 IMPORTANCE_UTTERANCES = 16
-"""Calibration utterances that tell what each row of a weight matters."""
+"""Calibration utterances whose gradients tell how much each row of a weight matters."""
 
-
-_LISTENED_SHARE = 4  # of a smaller set, one utterance in so many: each costs a backward pass
-
+_IMPORTANCE_DIVISOR = 4  # of a smaller set, one utterance in four: each costs a backward pass
 
 ShareGradients = Callable[
     [Workspace, Sequence[Transcript], Sequence[Path], Sequence[range], bool], None
 ]
-"""Called before the gradients with what `gradients.project` is: others may take some."""
+"""Called before the gradients are taken, with the arguments of `gradients.project`: it may have
+some of them taken by other processes."""
 
 
 @dataclass(frozen=True)
 class ComputedProfile:
-    """A computed profile, and how much of the work was found done.
+    """A computed profile, and how much of it came from the cache.
 
     Attributes:
         profile: the profile.
-        cache_hits: steps taken from the cache.
-        backward_passes: backward passes made.
+        cache_hits: how many steps came from the cache.
+        backward_passes: how many backward passes were run.
     """
 
     profile: Profile
@@ -80,11 +79,12 @@ def compute(
     out: Path,
     settings: Settings | None = None,
     report: Report = silent,
+    *,
     listening: SpeechSet | None = None,
     max_memory: int | None = None,
     share: ShareGradients | None = None,
 ) -> ComputedProfile:
-    """Compute a profile, or take from the cache what is already there, and write it to `out`.
+    """Compute a profile, as far as it is not in the cache, and write it to `out`.
 
     Args:
         model: the model to profile.
@@ -93,15 +93,15 @@ def compute(
         settings: options, draws, seed.
         report: called with the progress of each stage.
         listening: more speech, transcribed only for the statistics of inputs: forward passes are
-            cheap, and rounding overfits the inputs that it was made for.
-        max_memory: most bytes of memory that may be used; fewer gradients are held at once then.
-        share: has the gradients taken by others; see `profiling.shared_gradients`.
+            cheap, and rounding overfits the inputs that it is fitted to.
+        max_memory: most bytes of memory that may be used; with less, fewer gradients are held.
+        share: has gradients taken by other processes; see `profiling.shared_gradients`.
 
     Raises:
-        FootprintError: the work would take more memory than that, or more disk than there is.
+        FootprintError: the computation needs more memory than that, or more disk than is free.
         ModelError: a weight or a gradient is not finite.
         SpeechError: a recording cannot be used.
-        GenPTQError: the work folder or `out` cannot be written.
+        GenPTQError: the workspace folder or `out` cannot be written.
     """
     settings = settings or Settings()
     for name in sorted({unit.parameter for unit in model.units}):
@@ -117,28 +117,36 @@ def compute(
     )
     folder = workspace_folder(key)
     together, _ = plan_memory(model, speech, settings, folder, max_memory)
-    # A second process on the same profile waits, and then finds everything done.
+    # A second process on the same profile waits, and then takes everything from the cache.
     with locked(folder):
-        work = Workspace(folder, model, speech, listening, settings, report)
-        return _compute(work, out, together, share)
+        workspace = Workspace(
+            folder=folder,
+            model=model,
+            speech=speech,
+            listening=listening,
+            settings=settings,
+            report=report,
+        )
+        return _compute(workspace, out, together, share)
 
 
 def _compute(
-    work: Workspace, out: Path, together: int, share: ShareGradients | None
+    workspace: Workspace, out: Path, together: int, share: ShareGradients | None
 ) -> ComputedProfile:
     started = time.perf_counter()
-    model, speech, listening, settings = work.model, work.speech, work.listening, work.settings
-    observed = run_calibration_pass(work)
-    importance = _importance(work, observed)
-    errors = RoundingErrors(work, observed, importance)
+    model, speech, listening = workspace.model, workspace.speech, workspace.listening
+    calibration = run_calibration_pass(workspace)
+    transcripts = calibration.transcripts
+    importance = _importance(workspace, calibration)
+    errors = RoundingErrors(workspace, calibration.sketches, importance)
     groups, held = groups_of(len(speech), together), together > 0
-    if share and groups_left(work, groups):
-        share(work, observed.transcripts, errors.paths, groups, held)
-    projections = project(work, observed.transcripts, lambda: errors.paths, groups, held)
-    anchors = measure_anchors(work, observed.transcripts, errors.weights)
-    lengths = np.array([len(t.tokens) for t in observed.transcripts], dtype=np.int64)
-    seconds = work.spent(time.perf_counter() - started)
-    result = Profile(
+    if share and groups_left(workspace, groups):
+        share(workspace, transcripts, errors.paths, groups, held)
+    projections = project(workspace, transcripts, lambda: errors.paths, groups, held)
+    anchors = measure_anchors(workspace, transcripts, errors.weights)
+    lengths = np.array([len(t.tokens) for t in transcripts], dtype=np.int64)
+    seconds = workspace.spent(time.perf_counter() - started)
+    profile = Profile(
         source=Source(
             model=model.name,
             family=model.family,
@@ -152,7 +160,7 @@ def _compute(
             listened=len(speech) + (len(listening) if listening else 0),
             listening_digest=listening.digest if listening else "",
         ),
-        settings=settings,
+        settings=workspace.settings,
         units=model.units,
         projections=projections,
         lengths=lengths,
@@ -163,33 +171,33 @@ def _compute(
                 "scale": s.scale.numpy(),
                 "diagonal": s.diagonal.numpy(),
             }
-            for name, s in observed.sketches.items()
+            for name, s in calibration.sketches.items()
         },
         importance={name: values.numpy() for name, values in importance.items()},
         seconds=seconds,
         digest="",
     )
-    work.finish()
-    return ComputedProfile(profiles.save(result, out), work.hits, work.backward_passes)
+    workspace.finish()
+    return ComputedProfile(profiles.save(profile, out), workspace.hits, workspace.backward_passes)
 
 
 def importance_utterances(utterances: int) -> int:
-    """Utterances, of so many, that tell what rows matter."""
-    return max(1, min(IMPORTANCE_UTTERANCES, utterances // _LISTENED_SHARE))
+    """How many of a set's utterances tell how much rows matter."""
+    return max(1, min(IMPORTANCE_UTTERANCES, utterances // _IMPORTANCE_DIVISOR))
 
 
-def _importance(work: Workspace, observed: CalibrationPass) -> dict[str, Tensor]:
-    """What the loss minds each row of each weight: float16, mean 1, by parameter name.
+def _importance(workspace: Workspace, calibration: CalibrationPass) -> dict[str, Tensor]:
+    """How much the loss depends on each row of each weight: float16, mean 1, by parameter name.
 
-    Of the output projection, what its logits' Fisher information is; of the others, the energy
-    of the row's gradients on a few utterances.
+    For the output projection it is the Fisher information of its logits; for other weights the sum
+    of squares of the row's gradients on a few utterances.
     """
-    path = work.folder / "importance.safetensors"
-    done = read_cached(path)
-    if done is not None:
-        work.hits += 1
-        return done[0]
-    total = importance_utterances(len(work.speech))
+    path = workspace.folder / "importance.safetensors"
+    cached = read_cached(path)
+    if cached is not None:
+        workspace.hits += 1
+        return cached[0]
+    total = importance_utterances(len(workspace.speech))
     energy: dict[str, Tensor] = {}
 
     def add(name: str, slope: Tensor) -> None:
@@ -197,14 +205,14 @@ def _importance(work: Workspace, observed: CalibrationPass) -> dict[str, Tensor]
         energy[name] = energy[name] + rows if name in energy else rows
 
     for index in range(total):
-        work.report(Progress("rows", index, total))
-        backward(work, observed.transcripts[index], index, 1, add)
-    if len(observed.outputs) == len(energy.get(work.model.head, ())):
-        energy[work.model.head] = observed.outputs
-    found = {}
+        workspace.report(Progress("rows", index, total))
+        backward(workspace, calibration.transcripts[index], index, 1, add)
+    if len(calibration.outputs) == len(energy.get(workspace.model.head, ())):
+        energy[workspace.model.head] = calibration.outputs
+    importance = {}
     for name, rows in energy.items():
         mean = float(rows.mean())
         scaled = rows / mean if mean > 0 else torch.ones_like(rows)
-        found[name] = scaled.clamp(max=6e4).half().contiguous()
-    write_cached(path, found)
-    return found
+        importance[name] = scaled.clamp(max=6e4).half().contiguous()
+    write_cached(path, importance)
+    return importance

@@ -1,4 +1,4 @@
-"""Footprint: the memory and disk that a profile takes, told before the work starts."""
+"""Footprint: the memory and disk that a profile takes, estimated before it is computed."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from ..speech.utterances import LONGEST, SpeechSet, Utterance, duration
 from ..units import Unit
 
 MOST_TOGETHER = 1
-"""Utterances whose gradients meet the rounding errors in one go, at most.
+"""Most utterances whose gradients are held together.
 
-With four here, `benchmarks/profile_cost.py` found 3 GB more for tiny.en and no less time.
+With four, `benchmarks/profile_cost.py` measured 3 GB more for tiny.en and no less time.
 """
 
 HELD = 4_000_000_000
-"""Bytes of gradients held at once where no limit is given."""
+"""Most bytes of gradients that are held if no limit is given."""
 
 _PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
-_MARGIN = 1.5  # on activations: norms, residuals, attention beside what units read and write
-_FRAMES = 100  # positions a second that no front end of a CTC model exceeds
+_MARGIN = 1.5  # factor for activations other than units' inputs and outputs
+_FRAMES = 100  # positions per second, more than any front end of a CTC model gives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What a profile takes, in bytes, by stage; only one stage runs at a time.
+    """Bytes that a profile takes, by stage; only one stage runs at a time.
 
     Attributes:
         model: the weights, float32.
-        moments: sums over inputs while speech is listened to.
+        moments: sums over inputs in the calibration pass.
         rounding: the largest unit at every option, with its Hessian.
         activations: what a backward pass keeps of the forward pass.
-        gradients: gradients held at once, and the rounding errors they meet.
-        anchors: changed weights beside the original ones.
+        gradients: gradients held together, and the rounding errors of one unit.
+        anchors: changed weights in addition to the original ones.
         disk: rounding errors and sums in the cache folder.
     """
 
@@ -71,12 +71,12 @@ def footprint(
     """Estimate what a profile takes.
 
     Args:
-        parameters: of the model.
+        parameters: how many the model has.
         units: its units.
         positions: most input positions of a unit on one utterance, by unit name.
         settings: of the profile.
-        together: utterances whose gradients are held at once; 0 where each gradient goes as soon
-            as it has met the rounding errors.
+        together: utterances whose gradients are held together; 0 if each gradient is dropped once
+            it is multiplied by the rounding errors.
     """
     options = len(settings.options)
     weights = sum(unit.weights for unit in units)
@@ -87,14 +87,14 @@ def footprint(
     summed = [n * (2 * settings.rank + 1 if is_wide(n, settings.rank) else n) for n in inputs]
     activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
     held = together * settings.draws * weights if together else 0
-    # Anchors' weights: all, or of a large model a layer's with its errors.
+    # Weights of an anchor: all of them, or for a large model one layer's with its errors.
     changed = 4 * parameters if 4 * parameters <= HELD_WEIGHTS else 12 * max(sizes.values())
-    # The largest gradient twice: autograd sums the parts of a tied one, or several are stacked.
+    # The largest gradient twice: autograd sums parts of a tied parameter, or several are stacked.
     gradients = held + max(2, together * settings.draws) * max(sizes.values()) + largest
     return Footprint(
         model=4 * parameters,
         moments=4 * (sum(summed) + max(summed)) + 8 * 4 * min(widest, 1 << 14) * settings.rank,
-        # Of each option codes, remainders and steps; four Hessians in double precision.
+        # Codes, remainders and steps of each option; four Hessians in double precision.
         rounding=16 * options * largest + 4 * 8 * widest**2,
         activations=int(_MARGIN * 4 * activations),
         gradients=4 * gradients,
@@ -104,7 +104,7 @@ def footprint(
 
 
 def check_weights(name: str, max_memory: int | None = None) -> None:
-    """Refuse a model whose weights alone do not fit, before they are read.
+    """Refuse a model whose weights alone do not fit in memory, before they are read.
 
     Args:
         name: of the model; see `load_model`.
@@ -114,13 +114,8 @@ def check_weights(name: str, max_memory: int | None = None) -> None:
         FootprintError: they do not fit.
         ModelError: nothing of that name can be loaded.
     """
-    _check(
-        name,
-        "Loading",
-        _PROGRAM + 4 * expected_parameters(name),
-        max_memory,
-        "Take a smaller model.",
-    )
+    needed = _PROGRAM + 4 * expected_parameters(name)
+    _check(f"Loading {name}", needed, max_memory, "Take a smaller model.")
 
 
 def plan_memory(
@@ -130,7 +125,7 @@ def plan_memory(
     folder: Path,
     max_memory: int | None = None,
 ) -> tuple[int, Footprint]:
-    """How many utterances' gradients to hold at once, and what the profile takes then.
+    """How many utterances' gradients to hold together, and the bytes that the profile then takes.
 
     Args:
         model: the model.
@@ -145,39 +140,40 @@ def plan_memory(
     Raises:
         FootprintError: it does not fit in the memory allowed, or on the disk.
     """
-    where = positions(model, max((_seconds(u) for u in speech.utterances), default=LONGEST))
+    longest = max((_seconds(u) for u in speech.utterances), default=LONGEST)
+    most_positions = positions(model, longest)
     count = parameter_count(model.module)
 
     def at(together: int) -> Footprint:
-        return footprint(count, model.units, where, settings, together)
+        return footprint(count, model.units, most_positions, settings, together)
 
-    _check(model.name, "A profile of", at(0).memory, max_memory, "Offer fewer options.")
+    _check(f"A profile of {model.name}", at(0).memory, max_memory, "Offer fewer options.")
     weights = 4 * sum(unit.weights for unit in model.units) * settings.draws
     most = min(MOST_TOGETHER, HELD // weights) if max_memory is None else MOST_TOGETHER
     limit = max_memory or machine_memory()
     together = max(n for n in range(most + 1) if n == 0 or at(n).memory <= limit)
-    found = at(together)
+    chosen = at(together)
     free = shutil.disk_usage(_existing(folder)).free
-    if found.disk > free:
+    if chosen.disk > free:
         raise FootprintError(
-            f"A profile of {model.name} takes {found.disk / 1e9:.1f} GB on disk for the time being;"
+            f"A profile of {model.name} takes {chosen.disk / 1e9:.1f} GB on disk while it runs;"
             f" {folder} has {free / 1e9:.1f} GB.",
             "Offer fewer options, or let $GENPTQ_CACHE name a folder with more room.",
         )
-    return together, found
+    return together, chosen
 
 
 def positions(model: SpeechModel, seconds: float) -> dict[str, int]:
-    """Most input positions of every unit on an utterance of so many seconds, by unit name."""
+    """Most input positions of every unit on an utterance of that length, by unit name."""
     config = model.module.config
-    heard = int(getattr(config, "max_source_positions", 0) or _FRAMES * max(seconds, 1.0))
-    # Half the text context is written at most, after a prompt of a few tokens.
-    written = int(getattr(config, "max_target_positions", 0) or 2 * heard) // 2 + 4
+    frames = int(getattr(config, "max_source_positions", 0) or _FRAMES * max(seconds, 1.0))
+    # At most half the text context is written, after a prompt of a few tokens.
+    tokens = int(getattr(config, "max_target_positions", 0) or 2 * frames) // 2 + 4
 
     def of(unit: Unit) -> int:
         if unit.part == "encoder":
-            return 2 * heard if unit.kind == "convolution" else heard
-        return heard if "encoder_attn.k_proj" in unit.inputs else written
+            return 2 * frames if unit.kind == "convolution" else frames
+        return frames if "encoder_attn.k_proj" in unit.inputs else tokens
 
     return {unit.name: of(unit) for unit in model.units}
 
@@ -187,7 +183,7 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _check(name: str, what: str, needed: int, allowed: int | None, remedy: str) -> None:
+def _check(what: str, needed: int, allowed: int | None, remedy: str) -> None:
     if needed <= (allowed or machine_memory()):
         return
     limit = f"this machine has {machine_memory() / 1e9:.1f} GB"
@@ -195,7 +191,7 @@ def _check(name: str, what: str, needed: int, allowed: int | None, remedy: str) 
     if allowed:
         limit, way = f"{allowed / 1e9:.1f} GB are allowed", "Allow more with --max-memory."
     raise FootprintError(
-        f"{what} {name} takes {needed / 1e9:.1f} GB of memory, and {limit}.", f"{remedy} {way}"
+        f"{what} takes {needed / 1e9:.1f} GB of memory, and {limit}.", f"{remedy} {way}"
     )
 
 
@@ -210,7 +206,7 @@ def _seconds(recording: Utterance) -> float:
     try:
         return duration(recording)
     except SpeechError:
-        return LONGEST  # what is wrong with it is said where it is read
+        return LONGEST  # reading it will say what is wrong
 
 
 def _existing(folder: Path) -> Path:

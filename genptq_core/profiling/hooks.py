@@ -12,15 +12,18 @@ from ..quantizers import is_wide, sketch_products
 
 
 class _Enough(Exception):
-    """All that was to be heard of a run has been heard."""
+    """All inputs that were asked for have been seen, and the run can stop."""
 
 
 class SecondMoments:
-    """While active, add the second moment of units' inputs to `sums`, by input name.
+    """While active, adds the second moments of units' inputs to `sums`, by input name.
 
-    Of all units, or only of the inputs in `names`. With a rank, inputs too wide for a matrix of
-    their own are summed as `sketch_products` does. With `stop`, the model runs no further than to
-    the last of them, so it must be run once, on one utterance, and its answer is lost.
+    Args:
+        model: the model that is run.
+        sums: where to add; new names start at zero.
+        names: only these inputs; all units' by default.
+        rank: if given, wide inputs (see `is_wide`) are summed as `sketch_products` of this rank.
+        stop: end the run when all inputs have been seen once, without a result.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class SecondMoments:
         self._targets = [(name, modules[name]) for name in sorted(wanted)]
         self._sums = sums
         self._rank = rank
-        self._left = {name for name, _ in self._targets} if stop else None
+        self._unseen = {name for name, _ in self._targets} if stop else None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> None:
@@ -54,9 +57,9 @@ class SecondMoments:
             wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
             product = (sketch_products(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
-            if self._left is not None:
-                self._left.discard(name)
-                if not self._left:
+            if self._unseen is not None:
+                self._unseen.discard(name)
+                if not self._unseen:
                     raise _Enough
 
         return add
@@ -67,9 +70,9 @@ Take = Callable[[str, Tensor], None]
 
 
 class GradientsOf:
-    """While active, only these parameters ask for gradients.
+    """While active, backward passes compute gradients of these parameters only.
 
-    With `take`, each gradient goes there as soon as the backward pass has it, and is not kept.
+    With `take`, each gradient is passed to it as soon as it is computed, and not kept.
     """
 
     def __init__(
@@ -106,14 +109,14 @@ class GradientsOf:
 
 
 def _patches(module: nn.Module, inputs: Tensor) -> Tensor:
-    """What each row of a module's flattened weight meets: shape (positions, columns)."""
+    """The vectors that each row of a module's weight is multiplied by: (positions, columns)."""
     if isinstance(module, nn.Conv2d):
         edges = (int(module.padding[0]), int(module.padding[1]))
         windows = nn.functional.unfold(
             inputs, module.kernel_size, module.dilation, edges, module.stride
         )
         inputs = windows.transpose(1, 2)  # (batch, positions, channels * kernel)
-    # A subclass with a forward of its own may take its channels last, as a linear layer does.
+    # A subclass with its own forward may have its channels last, like a linear layer.
     elif isinstance(module, nn.Conv1d) and type(module).forward is nn.Conv1d.forward:
         padded = nn.functional.pad(inputs, (int(module.padding[0]),) * 2)
         windows = padded.unfold(2, module.kernel_size[0], module.stride[0])

@@ -1,4 +1,4 @@
-"""Gradients of a profile by many processes: each takes a few utterances at a time."""
+"""Gradients of a profile, taken by many processes, a few utterances at a time."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from .gradients import groups_left, project
 from .workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GradientCall:
-    """A group of utterances, with all that a worker needs to know; paths must be good there too.
+    """A group of utterances, with all that a worker needs; its paths must exist there too.
 
     Attributes:
         model: name or absolute folder of the model.
         model_digest: what its weights must be.
-        device: where it shall run.
-        folder: the profile's work folder, which all share.
+        device: where to run it.
+        folder: the profile's workspace folder, the same for all workers.
         settings: the profile's.
-        utterances: the whole calibration set, whose places seed the draws.
+        utterances: the whole calibration set; an utterance's index in it seeds its draws.
         transcripts: what the model wrote for each.
         errors: files of the units' rounding errors.
-        members: the group's places in the set.
-        held: whether its gradients are held at once.
+        members: indices of the group's utterances in the set.
+        held: whether all its gradients are held in memory together.
     """
 
     model: str
@@ -55,61 +55,67 @@ class GradientCall:
 
 
 def shared_gradients(workers: Workers) -> ShareGradients:
-    """How `profiling.compute` has its gradients taken by these workers."""
+    """What `profiling.compute` takes as `share`, to have gradients taken by these workers."""
 
     def share(
-        work: Workspace,
+        workspace: Workspace,
         transcripts: Sequence[Transcript],
         errors: Sequence[Path],
         groups: Sequence[range],
         held: bool,
     ) -> None:
-        left = groups_left(work, groups)
-        done, total = 0, sum(map(len, left))
-
+        missing = groups_left(workspace, groups)
+        finished, total = 0, sum(map(len, missing))
         common = GradientCall(
-            model=name_with_absolute_path(work.model),
-            model_digest=work.model.digest,
+            model=name_with_absolute_path(workspace.model),
+            model_digest=workspace.model.digest,
             device=workers.device,
-            folder=work.folder.resolve(),
-            settings=work.settings,
-            utterances=with_absolute_paths(work.speech.utterances),
+            folder=workspace.folder.resolve(),
+            settings=workspace.settings,
+            utterances=with_absolute_paths(workspace.speech.utterances),
             transcripts=tuple(transcripts),
             errors=tuple(path.resolve() for path in errors),
             members=range(0),
             held=held,
         )
-        jobs = ((dataclasses.replace(common, members=members),) for members in left)
-        work.report(Progress("gradients", 0, total))
-        for utterances, passes in workers.run(run_gradient_call, jobs):
-            work.backward_passes += passes
-            work.hits -= utterances  # found done by what comes next, but not by an earlier run
-            done += utterances
-            work.report(Progress("gradients", done, total))
+        calls = ((dataclasses.replace(common, members=members),) for members in missing)
+        workspace.report(Progress("gradients", 0, total))
+        for utterances, passes in workers.run(run_gradient_call, calls):
+            workspace.backward_passes += passes
+            workspace.hits -= utterances  # `project` will count them, but no earlier run did them
+            finished += utterances
+            workspace.report(Progress("gradients", finished, total))
 
     return share
 
 
-def run_gradient_call(job: GradientCall) -> tuple[int, int]:
-    """Do one job, in whatever process; its file is what counts, and is the same done twice.
+def run_gradient_call(call: GradientCall) -> tuple[int, int]:
+    """Take a group's gradients, in any process; the result is a file in the workspace folder.
 
     Returns:
-        Utterances done, and backward passes made.
+        How many utterances it did, and with how many backward passes.
 
     Raises:
-        ClusterError: this machine does not see the work folder.
-        ModelError, SpeechError: what is here is not what the profile is of.
-        GenPTQError: the work folder cannot be written.
+        ClusterError: this machine does not see the workspace folder.
+        ModelError, SpeechError: the model or a recording is not the profile's.
+        GenPTQError: the workspace folder cannot be written.
     """
     with MODEL_LOCK:
-        if not all(path.is_file() for path in job.errors):
+        if not all(path.is_file() for path in call.errors):
             raise ClusterError(
-                f"A worker does not see {job.folder}.",
+                f"A worker does not see {call.folder}.",
                 "Let $GENPTQ_CACHE name a folder that all machines share, the same on each.",
             )
-        check_recordings([job.utterances[i] for i in job.members])
-        model = local_model(job.model, job.model_digest, job.device)
-        speech = speech_set("", list(job.utterances))
-        work = Workspace(job.folder, model, speech, None, job.settings, silent)
-        project(work, job.transcripts, lambda: job.errors, [job.members], job.held)
-        return len(job.members), work.backward_passes
+        check_recordings([call.utterances[i] for i in call.members])
+        model = local_model(call.model, call.model_digest, call.device)
+        speech = speech_set("", list(call.utterances))
+        workspace = Workspace(
+            folder=call.folder,
+            model=model,
+            speech=speech,
+            listening=None,
+            settings=call.settings,
+            report=silent,
+        )
+        project(workspace, call.transcripts, lambda: call.errors, [call.members], call.held)
+        return len(call.members), workspace.backward_passes

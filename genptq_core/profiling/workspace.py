@@ -1,4 +1,4 @@
-"""The work folder of one profile: what its stages share, and where each finds what is done."""
+"""The workspace of one profile: what its stages share, and the folder of their results."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SCHEMA = "genptq-work"
 VERSION = 3
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Workspace:
-    """One profile in the making; every stage resumes from its files in `folder`.
+    """A profile being computed; every stage resumes from its files in `folder`.
 
     Attributes:
-        folder: where stages keep what is done, keyed by content.
+        folder: where stages keep their results; its name is a digest of all that they depend on.
         model: the model.
         speech: the calibration set.
-        listening: more speech, for the statistics of inputs alone.
+        listening: more speech, only for the statistics of inputs.
         settings: what to compute.
         report: called with the progress of each stage.
-        hits: steps found done.
-        backward_passes: backward passes made.
-        parameters: what the units are parts of, by name.
-        rows_of: the units of each of them, with their places in the profile.
+        hits: how many steps came from the cache.
+        backward_passes: how many backward passes were run.
+        parameters: parameters that have units, by name.
+        rows_of: the units of each of them, with their indices in the profile.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class Workspace:
             self.rows_of[unit.parameter].append((row, unit))
 
     def spent(self, seconds: float) -> float:
-        """Add to, and return, the seconds that all runs of this profile took."""
+        """The seconds that all runs of this profile took, with those of this run added."""
         path = self.folder / "seconds.json"
         try:
             before = float(read_json(path, SCHEMA, VERSION, ProfileError, "")["seconds"])
@@ -69,5 +69,5 @@ class Workspace:
         return before + seconds
 
     def finish(self) -> None:
-        """Drop the rounding errors: large, and not needed again."""
+        """Delete the rounding errors: they are large, and not needed again."""
         shutil.rmtree(self.folder / "errors", ignore_errors=True)

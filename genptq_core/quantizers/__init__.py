@@ -23,26 +23,27 @@ def quantize(
 
     Args:
         weight: shape (rows, columns).
-        hessian: second moment of its inputs, shape (columns, columns); none for a table of rows.
-        importance: how much the loss minds each row, shape (rows,); used by entropy codes.
+        hessian: second moment of its inputs, shape (columns, columns); None for a table of rows.
+        importance: how much the loss depends on each row, shape (rows,); for entropy codes.
         options: how to store it.
 
     Returns:
-        What is stored, an option; the weight itself at 16 bit; none where it cannot be so small.
+        What is stored for each option: the weight itself at 16 bit; None if the weight cannot be
+        made that small.
     """
-    found: dict[Option, Stored | None] = {}
+    stored: dict[Option, Stored | None] = {}
     rates = [option for option in options if option.form == "coded"]
     coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
-    found.update(zip(rates, coded, strict=True))
+    stored.update(zip(rates, coded, strict=True))
     grids = [option for option in options if option.form == "grid"]
     sizes = [(int(option.bits), option.group_size) for option in grids]
-    found.update(zip(grids, quantize_grids(weight, hessian, sizes), strict=True))
-    found.update((option, weight) for option in options if option.form == "half")
-    return [found[option] for option in options]
+    stored.update(zip(grids, quantize_grids(weight, hessian, sizes), strict=True))
+    stored.update((option, weight) for option in options if option.form == "half")
+    return [stored[option] for option in options]
 
 
 def restored(stored: Stored) -> Tensor:
-    """The weight that what is stored stands for: shape (rows, columns), float32."""
+    """The weight that stored codes stand for: shape (rows, columns), float32."""
     return stored.float() if isinstance(stored, Tensor) else stored.dequantize()
 
 

@@ -3,7 +3,7 @@
 Layout of a weight of shape (rows, columns), little-endian:
 
     step     float32     the common step
-    shift    uint8       low bits of a code that are written as they are
+    shift    uint8       how many low bits of each code are written without a table
     least    int8        the first spread class
     classes  uint8       how many spread classes there are
     zero     uint8       0
@@ -11,7 +11,7 @@ Layout of a weight of shape (rows, columns), little-endian:
                          int16 first symbol, uint16 number of symbols, uint8 count of each
     words    uint32 each: one stack of asymmetric numeral systems (Duda, "Asymmetric numeral
                          systems", arXiv:1311.2540), as `constriction` writes them; the last is
-                         never zero, so zeros that pad the whole to a size can be told apart
+                         never zero, so zeros that pad the weight to a size can be told apart
 
 The stack gives row steps, column steps, row spreads, column spreads, the high parts of the codes
 class by class, and their low bits. The class of code (i, j) is the sum of its row's and its
@@ -46,7 +46,7 @@ _REMEDY = "The file is damaged: export again."
 
 @dataclass(frozen=True)
 class _Table:
-    """How often each symbol from `first` on comes, in 255ths of the commonest one."""
+    """How often each symbol from `first` on occurs, in 255ths of the most frequent one."""
 
     first: int
     counts: np.ndarray
@@ -69,20 +69,20 @@ class _Table:
         return _models.Categorical(weights / weights.sum(), perfect=False)
 
     def bits(self, frequencies: np.ndarray, first: int) -> float:
-        """Bits that symbols of such frequencies take, the table among them."""
+        """Bits that symbols with these frequencies take, including the table."""
         used = frequencies[self.first - first :][: len(self.counts)]
         seen = used > 0
-        share = self.counts[seen] / self.counts.sum(dtype=np.float64)
-        return float(-(used[seen] * np.log2(share)).sum()) + 8 * (4 + len(self.counts))
+        chances = self.counts[seen] / self.counts.sum(dtype=np.float64)
+        return float(-(used[seen] * np.log2(chances)).sum()) + 8 * (4 + len(self.counts))
 
 
 @dataclass(frozen=True)
 class _Spreads:
-    """How large the codes of each row and column are, and what follows for each code.
+    """How large the codes of each row and column are, which gives the class of each code.
 
     Attributes:
         row: log2 of the mean size of each row's codes, in units of 1 / OCTAVE, shape (rows,).
-        column: the same of each column, relative to the whole, shape (columns,).
+        column: the same for each column, relative to all codes, shape (columns,).
         least: the first class.
         classes: how many there are.
     """
@@ -110,7 +110,7 @@ class _Spreads:
 
 
 def estimated_bytes(codes: Tensor, row: Tensor, column: Tensor) -> int:
-    """What `encode` writes for such codes and steps, at most; a few bytes over the truth."""
+    """Most bytes that `encode` writes for these codes and steps; a few more than it does."""
     array = codes.numpy()
     spreads = _Spreads.of(array)
     shift = _shift(array)
@@ -217,7 +217,7 @@ def _table(symbols: np.ndarray) -> _Table:
 
 
 def _shift(codes: np.ndarray) -> int:
-    """Low bits that are as good as random, and so not worth a table."""
+    """How many low bits of the codes are as good as random, and so not worth a table."""
     size = float(np.abs(codes).mean(dtype=np.float64))
     return max(0, int(math.log2(size / 6))) if size > 6 else 0
 

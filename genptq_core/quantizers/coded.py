@@ -1,4 +1,4 @@
-"""Entropy-coded quantization: even steps without clipping, and as many bits as a code is worth.
+"""Entropy-coded quantization: even steps without clipping; rare codes take more bits.
 
 A weight w[i,j] is stored as an integer q and read as  step * row[i] * column[j] * q.  Codes are
 not clipped and not of equal length: an entropy coder (`codec`) writes them, so a rare large code
@@ -10,8 +10,8 @@ Inf. Theory 1968).
 Rounding is GPTQ's (Frantar et al., ICLR 2023). With U the upper Cholesky factor of the inverse
 Hessian, an error e of column j adds e^2 / U[j,j]^2 to the output error, so at a given rate the
 best steps are column[j] ~ U[j,j]: reverse water-filling (Cover and Thomas, "Elements of
-Information Theory", section 10.3). Rows are stepped by what their outputs matter, softened to its
-fourth root, so that a few calibration utterances cannot starve a row.
+Information Theory", section 10.3). A row's step follows how much its outputs matter, softened to
+the fourth root, so that a few calibration utterances cannot starve a row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Coded:
         codes: shape (rows, columns), int16.
         step: the common step.
         row: log2 of each row's step in units of 1 / OCTAVE, shape (rows,), int8.
-        column: the same of each column, shape (columns,), int8.
+        column: the same for each column, shape (columns,), int8.
     """
 
     codes: Tensor
@@ -70,14 +70,14 @@ def quantize_coded(
 
     Args:
         weight: shape (rows, columns).
-        hessian: second moment of the inputs, shape (columns, columns); none for a table of rows.
-        importance: how much the loss minds errors of each row, shape (rows,), not negative; all
-            alike if absent.
-        rates: bits a weight, everything counted.
+        hessian: second moment of the inputs, shape (columns, columns); None for a table of rows.
+        importance: how much the loss depends on errors in each row, shape (rows,), not negative;
+            None if equally on all.
+        rates: bits per weight, including steps and tables.
         filled: whether columns get steps of their own, by reverse water-filling.
 
     Returns:
-        One result a rate; none where a weight so small cannot be written in so few bytes.
+        One result per rate; None if the weight cannot be written in that few bytes.
     """
     weight = weight.detach().float()
     order, factor = _factor(hessian, weight.shape[1])
@@ -100,17 +100,17 @@ def quantize_coded(
     steps = [spread * math.sqrt(2 * math.pi * math.e) / 2**rate for rate in rates]
     best: list[Coded | None] = [None] * len(rates)
     for attempt in range(_ROUNDS + 4):
-        todo = [i for i, found in enumerate(best) if found is None]
+        todo = [i for i, result in enumerate(best) if result is None]
         if not todo:
             break
         rounded = _round(scaled, order, factor, column, [steps[i] for i in todo])
-        for i, found in zip(todo, rounded, strict=True):
-            size = estimated_bytes(found, row, column)
+        for i, codes in zip(todo, rounded, strict=True):
+            size = estimated_bytes(codes, row, column)
             excess = 8 * (size - room[i]) / weight.numel()
             if excess <= 0 and (excess > -0.004 * rates[i] or attempt >= _ROUNDS):
-                best[i] = Coded(found, _half(steps[i]), row, column)
+                best[i] = Coded(codes, _float32(steps[i]), row, column)
             # A step wider by 2^x costs about x bits less; aim a little below the room.
-            steps[i] = _half(steps[i] * 2 ** (excess + 0.0015 * rates[i] * (1 + attempt)))
+            steps[i] = _float32(steps[i] * 2 ** (excess + 0.0015 * rates[i] * (1 + attempt)))
     return best
 
 
@@ -126,7 +126,7 @@ def _round(
     """GPTQ on a weight divided by its row and column steps, for several common steps at once."""
     rows, columns = scaled.shape
     wide = torch.tensor(steps).repeat_interleave(rows)
-    # In divided coordinates the factor's row j is worth 1 / column[j] of the weight's.
+    # Dividing by the steps multiplies the factor's entry (j, k) by column[j] / column[k].
     widths = _power(column)[order]
     shape = widths[:, None] * factor / widths[None] / factor.diagonal()[:, None]
     remaining = scaled[:, order].T.repeat(1, len(steps)).div_(wide)
@@ -158,6 +158,6 @@ def _power(logs: Tensor) -> Tensor:
     return torch.exp2(logs.float() / OCTAVE)
 
 
-def _half(step: float) -> float:
+def _float32(step: float) -> float:
     """The nearest float32."""
     return float(torch.tensor(step, dtype=torch.float32))

@@ -36,20 +36,20 @@ def quantize_grids(
 
     Args:
         weight: shape (rows, columns).
-        hessian: second moment of the layer's inputs, shape (columns, columns); none for a table of
+        hessian: second moment of the layer's inputs, shape (columns, columns); None for a table of
             rows.
-        grids: width of a code, 1 to 8, and columns that share a scale.
+        grids: for each grid the width of a code, 1 to 8, and the columns that share a scale.
 
     Returns:
-        Codes with scales and zero points, a grid. Where there is no Hessian, or it says nothing
-        (all zero), plain rounding to the nearest.
+        Codes with scales and zero points for each grid. Without a Hessian, or with one that is all
+        zero, weights are rounded to the nearest code.
     """
     if not grids:
         return []
     weight = weight.detach().float()
     if hessian is None or not float(hessian.diagonal().mean()) > 0:
-        return [round_to_nearest(weight, fit_grid(weight, *grid, None)) for grid in grids]
-    # For wide layers this takes longer than the rounding: once for all grids.
+        return [round_to_nearest(weight, fit_grid(weight, bits, size)) for bits, size in grids]
+    # For wide layers this takes longer than rounding, so it is done once for all grids.
     order, factor = factored(hessian, DAMPING)
     diagonal = hessian.diagonal().float()
     return [

@@ -1,7 +1,7 @@
 """Asymmetric integer grids over groups of a row: scales, zero points, codes.
 
 A weight w of a group is stored as a code q in [0, 2^bits - 1] and read as scale * (q - zero),
-with a float16 scale and an integer zero point a group.
+with a float16 scale and an integer zero point per group.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Fractions of a group's full range tried by the scale search; outliers may be clipped.
+# Fractions of a group's full range that the scale search tries; outliers may be clipped.
 _SHRINK = tuple(1.0 - 0.04 * step for step in range(14))
 
 _ROWS_AT_ONCE = 8192
@@ -58,15 +58,9 @@ class Quantized:
         zero = _spread(self.grid.zero, self.grid.group_size, columns)
         return (self.codes.float() - zero) * scale
 
-    def rows(self, start: int, stop: int) -> Quantized:
-        """The same for some rows only."""
-        grid = self.grid
-        part = Grid(grid.bits, grid.group_size, grid.scale[start:stop], grid.zero[start:stop])
-        return Quantized(self.codes[start:stop], part)
-
 
 def groups(columns: int, group_size: int) -> int:
-    """Groups in a row of so many columns."""
+    """How many groups a row has; the last one may be shorter."""
     return -(-columns // group_size)
 
 
@@ -78,7 +72,7 @@ def fit_grid(weight: Tensor, bits: int, group_size: int, importance: Tensor | No
         bits: width of a code, 1 to 8.
         group_size: columns that share a scale.
         importance: weight of each column's squared error, shape (columns,), such as the
-            diagonal of the Hessian; all equal if absent.
+            diagonal of the Hessian; None if all are equal.
 
     Returns:
         The best grid among several clipping ranges, group by group.

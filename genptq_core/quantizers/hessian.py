@@ -1,7 +1,7 @@
 """Second moments of layer inputs, and their sketch: low rank plus diagonal, small enough to ship.
 
-Quantizing always uses the sketch, so the error that a profile was scored with is the error that
-any later use of the profile reproduces, without the calibration speech.
+Quantizing always uses the sketch, so later uses of a profile reproduce the rounding errors that it
+was scored with, without the calibration speech.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 WIDE = 1536
-"""Widest input whose second moment is summed whole; wider ones are sketched as they come."""
+"""Widest input whose full second moment is summed; wider ones are sketched as they come."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Sketch:
 
     Attributes:
         factor: F's codes, shape (columns, rank), int8.
-        scale: s, one a column of F, shape (rank,), float32.
+        scale: s, one per column of F, shape (rank,), float32.
         diagonal: d, shape (columns,), float32, not negative.
     """
 
@@ -37,14 +37,14 @@ class Sketch:
 
 
 def factored(hessian: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-    """What GPTQ needs of a Hessian.
+    """The order of columns and the Cholesky factor that GPTQ uses.
 
     Args:
         hessian: shape (columns, columns), its diagonal not all zero.
         damping: added to the diagonal, as a fraction of its mean.
 
     Returns:
-        Columns by falling diagonal; and in that order the upper Cholesky factor of the damped
+        Columns by falling diagonal; and, in that order, the upper Cholesky factor of the damped
         Hessian's inverse, float32.
     """
     diagonal = hessian.diagonal()
@@ -70,42 +70,44 @@ def sketch(hessian: Tensor, rank: int) -> Sketch:
 
 
 def is_wide(columns: int, rank: int) -> bool:
-    """Whether inputs of so many columns are summed by `sketch_products`."""
+    """Whether inputs with this many columns are summed by `sketch_products`."""
     return columns > max(WIDE, 4 * rank)
 
 
 def sketch_products(inputs: Tensor, rank: int) -> Tensor:
-    """What wide inputs add to their sketch: a fraction of the second moment's work and memory.
+    """Products of wide inputs with a random matrix: cheaper to sum than their second moment.
 
     Tropp, Yurtsever, Udell and Cevher, "Fixed-rank approximation of a positive-semidefinite
-    matrix from streaming data" (NeurIPS 2017): the second moment times a fixed random matrix.
+    matrix from streaming data" (NeurIPS 2017): the sum is the second moment times that matrix, and
+    `sketch_of_products` finds the strongest directions from it.
 
     Args:
         inputs: shape (positions, columns).
-        rank: directions that the sketch shall keep.
+        rank: directions that the sketch will keep.
 
     Returns:
-        Shape (columns, 2 * rank + 1), to be summed: the products, then the diagonal.
+        Shape (columns, 2 * rank + 1), to be summed: the products, then the second moment's
+        diagonal.
     """
     products = inputs.T @ (inputs @ _probe(inputs.shape[1], rank).to(inputs.device))
     return torch.cat([products, inputs.square().sum(dim=0)[:, None]], dim=1)
 
 
 def sketch_of_products(summed: Tensor, rank: int) -> Sketch:
-    """The sketch of a second moment of which only `sketch_products`s were summed.
+    """The sketch of a second moment, from the sum of `sketch_products`.
 
     Args:
         summed: shape (columns, 2 * rank + 1).
-        rank: as it was there.
+        rank: the same as for `sketch_products`.
     """
     probe = _probe(len(summed), rank).double()
     products, diagonal = summed[:, :-1].double(), summed[:, -1]
-    # A shift keeps the small system positive definite; it is taken off the eigenvalues again.
+    # A shift keeps the small system positive definite; eigenvalues are corrected for it below.
     shift = 1e-6 * float(products.norm()) / float(probe.norm()) + 1e-30
     products = products + shift * probe
     middle = torch.linalg.cholesky(_symmetric(probe.T @ products))
     roots = torch.linalg.solve_triangular(middle.T, products, upper=True, left=False)
-    # Its squared singular values are the eigenvalues, and cheaper from the small Gram matrix.
+    # Squared singular values of the roots, which the small Gram matrix gives more cheaply.
     values, vectors = torch.linalg.eigh(_symmetric(roots.T @ roots))
     values, vectors = values[-rank:], vectors[:, -rank:]
     shrunk = ((values - shift).clamp(min=0) / values.clamp(min=1e-30)).sqrt()
@@ -117,8 +119,8 @@ def _stored(factor: Tensor, diagonal: Tensor) -> Sketch:
     scale = torch.where(scale > 0, scale, torch.ones_like(scale)).float()
     codes = torch.round(factor.float() / scale).to(torch.int8)
     kept = (codes.float() * scale).square().sum(dim=1)
-    rest = (diagonal.float() - kept).clamp(min=0)
-    return Sketch(codes, scale, rest)
+    remainder = (diagonal.float() - kept).clamp(min=0)
+    return Sketch(codes, scale, remainder)
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

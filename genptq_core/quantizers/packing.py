@@ -1,7 +1,7 @@
-"""Dense codes: integers of 1 to 8 bits, one after another with no bit between them.
+"""Dense codes: integers of 1 to 8 bits, one after another without gaps.
 
 Code i takes the bits from i * bits on of the byte string, least significant first, as numpy's
-`packbits(bitorder="little")` numbers them; what is left of the last byte is zero.
+`packbits(bitorder="little")` numbers them; unused bits of the last byte are zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..errors import ExportError
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that so many codes take."""
+    """How many bytes `count` codes take."""
     return -(-count * bits // 8)
 
 
@@ -27,7 +27,7 @@ def pack(codes: np.ndarray, bits: int) -> np.ndarray:
         Shape (ceil(count * bits / 8),), uint8.
 
     Raises:
-        ExportError: a code is wider than that.
+        ExportError: a code needs more bits.
     """
     flat = np.ascontiguousarray(codes, dtype=np.uint8).reshape(-1, 1)
     if not 1 <= bits <= 8 or (flat >> bits if bits < 8 else flat[:0]).any():
@@ -49,7 +49,7 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
         The codes, uint8.
 
     Raises:
-        ExportError: there are more or fewer bytes than such codes take.
+        ExportError: there are more or fewer bytes than the codes take.
     """
     count = int(np.prod(shape, dtype=np.int64))
     if not 1 <= bits <= 8 or data.shape != (packed_bytes(count, bits),):
@@ -62,12 +62,12 @@ def unpack(data: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def pack_rows(codes: np.ndarray, bits: int, align: int = 1) -> np.ndarray:
-    """Write each row's codes densely, filled up to whole bytes, or to several.
+    """Write each row's codes densely, padded to a multiple of `align` bytes.
 
     Args:
         codes: whole numbers from 0 to 2^bits - 1, shape (rows, columns), uint8.
         bits: width of a code, 1 to 8.
-        align: bytes that a row is a multiple of.
+        align: bytes.
 
     Returns:
         Shape (rows, bytes), uint8.
@@ -80,5 +80,5 @@ def pack_rows(codes: np.ndarray, bits: int, align: int = 1) -> np.ndarray:
 
 
 def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Write each row's codes densely, filled up to 32-bit words: (rows, words), int32."""
+    """Write each row's codes densely, padded to 32-bit words: shape (rows, words), int32."""
     return pack_rows(codes, bits, align=4).view("<i4")

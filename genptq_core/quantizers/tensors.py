@@ -1,4 +1,4 @@
-"""What is stored of a weight, as named tensors for a file: exact both ways."""
+"""Stored weights as named tensors for a file, and back, without loss."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .packing import pack, unpack
 
 
 def as_tensors(name: str, option: Option, stored: Stored) -> dict[str, Tensor]:
-    """A unit's tensors by their last name.
+    """A unit's tensors, by the last part of their names in a file.
 
-    `coded`, uint8: an entropy-coded weight as `codec` lays it out, then zeros to the promised size.
-    `codes`, uint8: integer codes, dense, row by row; `scales`, float16, (rows, groups); `zeros`,
-    uint8: zero points, dense, row by row. `half`, float16: the weight itself.
+    `coded`, uint8: an entropy-coded weight as `codec` lays it out, then zeros up to the promised
+    size. `codes`, uint8: integer codes, dense, row by row; `scales`, float16, (rows, groups);
+    `zeros`, uint8: zero points, dense, row by row. `half`, float16: the weight itself.
 
     Args:
         name: the unit's name, for errors.
@@ -30,7 +30,7 @@ def as_tensors(name: str, option: Option, stored: Stored) -> dict[str, Tensor]:
         stored: what is stored.
 
     Raises:
-        ExportError: it takes more than was promised, or holds what float16 does not.
+        ExportError: it takes more bytes than promised, or float16 cannot hold its values.
     """
     if isinstance(stored, Coded):
         data = encode(stored.codes, stored.step, stored.row, stored.column)
@@ -53,23 +53,22 @@ def as_tensors(name: str, option: Option, stored: Stored) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], option: Option, rows: int, columns: int) -> Stored:
-    """What `as_tensors` was given.
+    """The stored weight that `as_tensors` was given.
 
     Args:
-        tensors: by their last name.
+        tensors: by the last part of their names.
         option: how the weight is stored.
         rows, columns: its shape.
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: one does not hold what it should.
+        ValueError: a tensor has another size or type than it should.
     """
     if option.form == "half":
         return tensors["half"].float()
     if option.form == "coded":
         codes, step, row, column = decode(tensors["coded"].numpy().tobytes(), rows, columns)
-        sides = (torch.from_numpy(np.ascontiguousarray(side)) for side in (row, column))
-        return Coded(torch.from_numpy(codes), step, *sides)
+        return Coded(_tensor(codes), step, _tensor(row), _tensor(column))
     bits, size = int(option.bits), option.group_size
     shape = (rows, groups(columns, size))
     scale = tensors["scales"].float().view(shape)
@@ -84,9 +83,15 @@ def half(tensor: Tensor, name: str) -> Tensor:
     """A parameter as float16.
 
     Raises:
-        ExportError: it holds what float16 does not.
+        ExportError: it holds values beyond float16's range.
     """
-    found = tensor.detach().cpu().half().contiguous()
-    if not bool(found.isfinite().all()):
-        raise ExportError(f"{name} holds values that 16 bit cannot.", "Scale the model down.")
-    return found
+    shortened = tensor.detach().cpu().half().contiguous()
+    if not bool(shortened.isfinite().all()):
+        raise ExportError(
+            f"{name} holds values that 16 bit cannot hold.", "Scale the model's weights down."
+        )
+    return shortened
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,4 +1,4 @@
-"""What full precision makes of recordings, cached."""
+"""Transcripts of full precision and the inputs of its output layer, cached."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ..storage.locations import baseline_file
 def baseline(
     model: SpeechModel, utterances: Sequence[Utterance], report: Report = silent
 ) -> tuple[list[Transcript], list[Tensor]]:
-    """Full precision transcripts and head inputs, cached by content of weights and audio.
+    """Full precision transcripts and inputs of the output layer, cached by weights and audio.
 
     Returns:
-        One transcript and one tensor (tokens, features) an utterance.
+        One transcript and one tensor (tokens, features) per utterance.
     """
     content = [2, model.digest, [u.digest for u in utterances]]
     key = sha256_json(content + device_key(model.module))
     path = baseline_file(key)
     total = len(utterances)
-    done = read_cached(path)
-    if done is not None:
-        tensors, written = done
-        found = [Transcript(text, tuple(tokens)) for text, tokens in written]
-        return found, [tensors[str(i)] for i in range(total)]
-    transcripts: list[Transcript] = []
+    entry = read_cached(path)
+    if entry is not None:
+        tensors, note = entry
+        transcripts = [Transcript(text, tuple(tokens)) for text, tokens in note]
+        return transcripts, [tensors[str(i)] for i in range(total)]
+    transcripts = []
     states: list[Tensor] = []
     for start in range(0, total, CHUNK):
         report(Progress("full precision", start, total))

@@ -1,4 +1,4 @@
-"""The rounded weights of the map asked for last, kept so that the next recording need not wait."""
+"""Rounded weights of the latest map, kept on disk so that its next transcript need not wait."""
 
 from __future__ import annotations
 
@@ -21,31 +21,29 @@ if TYPE_CHECKING:
     from ..profile import Profile
 
 LARGEST = 2_000_000_000
-"""Bytes of float32 weights past which they are rounded anew each time: a disk is not endless."""
+"""Most bytes of float32 weights that are kept; larger ones are rounded again each time."""
 
 
 def kept_weights(
     model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
 ) -> Mapping[str, Tensor]:
-    """The weights of `rounding.rounded.quantized_weights`, read where they are those kept.
+    """The weights of `rounding.rounded.quantized_weights`, from disk if they were the latest.
 
-    One map's are kept at a time, in the cache folder: another map's take their place.
+    The cache folder keeps the weights of one map at a time; those of another map replace them.
 
     Raises:
-        ModelError: the model is not the profile's.
+        ModelError: the model is not the profile's, or a unit cannot be stored at its option.
     """
     check_model(model, profile)
     key = rounding_key(profile, options)
     path = kept_weights_file()
-    found = read_cached(path)
-    if found is not None and found[1] == key:
-        return found[0]
+    entry = read_cached(path)
+    if entry is not None and entry[1] == key:
+        return entry[0]
     weights = quantized_weights(model, profile, options, report)
-    if isinstance(
-        weights, LayeredWeights
-    ):  # of a large model: made layer by layer, never all there
+    if isinstance(weights, LayeredWeights):  # of a large model: never all in memory at once
         return weights
     if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST:
-        with contextlib.suppress(GenPTQError):  # a full disk costs the next recording its time
+        with contextlib.suppress(GenPTQError):  # with a full disk, the next call rounds again
             write_cached(path, {n: t.contiguous() for n, t in weights.items()}, key)
     return weights

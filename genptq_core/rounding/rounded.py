@@ -1,4 +1,4 @@
-"""Rounding: a model's weights as a bit map stores them."""
+"""A model's weights as a bit map stores them, rounded with the statistics of its profile."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ..units import Unit
 def quantized_weights(
     model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
 ) -> Mapping[str, Tensor]:
-    """Round a model's weights as a bit map says, with the profile's Hessian sketches.
+    """A model's weights rounded as a bit map says, with the profile's Hessian sketches.
 
     Returns:
-        New content by parameter name, float32; parameters left wholly at 16 bit are absent,
-        those that the architecture computes anew are there.
+        New content by parameter name, float32. Parameters that stay wholly at 16 bit are absent;
+        those that the architecture computes are included.
 
     Raises:
-        ModelError: the model is not the profile's.
+        ModelError: the model is not the profile's, or a unit cannot be stored at its option.
     """
     return restored_weights(model, stored_units(model, profile, options, report))
 
@@ -39,20 +39,21 @@ def quantized_weights(
 def restored_weights(
     model: SpeechModel, units: Iterable[tuple[Unit, Option, Stored]]
 ) -> Mapping[str, Tensor]:
-    """Parameters as what is stored for their units reads, by name; see `quantized_weights`.
+    """The parameters that the stored units decode to, by name; see `quantized_weights`.
 
-    Of a large model they are made from their codes as layers run.
+    Those of a large model are decoded layer by layer while it runs.
     """
     parameters = dict(model.module.named_parameters())
     parts: dict[str, list[tuple[Unit, Stored]]] = {}
     for unit, option, stored in units:
         if option.form != "half":
             parts.setdefault(unit.parameter, []).append((unit, stored))
-    makers = {name: partial(_restored, parameters[name], found) for name, found in parts.items()}
+    makers = {name: partial(_restored, parameters[name], part) for name, part in parts.items()}
     return held_or_layered(model.module, makers, model.derived)
 
 
 def _restored(parameter: Tensor, units: Iterable[tuple[Unit, Stored]]) -> Tensor:
+    """A parameter with the rows of some units decoded, float32."""
     weight = parameter.detach().clone()
     for unit, stored in units:
         part = weight[unit.start : unit.stop]
@@ -66,7 +67,7 @@ def stored_units(
     """Every unit with its option and what is stored for it, in the profile's order.
 
     Raises:
-        ModelError: the model is not the profile's, or a unit cannot be stored so small.
+        ModelError: the model is not the profile's, or a unit cannot be stored at its option.
     """
     check_model(model, profile)
     parameters = dict(model.module.named_parameters())
@@ -85,10 +86,10 @@ def stored_units(
 
 
 def check_model(model: SpeechModel, profile: Profile) -> None:
-    """Make sure that a profile is of this very model.
+    """Make sure that a profile was computed from exactly this model.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it was not.
     """
     if model.family != profile.source.family:
         raise ModelError(
@@ -104,16 +105,22 @@ def check_model(model: SpeechModel, profile: Profile) -> None:
 
 
 def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor | None]:
-    """A unit's Hessian (columns, columns) and the importance of its rows (rows,), if there."""
+    """A unit's Hessian (columns, columns) and the importance of its rows (rows,).
+
+    Each is None where the profile has none.
+    """
     parts, rows = profile.sketches.get(unit.inputs), profile.importance.get(unit.parameter)
     hessian = importance = None
     if parts is not None:
-        hessian = Sketch(**{k: torch.from_numpy(np.array(v)) for k, v in parts.items()}).dense()
+        tensors = {name: torch.from_numpy(np.array(part)) for name, part in parts.items()}
+        hessian = Sketch(
+            factor=tensors["factor"], scale=tensors["scale"], diagonal=tensors["diagonal"]
+        ).dense()
     if rows is not None:
         importance = torch.from_numpy(np.array(rows[unit.start : unit.stop])).float()
     return hessian, importance
 
 
 def rounding_key(profile: Profile, options: Sequence[Option]) -> str:
-    """Stands for a map's weights as the profile rounds them."""
+    """A digest that stands for a map's weights as the profile rounds them."""
     return sha256_json([profile.digest, [option.key for option in options]])

@@ -1,1 +1,1 @@
-"""Speech: recordings and their texts, from whatever they lie in, and word errors."""
+"""Speech: recordings and their texts, from sources of many layouts, and word errors."""

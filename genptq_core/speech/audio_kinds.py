@@ -1,9 +1,9 @@
-"""What kinds of recording are opened at all, told by their first bytes and not by their names.
+"""Which kinds of recording are opened, from their first bytes and not from their names.
 
 The decoder behind soundfile reads dozens of formats, most of them rare and old, and errors in its
-parsers strike while a file is opened: libsndfile 1.2.2, the latest that soundfile carries,
-overflows on WAV with ADPCM (CVE-2026-37555) and in others of its formats (CVE-2025-52194). So only
-what speech comes in reaches it: WAV of plain samples, FLAC, OGG and MP3.
+parsers can be exploited by opening a file: libsndfile 1.2.2, the latest in soundfile, overflows on
+WAV with ADPCM (CVE-2026-37555) and in other formats (CVE-2025-52194). So it only gets files of the
+kinds that speech comes in: WAV of plain samples, FLAC, OGG and MP3.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..errors import SpeechError
 KINDS = "WAV of plain samples, FLAC, OGG or MP3"
 
 _PLAIN = {1, 3, 6, 7}  # integers, floats, A-law, mu-law
-_EXTENSIBLE = 0xFFFE  # the same tags, in a longer header
+_EXTENSIBLE = 0xFFFE  # one of the same tags follows in a longer header
 _MOST_CHUNKS = 1000
 
 
 def check_kind(path: Path) -> None:
-    """Make sure that a file is of a kind that is read.
+    """Make sure that a file is of a supported kind.
 
     Raises:
         SpeechError: it is not, or cannot be opened.
@@ -46,12 +46,12 @@ def _is_known(file: BinaryIO) -> bool:
 
 
 def _is_plain(file: BinaryIO) -> bool:
-    """Whether every format chunk of a WAV, one at least, is of plain samples."""
-    found = False
+    """Whether a WAV has a format chunk, and all of them say plain samples."""
+    plain = False
     for _ in range(_MOST_CHUNKS):
         header = file.read(8)
         if len(header) < 8:
-            return found
+            return plain
         name, size = header[:4], struct.unpack("<I", header[4:])[0]
         skipped = size + size % 2
         if name == b"fmt ":
@@ -64,6 +64,6 @@ def _is_plain(file: BinaryIO) -> bool:
                 tag = struct.unpack_from("<H", content, 24)[0]  # opens the sub-format's GUID
             if tag not in _PLAIN:
                 return False
-            found = True
+            plain = True
         file.seek(max(skipped, 0), 1)
     return False

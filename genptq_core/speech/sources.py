@@ -1,11 +1,11 @@
-"""Speech sets of every layout: manifests, LibriSpeech's folders, Hugging Face `datasets`.
+"""Speech sets from manifests, LibriSpeech's folders, parquet and the Hugging Face hub.
 
     clips/dev.jsonl, clips/dev.csv, clips/dev.tsv   manifests; audio is relative to their folder
-    LibriSpeech/dev-clean                           a folder with *.trans.txt files somewhere below
+    LibriSpeech/dev-clean                           a folder with *.trans.txt files below it
     clips/dev.parquet, clips                        parquet as `datasets` writes it
     hf:openslr/librispeech_asr?config=clean&split=validation      a data set of the hub
 
-After `?` a data set takes config, split (test if absent), and audio and text, its columns' names.
+After `?` come config, split (default: test), and the columns' names as audio and text.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LAYOUTS = (
 
 
 def load_speech(source: str | Path, limit: int | None = None) -> SpeechSet:
-    """Read a speech set, whatever its layout.
+    """Read a speech set of any layout that this module names.
 
     Args:
-        source: a path, or `hf:` and a data set's name; see the module.
+        source: a path, or `hf:` and the name of a data set.
         limit: take only this many utterances, from the start.
 
     Raises:
-        SpeechError: it is missing, empty or malformed, or a library that it needs is.
+        SpeechError: it is missing, empty or malformed, or needs a library that is not installed.
     """
     if limit is not None and limit < 1:
         raise SpeechError(f"A limit of {limit} utterances leaves nothing.", "Give 1 or more.")
@@ -60,10 +60,10 @@ def load_speech(source: str | Path, limit: int | None = None) -> SpeechSet:
 
 
 def _gather(name: str, utterances: Iterator[Utterance], limit: int | None) -> SpeechSet:
-    found = list(itertools.islice(utterances, limit))
-    if not found:
+    taken = list(itertools.islice(utterances, limit))
+    if not taken:
         raise SpeechError(f"{name} names no utterance.", _LAYOUTS)
-    return speech_set(name, found)
+    return speech_set(name, taken)
 
 
 def _csv(path: Path) -> Iterator[Utterance]:
@@ -86,8 +86,8 @@ def _folder(path: Path, limit: int | None) -> SpeechSet:
     name = f"{path.resolve().parent.name}/{path.resolve().name}"
     transcripts = sorted(path.rglob("*.trans.txt"))
     if transcripts:
-        lines = (u for one in transcripts for u in _librispeech(one))
-        return _gather(name, lines, limit)
+        utterances = (u for file in transcripts for u in _librispeech(file))
+        return _gather(name, utterances, limit)
     parquet = sorted(path.rglob("*.parquet"))
     if parquet:
         return _parquet(parquet, name, limit)
@@ -95,7 +95,7 @@ def _folder(path: Path, limit: int | None) -> SpeechSet:
 
 
 def _librispeech(path: Path) -> Iterator[Utterance]:
-    """Lines `SPEAKER-CHAPTER-NUMBER WORDS`, with audio of that name beside the file."""
+    """Utterances from lines `SPEAKER-CHAPTER-NUMBER WORDS`, with audio of that name next to it."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -104,12 +104,12 @@ def _librispeech(path: Path) -> Iterator[Utterance]:
         if not line.strip():
             continue
         name, _, text = line.strip().partition(" ")
-        beside = [path.parent / f"{name}{suffix}" for suffix in _FORMATS]
-        audio = next((one for one in beside if one.is_file()), None)
+        candidates = [path.parent / f"{name}{suffix}" for suffix in _FORMATS]
+        audio = next((candidate for candidate in candidates if candidate.is_file()), None)
         if audio is None:
             raise SpeechError(
                 f"{path}, line {number}: there is no audio file of {name}.",
-                f"It must be beside it, as {', '.join(_FORMATS)}.",
+                f"It must be in the same folder, as {', '.join(_FORMATS)}.",
             )
         yield utterance(audio, text, name.partition("-")[0])
 
@@ -133,7 +133,7 @@ def _parquet(paths: list[Path], name: str, limit: int | None) -> SpeechSet:
 
 
 def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
-    """A data set's rows, streamed, with audio as it is stored."""
+    """A data set's rows, streamed, with audio not decoded."""
     try:
         import datasets
     except ModuleNotFoundError:
@@ -143,13 +143,13 @@ def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
         ) from None
     datasets.disable_progress_bars()
     try:
-        found = datasets.load_dataset(name, config, streaming=True, **settings)
-    except Exception as error:  # its readers raise whatever theirs do
+        rows = datasets.load_dataset(name, config, streaming=True, **settings)
+    except Exception as error:  # it passes on every exception of its readers
         raise _unreadable(source, error) from error
-    for column, kind in (found.features or {}).items():
+    for column, kind in (rows.features or {}).items():
         if isinstance(kind, datasets.Audio):
-            found = found.cast_column(column, datasets.Audio(decode=False))
-    return found
+            rows = rows.cast_column(column, datasets.Audio(decode=False))
+    return rows
 
 
 def _unreadable(source: str, error: Exception) -> SpeechError:
@@ -169,7 +169,7 @@ def _from_rows(rows: Any, source: str, asked: dict[str, str]) -> Iterator[Uttera
             number, row = next(numbered)
         except StopIteration:
             return
-        except Exception as error:  # as above, for rows come as they are read
+        except Exception as error:  # as above: rows are read when they are taken
             raise _unreadable(source, error) from error
         where = f"{source}, row {number}"
         text = asked.get("text") or next((t for t in _TEXTS if t in row), "text")
@@ -180,11 +180,11 @@ def _from_rows(rows: Any, source: str, asked: dict[str, str]) -> Iterator[Uttera
 
 
 def _stored(audio: Any, where: str) -> Path:
-    """The file of a row's audio; bytes are written to the cache, under their digest."""
+    """The file of a row's audio; audio in the row itself is written to the cache."""
     if isinstance(audio, str):
         return Path(audio)
-    found = audio if isinstance(audio, dict) else {}
-    data, name = found.get("bytes"), found.get("path")
+    fields = audio if isinstance(audio, dict) else {}
+    data, name = fields.get("bytes"), fields.get("path")
     if data:
         suffix = Path(name or "").suffix.lower() or ".audio"
         path = recording_file(sha256(data), suffix)

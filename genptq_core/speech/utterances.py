@@ -1,4 +1,4 @@
-"""Speech: utterances from manifests, decoded and resampled to what a model expects."""
+"""Utterances: listed in manifests, and decoded and resampled to what models expect."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..storage.files import read_text
 from .audio_kinds import check_kind
 
 RATE = 16_000
-"""Sampling rate of everything this module returns, Hz."""
+"""Sampling rate of all samples that this module returns, Hz."""
 
 LONGEST = 30.0
-"""Longest utterance accepted, seconds: Whisper hears no more at once."""
+"""Longest utterance that is accepted, seconds: what Whisper takes at once."""
 
 LARGEST = 50_000_000
-"""Most samples accepted, all channels together: a small file may unpack to gigabytes."""
+"""Most samples that are accepted, over all channels: a small file may unpack to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Utterance:
 
     Attributes:
         audio: path of the audio file.
-        text: the reference transcript, or "" where there is none.
+        text: the reference transcript, or "" if there is none.
         speaker: the speaker's or voice's name, or "".
         digest: SHA-256 of the audio file's content.
     """
@@ -62,7 +62,7 @@ class SpeechSet:
 
 
 def load_manifest(path: Path, limit: int | None = None) -> SpeechSet:
-    """Read a JSONL manifest: one object a line with `audio`, and optionally `text`, `speaker`.
+    """Read a JSONL manifest: one object per line with `audio`, optionally `text` and `speaker`.
 
     Args:
         path: the manifest; `audio` is relative to its folder.
@@ -93,7 +93,7 @@ def load_manifest(path: Path, limit: int | None = None) -> SpeechSet:
 
 
 def speech_set(name: str, utterances: list[Utterance]) -> SpeechSet:
-    """Gather utterances under a name and a digest of their content."""
+    """A speech set of utterances, with a digest of their content."""
     content = [[u.digest, u.text] for u in utterances]
     return SpeechSet(name, tuple(utterances), sha256_json(content))
 
@@ -122,7 +122,7 @@ def _parse_line(line: str, folder: Path, where: str, remedy: str) -> Utterance:
 
 
 def from_record(record: object, folder: Path, where: str, remedy: str) -> Utterance:
-    """An utterance from what a manifest says of it: "audio", and optionally "text", "speaker".
+    """An utterance from a manifest's fields: "audio", and optionally "text" and "speaker".
 
     Args:
         record: a dictionary; `audio` is relative to `folder`.
@@ -131,7 +131,7 @@ def from_record(record: object, folder: Path, where: str, remedy: str) -> Uttera
         remedy: what a line should look like.
 
     Raises:
-        SpeechError: a field is missing or of the wrong kind, or the audio file is not there.
+        SpeechError: a field is missing or of the wrong type, or the audio file is missing.
     """
     if not isinstance(record, dict) or not isinstance(record.get("audio"), str):
         raise SpeechError(f'{where} has no "audio" path.', remedy)
@@ -143,7 +143,7 @@ def from_record(record: object, folder: Path, where: str, remedy: str) -> Uttera
     except SpeechError as error:
         raise SpeechError(f"{where}: {error.message}", error.hint) from error
     except ValueError as error:  # a path with a null character
-        raise SpeechError(f'{where} has an "audio" path that no file can have.', remedy) from error
+        raise SpeechError(f'{where} has an impossible "audio" path.', remedy) from error
 
 
 def load_audio(recording: Utterance) -> np.ndarray:
@@ -153,7 +153,7 @@ def load_audio(recording: Utterance) -> np.ndarray:
         Samples in [-1, 1], shape (n,), float32.
 
     Raises:
-        SpeechError: the file cannot be decoded, is silent in length, holds NaN or infinite
+        SpeechError: the file cannot be decoded, has no samples, holds NaN or infinite
             samples, or lasts more than 30 s.
     """
     name = recording.audio

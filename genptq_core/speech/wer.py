@@ -1,8 +1,8 @@
-"""Word error rate: jiwer after a text normalizer that fits the set, with paired intervals.
+"""Word error rate, by jiwer after text normalization, with paired confidence intervals.
 
-Whisper's English normalizer writes numbers as digits and spells as Americans do, which is fair to
-Whisper; where a set spells its numbers out it joins them ("five five" becomes "55"), and counts
-fewer words than were said. There the basic one is right: lower case, no punctuation.
+Whisper's English normalizer writes numbers as digits and uses American spelling, which is fair to
+Whisper. But if a set spells out its numbers it joins them ("five five" becomes "55"), and counts
+fewer words than were said. For such sets the basic one is right: lower case, no punctuation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _normalizer(name: str) -> Callable[[str], str]:
 
 
 def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
-    """Text as a normalizer leaves it.
+    """Text after normalization.
 
     Args:
         text: what was said or written.
@@ -69,16 +69,16 @@ def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
 def count_errors(
     references: Sequence[str], hypotheses: Sequence[str], normalizer: str = WHISPER_ENGLISH
 ) -> Errors:
-    """Count word errors after normalizing both sides."""
+    """Word errors of each utterance, after normalizing both texts."""
     errors, words = [], []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
+        expected, written = normalize(reference, normalizer), normalize(hypothesis, normalizer)
         if not expected:
-            errors.append(len(heard.split()))
+            errors.append(len(written.split()))
             words.append(0)
             continue
-        found = jiwer.process_words(expected, heard)
-        errors.append(found.substitutions + found.deletions + found.insertions)
+        counts = jiwer.process_words(expected, written)
+        errors.append(counts.substitutions + counts.deletions + counts.insertions)
         words.append(len(expected.split()))
     return Errors(np.array(errors, dtype=np.int64), np.array(words, dtype=np.int64))
 
@@ -86,7 +86,7 @@ def count_errors(
 def paired_interval(
     full: Errors, quantized: Errors, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Bootstrap interval of the WER increase, resampling utterances in pairs.
+    """Bootstrap interval of the WER increase, from utterances resampled in pairs.
 
     Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation"
     (ICASSP 2004).
@@ -103,10 +103,10 @@ def paired_interval(
 
 
 def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
-    """Utterances on which a quantized model ran away, repeating itself.
+    """How many utterances a quantized model wrote far too much for, repeating itself.
 
-    Counted are transcripts more than 10 words longer than twice full precision's; greedy decoding
-    has no guard against loops, and a single one adds points to the WER of a small set.
+    Counts transcripts with more than twice full precision's words and 10. Greedy decoding has no
+    guard against loops, and a single one adds points to the WER of a small set.
     """
     pairs = zip(full, quantized, strict=True)
     return sum(len(b.split()) > 2 * len(a.split()) + 10 for a, b in pairs)
@@ -122,18 +122,18 @@ class Span:
 
 
 def align(reference: str, hypothesis: str, normalizer: str = WHISPER_ENGLISH) -> tuple[Span, ...]:
-    """Align two texts word by word, for marking what differs (case and punctuation ignored)."""
-    expected, heard = normalize(reference, normalizer), normalize(hypothesis, normalizer)
-    if not expected or not heard:
+    """Two texts aligned word by word, to mark differences; case and punctuation are ignored."""
+    expected, written = normalize(reference, normalizer), normalize(hypothesis, normalizer)
+    if not expected or not written:
         kind = "delete" if expected else "insert"
-        return (Span(kind, expected, heard),) if expected or heard else ()
-    found = jiwer.process_words(expected, heard)
-    left, right = expected.split(), heard.split()
+        return (Span(kind, expected, written),) if expected or written else ()
+    alignment = jiwer.process_words(expected, written).alignments[0]
+    expected_words, written_words = expected.split(), written.split()
     return tuple(
         Span(
             chunk.type,
-            " ".join(left[chunk.ref_start_idx : chunk.ref_end_idx]),
-            " ".join(right[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            " ".join(expected_words[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(written_words[chunk.hyp_start_idx : chunk.hyp_end_idx]),
         )
-        for chunk in found.alignments[0]
+        for chunk in alignment
     )

@@ -1,1 +1,1 @@
-"""Storage: files that appear whole or not at all, JSON with a digest, the cache, and every path in it."""
+"""Storage: files that appear whole or not at all, JSON with a digest, the cache and its paths."""

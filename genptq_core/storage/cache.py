@@ -1,4 +1,4 @@
-"""Entries of the cache: tensors with a digest of their content; a damaged one counts as absent."""
+"""Cache entries: tensors with a digest of their content; a damaged one counts as absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTE = "entry"
 
 
 def write_cached(path: Path, tensors: Mapping[str, Tensor], note: Any = None) -> None:
-    """Write tensors, and what JSON can hold beside them, atomically.
+    """Write tensors and a note, which JSON must be able to hold, atomically.
 
     Raises:
         GenPTQError: the folder cannot be written.
@@ -32,21 +32,21 @@ def write_cached(path: Path, tensors: Mapping[str, Tensor], note: Any = None) ->
 
 
 def read_cached(path: Path) -> tuple[dict[str, Tensor], Any] | None:
-    """Tensors and note of an entry; None where it is absent, damaged, or has no digest."""
+    """Tensors and note of an entry; None if it is absent, damaged, or has no digest."""
     try:
         require_file(path)
         with safe_open(path, framework="pt") as handle:
-            said = json.loads(handle.metadata()[_NOTE])
+            entry = json.loads(handle.metadata()[_NOTE])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        note = said["note"]
-        return (tensors, note) if said["sha256"] == _digest(tensors, note) else None
+        note = entry["note"]
+        return (tensors, note) if entry["sha256"] == _digest(tensors, note) else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
 def _digest(tensors: Mapping[str, Tensor], note: Any) -> str:
     # Tensors as bytes: NumPy lacks some of torch's types.
-    found = {
+    digests = {
         name: [
             str(t.dtype),
             list(t.shape),
@@ -54,4 +54,4 @@ def _digest(tensors: Mapping[str, Tensor], note: Any) -> str:
         ]
         for name, t in tensors.items()
     }
-    return sha256_json([note, found])
+    return sha256_json([note, digests])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from ..errors import GenPTQError
@@ -20,16 +21,18 @@ from ..errors import GenPTQError
 STALE = 3600.0
 """Seconds without a change after which a temporary file is taken for one of a killed run."""
 
-
 LARGEST_TEXT = 256_000_000
 """Largest file that is read as text or JSON, bytes."""
+
+LOCK_NAME = ".lock"
+"""The file in a folder that a process locks to have the folder to itself."""
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success flush it and rename it into place.
+    """Yield a temporary path in the same folder; on success flush it and rename it to `path`.
 
-    What a killed run left of the same file is swept first.
+    Temporary files that killed runs left for the same path are deleted first.
 
     Raises:
         GenPTQError: the folder cannot be written; nothing is left behind.
@@ -62,51 +65,49 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone, waiting for another; a killed one holds nothing.
+    """Keep other processes out of a folder while it is used; waits until it is free.
 
-    Where the system or the file system has no locks, nothing is waited for.
+    The system drops the lock of a killed process. On a file system without locks there is no wait.
 
     Raises:
         GenPTQError: the folder cannot be written.
     """
+    # The library's other kind of lock, a file that exists, would outlive a killed process.
+    lock = FileLock(folder / LOCK_NAME, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        (folder / LOCK_NAME).touch()
     except OSError as error:
         raise GenPTQError(
             f"Cannot write {folder}: {error.strerror}.",
             "Choose a folder that you may write to; $GENPTQ_CACHE names that of the cache.",
         ) from error
-    try:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # the file system has no locks
+            stack.enter_context(lock)
         yield
-    finally:
-        os.close(handle)
 
 
 def leftovers(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
-    """Temporary files and folders that killed runs left in a folder, or also below it.
+    """Temporary files and folders that killed runs left in a folder.
 
     Args:
         folder: where to look.
-        name: only those made for a file of this name.
-        below: look into folders as well.
+        name: only those for a file of this name.
+        below: look into folders below as well.
     """
     pattern = f".{name if name == '*' else glob.escape(name)}.*.tmp"
-    found = sorted(folder.rglob(pattern) if below else folder.glob(pattern))
-    left = []
-    for path in found:
-        with contextlib.suppress(OSError):  # another process was quicker
+    candidates = sorted(folder.rglob(pattern) if below else folder.glob(pattern))
+    stale = []
+    for path in candidates:
+        with contextlib.suppress(OSError):  # another process has deleted it
             if time.time() - path.lstat().st_mtime > STALE:
-                left.append(path)
-    return left
+                stale.append(path)
+    return stale
 
 
 def delete_leftovers(folder: Path, name: str) -> None:
-    """Delete what killed runs left of a file in a folder."""
+    """Delete the temporary files that killed runs left for a file."""
     for path in leftovers(folder, name):
         remove(path)
 
@@ -121,22 +122,22 @@ def remove(path: Path) -> None:
 
 
 def require_file(path: Path, largest: int | None = None) -> None:
-    """Make sure that reading a path ends: it is a regular file, and not too large.
+    """Make sure that reading a path will end: it is a regular file, and not too large.
 
     Raises:
         OSError: it is not; the reason is its `strerror`.
     """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
-    if largest is not None and found.st_size > largest:
+    if largest is not None and status.st_size > largest:
         raise OSError(errno.EFBIG, f"it has more than {largest / 1e6:.0f} MB", str(path))
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text, a byte order mark left out.
+    """Read UTF-8 text, without a byte order mark.
 
     Raises:
         OSError: it is not a regular file, or larger than `LARGEST_TEXT`.

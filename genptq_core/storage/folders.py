@@ -15,66 +15,67 @@ from .files import leftovers, remove
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`; on success it takes that one's place.
+    """Yield an empty folder; on success it is renamed to `folder`.
 
     Args:
-        folder: where the files shall be. What an earlier delivery put there is replaced.
-        mark: name of a file that every delivery has, by which an earlier one is known.
+        folder: where to put the files. An earlier delivery there is replaced.
+        mark: name of a file in every delivery, which shows that a folder is one.
 
     Raises:
-        ExportError: something else is there, or the files cannot be written; then nothing is left
-            behind, and what an earlier delivery put there is as it was.
+        ExportError: other files are there, or the new ones cannot be written; then no new file
+            remains, and an earlier delivery stays as it was.
     """
     folder = Path(folder)
-    made: list[Path] = []
-    beside: Path | None = None
+    new_parents: list[Path] = []
+    workspace: Path | None = None
     try:
         _check(folder, mark)
-        made = _make_parents(folder.absolute().parent)
-        for left in leftovers(folder.absolute().parent, folder.name):
-            put_back(left)
-            remove(left)
-        # Beside the folder, so that renaming never crosses a file system.
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-        fresh = beside / "new"
+        new_parents = _make_parents(folder.absolute().parent)
+        for leftover in leftovers(folder.absolute().parent, folder.name):
+            put_back(leftover)
+            remove(leftover)
+        # In the same parent, so that renaming never crosses a file system.
+        name = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent)
+        workspace = Path(name)
+        fresh = workspace / "new"
         fresh.mkdir()
         yield fresh
         _flush(fresh)
         if folder.exists():
-            folder.rename(beside / "old")
+            folder.rename(workspace / "old")
         try:
             fresh.rename(folder)
         except OSError:
-            if (beside / "old").exists():
-                (beside / "old").rename(folder)
+            if (workspace / "old").exists():
+                (workspace / "old").rename(folder)
             raise
-        made = []
+        new_parents = []
     except OSError as error:
         reason = error.strerror or str(error)
         raise ExportError(
             f"Cannot write {folder}: {reason}.", "Choose a folder with room that you may write to."
         ) from error
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
-        for parent in reversed(made):
+        if workspace is not None:
+            shutil.rmtree(workspace, ignore_errors=True)
+        for parent in reversed(new_parents):
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
 
-def put_back(left: Path) -> Path | None:
-    """Put back what a run, killed between the two renames of a delivery, had moved aside.
+def put_back(leftover: Path) -> Path | None:
+    """Restore the earlier delivery that a run had moved aside when it was killed.
 
     Args:
-        left: the folder that it left, `.NAME.*.tmp`.
+        leftover: the folder that the run left, `.NAME.*.tmp`.
 
     Returns:
-        The folder that is there again; None if there was nothing to put back.
+        The restored folder; None if there was nothing to restore.
     """
-    folder = left.with_name(left.name[1:].rpartition(".")[0].rpartition(".")[0])
-    if folder.exists() or not (left / "old").is_dir():
+    folder = leftover.with_name(leftover.name[1:].rpartition(".")[0].rpartition(".")[0])
+    if folder.exists() or not (leftover / "old").is_dir():
         return None
-    (left / "old").rename(folder)
+    (leftover / "old").rename(folder)
     return folder
 
 
@@ -90,7 +91,7 @@ def _check(folder: Path, mark: str) -> None:
 
 
 def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder; returns those that were not there, outermost first."""
+    """Create a folder; returns it and its parents that did not exist, outermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

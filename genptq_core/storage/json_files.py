@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from ..errors import GenPTQError
 from .digests import sha256_json
 from .files import read_text, write_text
 
 _SEAL = "sha256"
+
+Record = TypeVar("Record")
 
 
 def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -> None:
@@ -27,7 +31,7 @@ def read_json(
 
     Raises:
         error: the file is missing, is not JSON, carries another schema or version, or does not
-            match its seal (files from before there were seals have none).
+            match its seal (the oldest files have none).
     """
     path = Path(path)
     try:
@@ -38,11 +42,11 @@ def read_json(
         raise error(f"{path} cannot be read as JSON ({cause}).", remedy) from cause
     if not isinstance(document, dict) or document.get("schema") != schema:
         raise error(f"{path} is not a {schema} file.", remedy)
-    found = document.get("version")
+    written = document.get("version")
     known = version if isinstance(version, tuple) else (version,)
-    if found not in known:
+    if written not in known:
         raise error(
-            f"{path} has {schema} version {found!r}; this program reads version {known[-1]}.",
+            f"{path} has {schema} version {written!r}; this program reads version {known[-1]}.",
             remedy,
         )
     try:
@@ -51,13 +55,35 @@ def read_json(
         raise error(f"{path} is damaged: {cause}.", remedy) from None
 
 
+def validated(
+    record: Callable[..., Record],
+    document: Mapping[str, Any],
+    path: Path,
+    error: type[GenPTQError],
+    remedy: str,
+) -> Record:
+    """A pydantic record of what `read_json` returned, schema and version left out.
+
+    Raises:
+        error: a field is missing or wrong; the first is named.
+    """
+    fields = {name: v for name, v in document.items() if name not in ("schema", "version")}
+    try:
+        return record(**fields)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_context=False)[0]
+        place = ", ".join(repr(part) for part in first["loc"])
+        where = f" in {place}" if place else ""
+        raise error(f"{path} is wrong{where}: {first['msg']}.", remedy) from cause
+
+
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written as JSON with a digest over all of it."""
+    """Content with a digest over all of it."""
     return {**content, _SEAL: sha256_json(content)}
 
 
 def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sealed; as it is where there is no seal.
+    """The content of a sealed document, or of one without a seal.
 
     Raises:
         ValueError: it does not match its seal.
@@ -66,6 +92,6 @@ def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
     seal = content.pop(_SEAL, None)
     if seal is not None and seal != sha256_json(content):
         raise ValueError(
-            f'its content does not match its digest, "{_SEAL}" (who edits a file deletes that)'
+            f'its content does not match its digest, "{_SEAL}" (to edit a file, delete that field)'
         )
     return content

@@ -1,4 +1,4 @@
-"""Where everything is: the data that ships, and what can be computed again, kept in the cache."""
+"""Paths: of the data that ships, and in the cache of what can be computed again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 TENSOR_FOLDERS = ("work", "baselines", "compiled", "shards", "kept")
-"""Folders of the cache that hold tensors, which are computed again where they are damaged."""
+"""Folders of the cache that hold tensors, which are computed again if they are damaged."""
 
 
 def data_folder() -> Path:
@@ -38,47 +40,44 @@ def cache_folder() -> Path:
     named = os.environ.get("GENPTQ_CACHE")
     if named:
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base:
-        return Path(base) / "genptq"
     try:
-        return Path.home() / ".cache" / "genptq"
-    except RuntimeError:
+        return user_cache_path("genptq", appauthor=False)
+    except RuntimeError:  # the user has no home folder
         return Path(tempfile.gettempdir()) / "genptq"
 
 
 def workspace_folder(key: str) -> Path:
-    """Where the stages of one profile keep what is done."""
+    """Folder of the intermediate results of one profile."""
     return cache_folder() / "work" / key[:32]
 
 
 def baseline_file(key: str) -> Path:
-    """What full precision makes of some recordings."""
+    """Full precision's transcripts and head inputs for some recordings."""
     return cache_folder() / "baselines" / f"{key[:32]}.safetensors"
 
 
 def compiled_folder(key: str) -> Path:
-    """Where compiling one map keeps what is done."""
+    """Folder of the intermediate results of compiling one map."""
     return cache_folder() / "compiled" / key[:32]
 
 
 def shard_file(key: str) -> Path:
-    """What a map makes of one shard of a speech set."""
+    """Results of one map on one shard of a speech set."""
     return cache_folder() / "shards" / key[:2] / f"{key[:32]}.safetensors"
 
 
 def kept_weights_file() -> Path:
-    """The rounded weights of the map that was used last."""
+    """Rounded weights of the map that was used last."""
     return cache_folder() / "kept" / "weights.safetensors"
 
 
 def measured_file(profile_digest: str) -> Path:
-    """Measurements of a profile whose own folder cannot be written."""
+    """Measurements of a profile whose own folder is read-only."""
     return cache_folder() / "measured" / f"{profile_digest}.sqlite"
 
 
 def recording_file(digest: str, suffix: str) -> Path:
-    """A recording that came as bytes of a table."""
+    """A recording that a data set holds as bytes in a table."""
     return cache_folder() / "speech" / f"{digest}{suffix}"
 
 
@@ -88,10 +87,10 @@ def job_queue_file() -> Path:
 
 
 def uploads_folder() -> Path:
-    """Recordings that users of the page sent."""
+    """Recordings that users uploaded on the page."""
     return cache_folder() / "uploads"
 
 
 def exports_folder() -> Path:
-    """What the page exported."""
+    """Exports made on the page."""
     return cache_folder() / "exports"

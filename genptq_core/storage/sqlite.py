@@ -1,4 +1,4 @@
-"""SQLite as all our stores use it: write-ahead mode, entered by one process while others wait."""
+"""SQLite in write-ahead mode, which one process enters while others wait."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def enter_wal(connection: sqlite3.Connection, patience: float = 30.0) -> None:
 
     Args:
         connection: outside a transaction.
-        patience: seconds until another process must have let go.
+        patience: seconds to wait for other processes.
 
     Raises:
-        sqlite3.OperationalError: it is still locked then, or cannot be written.
+        sqlite3.OperationalError: it is still locked after that, or cannot be written.
     """
     deadline = time.monotonic() + patience
     while True:

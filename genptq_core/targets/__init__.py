@@ -1,4 +1,4 @@
-"""Targets: what each runtime can hold, and what it costs there in bytes."""
+"""Targets: what each runtime can hold, and how many bytes that takes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Target:
         name: how the command line and links name it.
         title: how the page names it.
         forms: the forms of options that it holds.
-        otherwise: the forms that it holds where a profile has nothing but 16 bit of those.
-        holds: whether a unit can be stored in a way, of those forms.
-        unit_bytes: bytes of a unit stored in a way, everything that it needs included.
-        fixed_bytes: bytes of all that no unit covers, of stored parameters and the units.
-        grain: what must be stored alike: "unit" (each as it likes), "parameter" (all rows of
-            one), "model" (everything).
+        otherwise: the forms that it holds instead if a profile has only 16 bit in `forms`.
+        holds: whether a unit can be stored with an option of those forms.
+        unit_bytes: bytes of a unit stored with an option, including its scales and padding.
+        fixed_bytes: bytes of the parameters that are in no unit, from the number of stored
+            parameters and the units.
+        grain: what must have one option: "unit" (each its own), "parameter" (all rows of one
+            parameter), "model" (everything).
         format: the module of `formats` that writes and reads it.
-        whole: whether what the architecture computes anew is stored too.
+        whole: whether parameters that follow from a formula are stored too.
         families: the model families that it can be written for; all of them if empty.
     """
 
@@ -52,7 +53,7 @@ class Target:
 
 
 NATIVE = "native"
-"""The target that is meant where none is named."""
+"""The target that is meant if no name is given."""
 
 _GRID = frozenset({"grid", "half"})
 
@@ -85,21 +86,21 @@ TARGETS = {
 
 
 def usable_targets(menu: Sequence[Option], family: str | None = None) -> list[str]:
-    """Targets for which a menu has anything but 16 bit; of those that are the same, the first.
+    """Names of targets that hold an option of a menu other than 16 bit; of equal ones the first.
 
     Args:
         menu: every option of a profile.
-        family: leave out what cannot be written for models of this one.
+        family: leave out targets that cannot be written for models of this family.
     """
-    found: dict[Any, str] = {}
+    usable: dict[Any, str] = {}
     for name, target in TARGETS.items():
         if family and target.families and family not in target.families:
             continue
         columns = _columns(menu, target)
         if any(menu[column].form != "half" for column in columns):
             same = (target.holds, target.unit_bytes, target.fixed_bytes, target.grain, target.whole)
-            found.setdefault((*columns, *same), name)
-    return list(found.values())
+            usable.setdefault((*columns, *same), name)
+    return list(usable.values())
 
 
 def held_columns(menu: Sequence[Option], target: str | None = None) -> list[int]:
@@ -107,23 +108,23 @@ def held_columns(menu: Sequence[Option], target: str | None = None) -> list[int]
 
     Args:
         menu: every option of a profile.
-        target: a target's name; the native one if absent.
+        target: a target's name; None for the native one.
 
     Raises:
         ConstraintError: there is no such target, or the profile has nothing for it.
     """
-    found = target_of(target)
-    columns = _columns(menu, found)
+    asked = target_of(target)
+    columns = _columns(menu, asked)
     if all(menu[column].form == "half" for column in columns):
         raise ConstraintError(
-            f"The profile has no option that the target {found.name!r} holds.",
+            f"The profile has no option that the target {asked.name!r} holds.",
             f"It has options for: {', '.join(usable_targets(menu)) or 'none'}.",
         )
     return columns
 
 
 def target_of(name: str | None = None) -> Target:
-    """The target of a name; the native one if absent.
+    """The target of a name; the native one for None.
 
     Raises:
         ConstraintError: there is no such target.
@@ -135,9 +136,9 @@ def target_of(name: str | None = None) -> Target:
 
 
 def why_not_held(target: Target, profile: Profile, options: Sequence[Option]) -> str | None:
-    """Why a target cannot hold a map, naming the first unit that does not fit; none if it can."""
+    """Why a target cannot hold a map, naming the first unit that does not fit; None if it can."""
     if target.families and profile.source.family not in target.families:
-        return _stranger(target, profile)
+        return _unknown_family(target, profile)
     alike: dict[str, tuple[str, Option]] = {}
     for unit, option in zip(profile.units, options, strict=True):
         if option.form not in target.forms | target.otherwise or not target.holds(unit, option):
@@ -158,11 +159,11 @@ def check_family(target: Target, profile: Profile) -> None:
     if target.families and profile.source.family not in target.families:
         known = ", ".join(target.families)
         raise ConstraintError(
-            _stranger(target, profile), f"It is for: {known}. Use --target {NATIVE}."
+            _unknown_family(target, profile), f"It is for: {known}. Use --target {NATIVE}."
         )
 
 
-def _stranger(target: Target, profile: Profile) -> str:
+def _unknown_family(target: Target, profile: Profile) -> str:
     return f"The target {target.name!r} cannot hold {profile.source.family!r} models."
 
 
@@ -173,13 +174,13 @@ def check_holds(target: Target, profile: Profile, options: Sequence[Option]) -> 
         ConstraintError: it cannot; the first unit that does not fit is named.
     """
     check_family(target, profile)
-    problem = why_not_held(target, profile, options)
-    if problem is not None:
-        raise ConstraintError(problem, f"Solve with --target {target.name}.")
+    reason = why_not_held(target, profile, options)
+    if reason is not None:
+        raise ConstraintError(reason, f"Solve with --target {target.name}.")
 
 
 def target_for_map(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
-    """The target of a name if it can hold a map; else the native one, whose sizes are for any.
+    """The target of a name if it can hold a map; else the native one, which has sizes for all.
 
     Raises:
         ConstraintError: there is no such target.
@@ -190,7 +191,8 @@ def target_for_map(name: str | None, profile: Profile, options: Sequence[Option]
 
 def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> list[int]:
     """Bytes of every unit of a map in a target, in the profile's order."""
-    return [target.unit_bytes(*pair) for pair in zip(profile.units, options, strict=True)]
+    pairs = zip(profile.units, options, strict=True)
+    return [target.unit_bytes(unit, option) for unit, option in pairs]
 
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
@@ -199,7 +201,7 @@ def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option])
 
 
 def bytes_by_option(target: Target, profile: Profile) -> list[dict[Option, int]]:
-    """Bytes of every unit at every option that a target holds it at, a table a unit.
+    """Bytes of every unit at every option that a target can hold, one table per unit.
 
     Raises:
         ConstraintError: the profile has nothing for the target.
@@ -212,7 +214,7 @@ def bytes_by_option(target: Target, profile: Profile) -> list[dict[Option, int]]
 
 
 def fixed_bytes(target: Target, profile: Profile) -> int:
-    """Bytes of what no unit covers in a target."""
+    """Bytes in a target of the parameters that are in no unit."""
     source = profile.source
     stored = source.parameters - (0 if target.whole else source.derived)
     return target.fixed_bytes(stored, profile.units)

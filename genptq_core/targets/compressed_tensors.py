@@ -1,14 +1,14 @@
-"""compressed-tensors' `pack-quantized` format: integers in groups, 1 to 8 bits, a width a module.
+"""compressed-tensors' `pack-quantized` format: integers in groups, one width per module.
 
-`transformers` loads it, and unpacks Linear modules; everything else, the embedding and the output
-projection that is tied to it among them, stays at 16 bit. For a module of `rows` x `columns`
-weights at b bits in groups of g,
+`transformers` loads it, and unpacks Linear modules at 1 to 8 bits; everything else, including the
+embedding and the output projection that is tied to it, stays at 16 bit. For a module of `rows` x
+`columns` weights at b bits in groups of g,
 
-    rows * ceil(columns * b / 32) * 4       codes, each row filled up to 32-bit words
+    rows * ceil(columns * b / 32) * 4       codes, each row padded to 32-bit words
     + 3 * rows * columns / g                scales, float16, and zero points, int8
     + 16                                    the weight's shape
 
-and 2 bytes a weight where it stays at 16 bit. What the architecture computes anew is stored too.
+and 2 bytes per weight at 16 bit. Parameters that follow from a formula are stored too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LINEAR = ("attention", "cross-attention", "feed-forward")
 
 
 def holds(unit: Unit, option: Option) -> bool:
-    """Whether a unit can be stored in a way."""
+    """Whether a unit can be stored with an option."""
     if option.form == "half":
         return True
     return unit.kind in LINEAR and unit.columns % option.group_size == 0
 
 
 def unit_bytes(unit: Unit, option: Option) -> int:
-    """Bytes of one unit stored in one way, all that it needs included."""
+    """Bytes of a unit stored with an option, including its scales and padding."""
     if option.form == "half":
         return 2 * unit.weights
     codes = 4 * unit.rows * -(-unit.columns * int(option.bits) // 32)

@@ -1,14 +1,14 @@
-"""ONNX Runtime: MatMulNBits and GatherBlockQuantized at 2, 4 and 8 bits, a width a node.
+"""ONNX Runtime: MatMulNBits and GatherBlockQuantized at 2, 4 and 8 bits, one width per node.
 
-Units of Linear modules and of the embedding, row blocks too, are integers in groups of 16, 32, 64
-... along a row; what is left of a group would be padded, so groups must divide a row. For `rows` x
-`columns` weights at b bits in groups of g,
+Linear modules and row blocks of the embedding are integers in groups of 16, 32, 64 ... along a
+row; a shorter last group would be padded, so groups must divide a row. For `rows` x `columns`
+weights at b bits in groups of g,
 
     rows * columns * b / 8                      codes
     + 2 * rows * columns / g                    scales, float16
-    + rows * ceil(columns / g * b / 8)          zero points, each row filled up to bytes
+    + rows * ceil(columns / g * b / 8)          zero points, each row padded to bytes
 
-and 2 bytes a weight where it stays at 16 bit. What the architecture computes anew is stored too.
+and 2 bytes per weight at 16 bit. Parameters that follow from a formula are stored too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAST_GROUP = 16
 
 
 def holds(unit: Unit, option: Option) -> bool:
-    """Whether a unit can be stored in a way."""
+    """Whether a unit can be stored with an option."""
     if option.form == "half":
         return True
     size = option.group_size
@@ -33,7 +33,7 @@ def holds(unit: Unit, option: Option) -> bool:
 
 
 def unit_bytes(unit: Unit, option: Option) -> int:
-    """Bytes of one unit stored in one way, all that it needs included."""
+    """Bytes of a unit stored with an option, including its scales and padding."""
     if option.form == "half":
         return 2 * unit.weights
     bits, groups = int(option.bits), unit.columns // max(option.group_size, 1)

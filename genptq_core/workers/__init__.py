@@ -1,1 +1,1 @@
-"""Workers: processes and machines that share the work, and what each loads for itself."""
+"""Workers: processes and machines that run calls in parallel, and what each of them loads."""

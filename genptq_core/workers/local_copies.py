@@ -1,4 +1,4 @@
-"""What a worker has at hand: models and profiles, the same as where the work comes from."""
+"""A worker's own copies of models, profiles and recordings, checked to be the right ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..speech.utterances import Utterance
 from ..storage.digests import sha256_file
 
 MODEL_LOCK = threading.Lock()
-"""Held while a worker's one model is in use: its weights are exchanged in place."""
+"""Held while a worker's only model is in use: its weights are replaced in place."""
 
 
 def name_with_absolute_path(model: SpeechModel) -> str:
-    """A model's name, its path made absolute where it is one."""
-    there = model.name not in BUNDLED and Path(model.name).exists()
-    return str(Path(model.name).resolve()) if there else model.name
+    """A model's name; an absolute path if it is a path."""
+    is_path = model.name not in BUNDLED and Path(model.name).exists()
+    return str(Path(model.name).resolve()) if is_path else model.name
 
 
 def with_absolute_paths(recordings: Sequence[Utterance]) -> tuple[Utterance, ...]:
@@ -31,21 +31,21 @@ def with_absolute_paths(recordings: Sequence[Utterance]) -> tuple[Utterance, ...
 
 
 def check_recordings(recordings: Sequence[Utterance]) -> None:
-    """Make sure that a worker has the recordings it is told of.
+    """Make sure that a worker has the recordings that it is to use.
 
     Raises:
-        SpeechError: one is missing, or another.
+        SpeechError: a recording is missing, or has other content.
     """
     remedy = "All machines must see the recordings under the same path."
-    for one in recordings:
+    for recording in recordings:
         try:
-            same = sha256_file(one.audio) == one.digest
+            same = sha256_file(recording.audio) == recording.digest
         except OSError as error:
             raise SpeechError(
-                f"A worker cannot read {one.audio} ({error.strerror}).", remedy
+                f"A worker cannot read {recording.audio} ({error.strerror}).", remedy
             ) from error
         if not same:
-            raise SpeechError(f"{one.audio} is another recording on a worker.", remedy)
+            raise SpeechError(f"{recording.audio} is another recording on a worker.", remedy)
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +53,7 @@ def local_model(name: str, digest: str, device: str) -> SpeechModel:
     """A model, loaded once.
 
     Raises:
-        ModelError: it cannot be loaded, or has other weights, or the device is not there.
+        ModelError: it cannot be loaded, has other weights, or there is no such device.
     """
     model = load_model(name, device)
     if model.digest != digest:
@@ -68,7 +68,7 @@ def local_profile(folder: str, digest: str) -> Profile:
     """A profile, loaded once.
 
     Raises:
-        ProfileError: it cannot be loaded, or is another.
+        ProfileError: it cannot be loaded, or is not the one with that digest.
     """
     profile = load_profile(Path(folder))
     if profile.digest != digest:

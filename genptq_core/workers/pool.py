@@ -1,8 +1,8 @@
-"""Where many calls run: in several processes on this machine, or on a Dask cluster.
+"""Running many calls: in several processes on this machine, or on a Dask cluster.
 
-joblib hands out the calls here and Dask elsewhere; what is here turns what can go wrong into a
-sentence. (joblib can hand out to Dask too, but waits forever for a call whose workers died.) Calls
-must be such that running one twice does no harm.
+joblib distributes calls on this machine, and Dask on a cluster; this module turns their failures
+into sentences. (joblib can distribute through Dask too, but waits forever for a call whose workers
+died.) It must do no harm to run a call twice.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..errors import ClusterError
 CLUSTER_PACKAGE = "distributed==2026.8.0"
 
 PATIENCE = 10.0
-"""Seconds to wait for a scheduler's first answer."""
+"""Seconds to wait for the first answer of a scheduler."""
 
-_AGAIN = "Run it again: what was done is kept. For want of memory, take fewer processes."
+_AGAIN = "Run it again: finished work is kept. If memory ran out, take fewer processes."
 
 T = TypeVar("T")
 
@@ -34,12 +34,12 @@ def named_scheduler() -> str:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work.
+    """Processes that run calls.
 
     Attributes:
-        jobs: processes on this machine; 1 for this process itself.
+        jobs: how many processes on this machine; 1 for this process itself.
         scheduler: address of a Dask scheduler, such as tcp://10.0.0.5:8786, whose workers are
-            taken instead of `jobs`; "" for none.
+            used instead of `jobs`; "" for none.
         device: where each other process puts its model; see `models.device`.
     """
 
@@ -53,17 +53,17 @@ class Workers:
 
     @property
     def here(self) -> bool:
-        """Whether this process does the work itself."""
+        """Whether this process runs the calls itself."""
         return self.jobs == 1 and not self.scheduler
 
     def run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
-        """Results of a function, as they come and in any order.
+        """Results of a function, in the order in which calls finish.
 
-        A cluster that has lost all its workers is waited for: others may join.
+        If a cluster has lost all its workers, this waits for others to join.
 
         Args:
-            function: of a module that the workers can import too.
-            calls: its arguments, which can be pickled (they are sent, never kept); taken when a
+            function: from a module that the workers can import too.
+            calls: arguments of each call, which are pickled to be sent; each is taken when a
                 worker is about to be free.
 
         Raises:
@@ -81,14 +81,14 @@ def _local(jobs: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    # One call a time: each takes seconds, and what dies with a worker is one call.
+    # One call at a time: each takes seconds, and a worker that dies loses only one.
     pool = joblib.Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
     try:
         yield from pool(joblib.delayed(function)(*call) for call in calls)
     except BrokenProcessPool as error:
-        raise ClusterError("A process at work was killed.", _AGAIN) from error
+        raise ClusterError("A working process was killed.", _AGAIN) from error
     finally:
-        # They would wait five minutes for more, each with a model in its memory.
+        # Else processes wait five minutes for more calls, each with a model in memory.
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
@@ -100,28 +100,29 @@ def _cluster(
 
         from distributed import KilledWorker, as_completed
 
-        left = iter(calls)
+        waiting = iter(calls)
         running = as_completed(loop=client.loop)
         lost = ClusterError(f"The Dask scheduler at {address} was lost.", _AGAIN)
         while True:
             try:
-                # Two for each thread, so that none waits for its next; counted anew, for workers
-                # come and go.
+                # Two for each thread, so that none is idle; counted again, for workers come and go.
                 room = 2 * max(1, sum(client.nthreads().values())) - running.count()
             except OSError as error:
                 raise lost from error
-            for call in itertools.islice(left, max(0, room)):
+            for call in itertools.islice(waiting, max(0, room)):
                 running.add(client.submit(function, *call, pure=False))
             if running.is_empty():
                 return
             try:
-                found = next(running).result()
+                result = next(running).result()
             except CancelledError as error:
                 raise lost from error
             except KilledWorker as error:
-                raise ClusterError("Several workers were killed at one call.", _AGAIN) from error
+                raise ClusterError(
+                    "Several workers were killed during one call.", _AGAIN
+                ) from error
             except (ModuleNotFoundError, RuntimeError) as error:
-                # From a worker as it is; from a scheduler as the cause of another.
+                # A worker's exception comes as it is, a scheduler's as the cause of another.
                 missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
                 if not isinstance(missing, ModuleNotFoundError):
                     raise
@@ -130,7 +131,7 @@ def _cluster(
                     "Start scheduler and workers in the repository with PYTHONPATH=., and install "
                     "its requirements there.",
                 ) from error
-            yield found
+            yield result
 
 
 @contextlib.contextmanager
@@ -143,8 +144,8 @@ def _client(address: str) -> Iterator[Any]:
             "A scheduler needs Dask, which is not installed.", f"pip install {CLUSTER_PACKAGE}"
         ) from None
     try:
-        # A client that finds nobody is never closed: the garbage collector may come upon it while
-        # Dask holds the lock that closing takes, and all stands still. So the door is tried first.
+        # A client that gets no answer is never closed: the garbage collector may find it while Dask
+        # holds the lock that closing takes, which is a deadlock. So the port is tried first.
         socket.create_connection(get_address_host_port(address, strict=True), PATIENCE).close()
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, OverflowError, NotImplementedError, TypeError) as error:

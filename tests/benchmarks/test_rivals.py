@@ -98,8 +98,31 @@ def test_bytes_are_dense_codes_and_what_goes_with_each_group(
     assert LIBRARIES[name].matrix_bytes(ROWS, COLUMNS, scheme) == expected
 
 
+def _unit(
+    name: str,
+    start: int,
+    stop: int,
+    *,
+    columns: int = COLUMNS,
+    part: str = "encoder",
+    block: int = 0,
+    inputs: str,
+) -> Unit:
+    return Unit(
+        name=name,
+        parameter=name.partition("@")[0],
+        start=start,
+        stop=stop,
+        columns=columns,
+        part=part,
+        kind="embedding" if part == "embedding" else "attention",
+        block=block,
+        inputs=inputs,
+    )
+
+
 def test_our_own_bytes_are_those_of_the_native_format() -> None:
-    unit = Unit("w", "w", 0, ROWS, COLUMNS, "encoder", "attention", 0, "w")
+    unit = _unit("w", 0, ROWS, inputs="w")
     for scheme in schemes("rtn"):
         size = scheme.group_size or COLUMNS
         expected = unit_bytes(unit, Option(scheme.bits, size))
@@ -127,22 +150,10 @@ def model() -> Any:
     module.wide = nn.Linear(COLUMNS, 32)
     module.long = nn.Linear(4 * COLUMNS, 8)
     units = (
-        Unit("wide.weight", "wide.weight", 0, 32, COLUMNS, "encoder", "attention", 0, "wide"),
-        Unit("long.weight", "long.weight", 0, 8, 4 * COLUMNS, "decoder", "attention", 0, "long"),
-        Unit(
-            "embed.weight@0:32", "embed.weight", 0, 32, COLUMNS, "embedding", "embedding", 0, "out"
-        ),
-        Unit(
-            "embed.weight@32:96",
-            "embed.weight",
-            32,
-            96,
-            COLUMNS,
-            "embedding",
-            "embedding",
-            1,
-            "out",
-        ),
+        _unit("wide.weight", 0, 32, inputs="wide"),
+        _unit("long.weight", 0, 8, columns=4 * COLUMNS, part="decoder", inputs="long"),
+        _unit("embed.weight@0:32", 0, 32, part="embedding", inputs="out"),
+        _unit("embed.weight@32:96", 32, 96, part="embedding", block=1, inputs="out"),
     )
     return SimpleNamespace(module=module, units=units)
 

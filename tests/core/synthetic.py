@@ -1,15 +1,15 @@
-"""Small made-up profiles, problems and measurements, quick enough for many hundred a test.
+"""Small made-up profiles, problems and measurements, quick enough for hundreds per test.
 
     profile(seed, units=8, bits=(2, 3, 4, 6, 8))   a `Profile` with Whisper's kinds of units
     profile(seed, group_size=(8, 4), rates=(2.5,)) the same with more ways to store each of them
     native_bytes(profile)                          bytes of its units at every option
-    native_kept(profile)                           bytes of what no unit covers
-    profile_of(model)                              one of a model that is loaded
-    problem(seed, ...)                             its `Problem`; constraints, target and so on too
+    native_kept(profile)                           bytes of the parameters that are in no unit
+    profile_of(model)                              a profile of a loaded model
+    problem(seed, ...)                             its `Problem`, with constraints, target and so on
     measured(profile, widths, ...)                 a `Measured` record of a map
 
 Everything follows from the seed. Projections are Gaussian with a part shared between units, times
-a sensitivity a unit, and fall with the width as rounding errors do: small groups a little below
+a sensitivity per unit, and fall with the width as rounding errors do: small groups a little below
 large ones, entropy codes below both.
 """
 
@@ -47,7 +47,7 @@ def native_bytes(of: Profile) -> np.ndarray:
 
 
 def native_kept(of: Profile) -> int:
-    """Native bytes of what no unit covers."""
+    """Native bytes of the parameters that are in no unit."""
     return fixed_bytes(TARGETS["native"], of)
 
 
@@ -59,13 +59,13 @@ def units(count: int, width: int = 16) -> tuple[Unit, ...]:
     """
     blocks = count // 4
     encoder = (count - blocks + 1) // 2
-    found = [_layer("encoder", index, width) for index in range(encoder)]
-    found += [_layer("decoder", index, width) for index in range(count - blocks - encoder)]
+    listed = [_layer("encoder", index, width) for index in range(encoder)]
+    listed += [_layer("decoder", index, width) for index in range(count - blocks - encoder)]
     start = 0
     for block in range(blocks):
         stop = start + width * 3**block
         name = "model.decoder.embed_tokens.weight"
-        found.append(
+        listed.append(
             Unit(
                 name=f"{name}@{start}:{stop}",
                 parameter=name,
@@ -79,7 +79,7 @@ def units(count: int, width: int = 16) -> tuple[Unit, ...]:
             )
         )
         start = stop
-    return tuple(found)
+    return tuple(listed)
 
 
 def _layer(part: str, index: int, width: int) -> Unit:
@@ -132,8 +132,8 @@ def profile(
         group_size: columns that share a scale, one or several.
         scale: factor on all sensitivities; 0 makes every option free of loss.
         spread: standard deviation of the logarithm of the units' sensitivities.
-        shared: share of the projections that all units have in common, 0 to 1.
-        anchors: whether to add measured losses, one a group and coarse width, and uniform maps.
+        shared: the part of the projections that all units have in common, 0 to 1.
+        anchors: whether to add measured losses, one per group and coarse width, and uniform maps.
     """
     rng = np.random.default_rng(seed)
     made = globals()["units"](units, width) if isinstance(units, int) else tuple(units)
@@ -145,7 +145,7 @@ def profile(
     sensitivity = np.exp(rng.normal(scale=spread, size=(len(made), 1)))
     decay = np.array([_decay(option, min(sizes)) for option in options])
     lengths = rng.integers(5, 60, size=utterances)
-    # About a nat a token with 2 bits everywhere, and a quarter of that a bit more.
+    # About a nat per token with 2 bits everywhere, and a quarter of that for each further bit.
     weights = np.array([[u.weights] for u in made])
     size = 4 * scale * np.sqrt(weights / weights.sum() * lengths.mean())
     mixed = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
@@ -206,7 +206,7 @@ def profile_of(model: SpeechModel, seed: int = 0, **ways: Any) -> Profile:
 
 
 def _decay(option: Option, smallest: int) -> float:
-    """How rounding errors fall with bits: a tenth of a bit for each doubling of the groups."""
+    """How rounding errors fall with bits; doubling the groups costs a tenth of a bit."""
     if option.form == "coded":
         return float(2.0 ** -(option.bits + 0.5))
     return float(2.0 ** -(option.bits - 0.1 * np.log2(option.group_size / smallest)))
@@ -240,14 +240,14 @@ def raw_problem(
     *,
     allowed: np.ndarray | None = None,
     shrinkage: float = 0.0,
-    kept: int = 0,
+    fixed: int = 0,
 ) -> Problem:
     """A problem from any projections (rows, units, options) and costs (units, options)."""
     count, options = cost.shape
     return Problem(
         menu=coded_options(range(1, options + 1)),
         cost=np.asarray(cost, dtype=np.int64),
-        kept=kept,
+        fixed=fixed,
         weights=np.arange(1, count + 1, dtype=np.int64),
         loss=QuadraticLoss(np.asarray(projections, dtype=np.float64), shrinkage),
         allowed=np.ones(cost.shape, dtype=bool) if allowed is None else allowed,
@@ -280,14 +280,15 @@ def measured(
     if isinstance(widths, int | float | str | Option):
         widths = [widths] * len(profile.units)
     chosen = bit_map(profile, widths)
-    size, average, loss = figures_of(profile, chosen)
+    figures = figures_of(profile, chosen)
+    loss = figures.predicted_loss
     return Measured(
         label=label,
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
         wer=0.05 + wer_increase,
         wer_full_precision=0.05,
         wer_increase=wer_increase,
@@ -304,4 +305,14 @@ def measured(
         seconds=1.0,
         when="2025-01-01",
         transcripts=tuple(transcripts),
+    )
+
+
+def same(a: Profile, b: Profile) -> bool:
+    """Whether two profiles have the same source, units, projections and anchors."""
+    return (
+        np.array_equal(a.projections, b.projections)
+        and a.anchors == b.anchors
+        and a.units == b.units
+        and a.source == b.source
     )

@@ -59,11 +59,11 @@ def test_what_is_no_key_is_refused(key: Any) -> None:
 @given(st.text(st.sampled_from("0123456789./-+e_ n"), max_size=8))
 def test_any_text_is_refused_or_names_an_option(text: str) -> None:
     try:
-        found = Option.parse(text)
+        option = Option.parse(text)
     except ValueError:
         return
-    assert Option.parse(found.key) == found
-    assert 0 < found.bits <= 16
+    assert Option.parse(option.key) == option
+    assert 0 < option.bits <= 16
 
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -93,8 +93,8 @@ def test_options_are_values() -> None:
 
 
 def test_menus_are_made_of_lists() -> None:
-    made = grid_options((4, 2, 4), (32, 128, 32))
-    assert [option.key for option in made] == ["2/128", "2/32", "4/128", "4/32"]
+    grids = grid_options((4, 2, 4), (32, 128, 32))
+    assert [option.key for option in grids] == ["2/128", "2/32", "4/128", "4/32"]
     assert [option.key for option in coded_options((3, 2.5, 3.0))] == ["2.5", "3"]
     assert all(option.form == "coded" for option in coded_options(RATES))
     assert grid_options((), (64,)) == coded_options(()) == ()
@@ -125,12 +125,12 @@ def test_what_a_width_means(wanted: float | str | Option, key: str) -> None:
 def test_what_is_not_on_the_menu_is_refused(option: Option) -> None:
     for wanted in (option, option.key):
         try:
-            found = resolve(MENU, wanted, "somewhere")
+            choice = resolve(MENU, wanted, "somewhere")
         except ConstraintError as error:
             assert option not in MENU
             assert option.key in error.message and "somewhere" in error.message
         else:
-            assert found.bits == option.bits
+            assert choice.bits == option.bits
 
 
 def test_targets_part_a_menu() -> None:

@@ -104,7 +104,7 @@ def demo() -> SpeechSet:
 def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]:
     """Seven measured maps of the profile on the demo speech, shipped beside it."""
     task = problem(profile)
-    top = int(task.cost[:, -2].sum()) + task.kept
+    top = int(task.cost[:, -2].sum()) + task.fixed
     maps: list[Sequence[int | Option]] = [(b,) * len(profile.units) for b in (3, 4, 8)]
     sizes = np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
     maps += [solve(task, int(size)).options for size in sizes]
@@ -116,7 +116,8 @@ def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]
 def record(profile: Profile, widths: Sequence[float | str | Option], speech: SpeechSet) -> Measured:
     """A made-up measurement: the lower the widths, the more words are replaced."""
     chosen = bit_map(profile, widths)
-    size, average, loss = figures_of(profile, chosen)
+    figures = figures_of(profile, chosen)
+    loss = figures.predicted_loss
     rng = np.random.default_rng(5)
     references = [u.text for u in speech.utterances]
     full = [_mishear(text, 0.05, rng) for text in references]
@@ -127,9 +128,9 @@ def record(profile: Profile, widths: Sequence[float | str | Option], speech: Spe
         label=HOSTILE if widths[0] == 3 else "",
         map_digest=chosen.digest,
         options=chosen.options,
-        bytes=size,
-        avg_bits=average,
-        reduction_vs_fp32=1 - size / (4 * profile.source.parameters),
+        bytes=figures.bytes,
+        avg_bits=figures.avg_bits,
+        reduction_vs_fp32=1 - figures.bytes / (4 * profile.source.parameters),
         wer=after.wer,
         wer_full_precision=before.wer,
         wer_increase=after.wer - before.wer,

@@ -18,6 +18,7 @@ from genptq_core.allocation.front import (
     predicted_front,
     undominated,
 )
+from genptq_core.allocation.problem import Problem
 from genptq_core.allocation.solving import solve
 from genptq_core.allocation.wer_curve import COVERAGE, WerCurve, fit_wer_curve, solve_wer_increase
 from genptq_core.errors import InfeasibleError
@@ -76,40 +77,54 @@ def test_hypervolume_by_hand() -> None:
 
 @pytest.mark.parametrize("units", [1, 2, 6, 14])
 def test_predicted_front(units: int) -> None:
-    task = synthetic.problem(units, units=units)
-    front = predicted_front(task)
+    problem = synthetic.problem(units, units=units)
+    front = predicted_front(problem)
     assert (np.diff(front.bytes) > 0).all()
     assert (np.diff(front.loss) < 0).all()
-    np.testing.assert_array_equal(task.bytes(front.choices), front.bytes)
-    np.testing.assert_allclose(task.loss(front.choices), front.loss)
-    assert front.bytes[0] == task.smallest
+    np.testing.assert_array_equal(problem.bytes(front.choices), front.bytes)
+    np.testing.assert_allclose(problem.loss(front.choices), front.loss)
+    assert front.bytes[0] == problem.smallest
     assert front.loss[-1] == 0
     assert 0 <= front.knee < len(front.bytes)
     assert 0 <= front.hypervolume <= 1
-    _, size, loss = task.candidates
+    _, size, loss = problem.candidates
     for s, v in zip(size, loss, strict=True):
         assert ((front.bytes <= s) & (front.loss <= v)).any()
 
 
 def test_the_separable_front_is_exact() -> None:
-    task = synthetic.problem(1, units=5, bits=(2, 4), shrinkage=1.0)
-    maps = synthetic.every_choice(task)
-    kept = undominated(task.bytes(maps), task.loss(maps))
-    front = predicted_front(task)
+    problem = synthetic.problem(1, units=5, bits=(2, 4), shrinkage=1.0)
+    maps = synthetic.every_choice(problem)
+    kept = undominated(problem.bytes(maps), problem.loss(maps))
+    front = predicted_front(problem)
     # Sums in another order may split or join ties in the last bit.
-    for s, v in zip(task.bytes(maps)[kept], task.loss(maps)[kept], strict=True):
+    for s, v in zip(problem.bytes(maps)[kept], problem.loss(maps)[kept], strict=True):
         place = np.searchsorted(front.bytes, s, side="right") - 1
         assert front.loss[place] == pytest.approx(float(v), rel=1e-9, abs=1e-15)
 
 
 def test_front_of_a_single_map() -> None:
-    task = dataclasses.replace(
+    problem = dataclasses.replace(
         synthetic.problem(0, units=3), allowed=np.eye(6, dtype=bool)[[1, 1, 1]]
     )
-    front = predicted_front(task)
+    front = predicted_front(problem)
     assert front.choices.tolist() == [[1, 1, 1]]
     assert front.knee == 0
     assert 0 <= front.hypervolume <= 1
+
+
+def _curve(
+    *, scale: float = 0.4, power: float = 1.1, band: float = 0.3, floor: float = 0.003
+) -> WerCurve:
+    return WerCurve(
+        scale=scale,
+        power=power,
+        band=band,
+        floor=floor,
+        held_out=0.002,
+        points=12,
+        largest=0.5,
+    )
 
 
 def _synthetic_points(
@@ -170,7 +185,8 @@ def test_interval_holds_about_the_stated_share() -> None:
     inside = []
     for _ in range(40):
         scale, power = rng.uniform(0.1, 0.5), rng.uniform(0.7, 1.6)
-        curve = fit_wer_curve(*_synthetic_points(rng, 30, scale, power, 0.2))
+        loss, increase = _synthetic_points(rng, 30, scale, power, 0.2)
+        curve = fit_wer_curve(loss, increase)
         assert curve is not None
         loss, increase = _synthetic_points(rng, 100, scale, power, 0.2)
         low, high = curve.interval(loss)
@@ -202,7 +218,7 @@ def test_five_points_are_enough() -> None:
 def test_loss_for_inverts_the_upper_end(
     scale: float, power: float, band: float, floor: float, increase: float
 ) -> None:
-    curve = WerCurve(scale, power, band, floor, 0.0, 9, 1.0)
+    curve = _curve(scale=scale, power=power, band=band, floor=floor)
     loss = curve.loss_for(increase)
     if increase <= floor:
         assert loss == 0
@@ -214,20 +230,20 @@ def test_loss_for_inverts_the_upper_end(
 
 def test_loss_for_on_a_nearly_flat_curve() -> None:
     """Any loss at all is allowed, then; not an error of arithmetic."""
-    curve = WerCurve(1e-3, 1e-4, 0.1, 0.0, 0.0, 9, 1.0)
+    curve = _curve(scale=1e-3, power=1e-4, band=0.1, floor=0.0)
     assert curve.loss_for(0.5) > 1e100
     assert curve.loss_for(1e-9) == pytest.approx(0.0)
 
 
-def _curved() -> tuple[object, Front, WerCurve]:
-    task = synthetic.problem(3, units=8)
-    return task, predicted_front(task), WerCurve(0.4, 1.1, 0.3, 0.003, 0.002, 12, 0.5)
+def _curved() -> tuple[Problem, Front, WerCurve]:
+    problem = synthetic.problem(3, units=8)
+    return problem, predicted_front(problem), _curve()
 
 
 @pytest.mark.parametrize("increase", [0.004, 0.01, 0.02, 0.05, 0.2])
 def test_solve_wer_increase_is_the_smallest_on_the_front(increase: float) -> None:
-    task, front, curve = _curved()
-    found = solve_wer_increase(task, front, curve, increase)
+    problem, front, curve = _curved()
+    found = solve_wer_increase(problem, front, curve, increase)
     assert float(curve.interval(found.predicted_loss)[1]) <= increase * (1 + 1e-9)
     limit = curve.loss_for(increase)
     smaller = front.bytes < found.bytes
@@ -235,14 +251,14 @@ def test_solve_wer_increase_is_the_smallest_on_the_front(increase: float) -> Non
     # Nor does the solver reach it with a byte less than the front's point.
     place = int(np.flatnonzero(front.loss <= limit)[0])
     assert found.bytes <= front.bytes[place]
-    if front.bytes[place] > task.smallest:
-        less = solve(task, int(front.bytes[place - 1]))
+    if front.bytes[place] > problem.smallest:
+        less = solve(problem, int(front.bytes[place - 1]))
         assert less.predicted_loss > limit or less.bytes <= found.bytes
 
 
 def test_no_increase_at_all_leaves_the_model_as_it_is() -> None:
-    task, front, curve = _curved()
-    found = solve_wer_increase(task, front, curve, 0.001)
+    problem, front, curve = _curved()
+    found = solve_wer_increase(problem, front, curve, 0.001)
     assert found.predicted_loss == 0
 
 
@@ -250,8 +266,8 @@ def test_solve_wer_increase_says_what_can_be_promised() -> None:
     made = synthetic.problem(3, units=4)
     closed = made.allowed.copy()
     closed[:, -1] = False  # nothing may stay at 16 bits
-    task = dataclasses.replace(made, allowed=closed)
-    front = predicted_front(task)
-    curve = WerCurve(0.4, 1.1, 0.3, 0.003, 0.002, 12, 0.5)
+    problem = dataclasses.replace(made, allowed=closed)
+    front = predicted_front(problem)
+    curve = _curve()
     with pytest.raises(InfeasibleError, match=r"under 0.00 points.*0.30 points"):
-        solve_wer_increase(task, front, curve, 1e-7)
+        solve_wer_increase(problem, front, curve, 1e-7)

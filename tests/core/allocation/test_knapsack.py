@@ -93,7 +93,7 @@ def test_minimize_is_the_linear_optimum(
     cost, value, allowed = menu
     least, most = _ends(cost, allowed)
     room = least + place * (most - least)
-    mixture = Knapsack(cost, allowed).minimize(value, room)
+    mixture = Knapsack(cost, allowed).path(value).mixture(room)
     _check_mixture(mixture, cost, allowed, room)
     wanted = _linear_optimum(cost, value, allowed, room)
     scale = np.abs(value[allowed]).max()
@@ -107,14 +107,14 @@ def test_minimize_at_the_very_ends(menu: tuple[np.ndarray, np.ndarray, np.ndarra
     cost, value, allowed = menu
     least, most = _ends(cost, allowed)
     knapsack = Knapsack(cost, allowed)
-    tight = knapsack.minimize(value, least)
+    tight = knapsack.path(value).mixture(least)
     _check_mixture(tight, cost, allowed, least)
     cheapest = np.where(allowed, cost, cost.max() + 1).min(axis=1)
     np.testing.assert_allclose((tight * cost).sum(axis=1), cheapest)
     best_of_cheapest = np.where(allowed & (cost == cheapest[:, None]), value, np.inf).min(axis=1)
     np.testing.assert_allclose((tight * value).sum(axis=1), best_of_cheapest)
     for room in (most, 10 * most + 1):
-        loose = knapsack.minimize(value, room)
+        loose = knapsack.path(value).mixture(room)
         _check_mixture(loose, cost, allowed, room)
         best = np.where(allowed, value, np.inf).min(axis=1)
         np.testing.assert_allclose((loose * value).sum(axis=1), best)
@@ -127,8 +127,8 @@ def test_one_knapsack_serves_many_values() -> None:
     for seed in range(5):
         value = np.random.default_rng(seed).normal(size=cost.shape)
         room = (least + most) / 2
-        again = Knapsack(cost, allowed).minimize(value, room)
-        np.testing.assert_array_equal(knapsack.minimize(value, room), again)
+        again = Knapsack(cost, allowed).path(value).mixture(room)
+        np.testing.assert_array_equal(knapsack.path(value).mixture(room), again)
 
 
 @pytest.mark.parametrize("tilt", [0.1, 0.3, 0.7, 1 / 3, 1.1])
@@ -142,7 +142,7 @@ def test_slopes_equal_but_for_rounding_keep_rows_on_the_simplex(tilt: float) -> 
         allowed = np.ones(cost.shape, dtype=bool)
         least, most = _ends(cost, allowed)
         room = rng.uniform(least, most)
-        mixture = Knapsack(cost, allowed).minimize(value, room)
+        mixture = Knapsack(cost, allowed).path(value).mixture(room)
         _check_mixture(mixture, cost, allowed, room)
         assert (mixture * cost).sum() == pytest.approx(room)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from genptq_core.allocation.predicted_loss import QuadraticLoss
-from genptq_core.allocation.relaxation import _TOLERANCE, relax, relax_separable
+from genptq_core.allocation.relaxation import _TOLERANCE, Relaxation, Relaxed
 from tests.core import synthetic
 
 Case = tuple[QuadraticLoss, np.ndarray, np.ndarray]
@@ -21,6 +21,7 @@ def _case(
     seed: int,
     units: int,
     widths: int,
+    *,
     rows: int = 3,
     shrinkage: float = 0.1,
     scale: float = 1.0,
@@ -37,6 +38,10 @@ def _case(
     allowed = rng.random((units, widths)) >= closed
     allowed[np.arange(units), rng.integers(0, widths, size=units)] = True
     return QuadraticLoss(projections, shrinkage), cost, allowed
+
+
+def _relax(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: float) -> Relaxed:
+    return Relaxation(loss, cost, allowed).solve(room)
 
 
 def _room(cost: np.ndarray, allowed: np.ndarray, place: float) -> float:
@@ -93,20 +98,20 @@ def _slsqp(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: flo
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
-    st.sampled_from([0.0, 0.3, 0.8, 1.0]),
-    st.sampled_from([1e-3, 1.0, 1e3]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 4),
+    widths=st.integers(1, 4),
+    rows=st.integers(1, 4),
+    shrinkage=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    place=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
 )
 def test_value_is_that_of_slsqp_within_the_stated_gap(
     seed: int, units: int, widths: int, rows: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, rows, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=rows, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
-    found = relax(loss, cost, allowed, room)
+    found = _relax(loss, cost, allowed, room)
     wanted = _slsqp(loss, cost, allowed, room)
     if not np.isfinite(wanted):
         return
@@ -118,19 +123,19 @@ def test_value_is_that_of_slsqp_within_the_stated_gap(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 8),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 0.1, 1.0]),
-    st.floats(0, 1),
-    st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 8),
+    widths=st.integers(1, 6),
+    shrinkage=st.sampled_from([0.0, 0.1, 1.0]),
+    place=st.floats(0, 1),
+    scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
 )
 def test_mixture_is_feasible_and_has_the_stated_loss(
     seed: int, units: int, widths: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, 5, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=5, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
-    found = relax(loss, cost, allowed, room)
+    found = _relax(loss, cost, allowed, room)
     assert (found.mixture >= -1e-12).all()
     assert np.abs(found.mixture[~allowed]).max(initial=0.0) == 0
     np.testing.assert_allclose(found.mixture.sum(axis=1), 1.0, atol=1e-9)
@@ -141,23 +146,23 @@ def test_mixture_is_feasible_and_has_the_stated_loss(
 
 @settings(max_examples=250, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.integers(1, 5),
-    st.integers(1, 4),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 0.1, 1.0]),
-    st.floats(0, 1),
-    st.sampled_from([1e-4, 1.0, 1e4]),
+    seed=st.integers(0, 2**32),
+    units=st.integers(1, 5),
+    widths=st.integers(1, 4),
+    rows=st.integers(1, 6),
+    shrinkage=st.sampled_from([0.0, 0.1, 1.0]),
+    place=st.floats(0, 1),
+    scale=st.sampled_from([1e-4, 1.0, 1e4]),
 )
 def test_lower_bound_never_exceeds_the_best_integer_map(
     seed: int, units: int, widths: int, rows: int, shrinkage: float, place: float, scale: float
 ) -> None:
-    loss, cost, allowed = _case(seed, units, widths, rows, shrinkage, scale)
+    loss, cost, allowed = _case(seed, units, widths, rows=rows, shrinkage=shrinkage, scale=scale)
     room = _room(cost, allowed, place)
-    task = synthetic.raw_problem(loss.projections, cost, allowed=allowed, shrinkage=shrinkage)
-    maps = synthetic.every_choice(task)
-    best = float(task.loss(maps)[task.bytes(maps) <= room].min())
-    found = relax(loss, cost, allowed, room)
+    problem = synthetic.raw_problem(loss.projections, cost, allowed=allowed, shrinkage=shrinkage)
+    maps = synthetic.every_choice(problem)
+    best = float(problem.loss(maps)[problem.bytes(maps) <= room].min())
+    found = _relax(loss, cost, allowed, room)
     assert found.lower_bound <= best * (1 + 1e-9) + 1e-15 * scale**2
 
 
@@ -168,18 +173,19 @@ def test_separable_relaxation_is_the_general_one_without_cross_terms(
 ) -> None:
     loss, cost, allowed = _case(seed, units, widths, shrinkage=1.0)
     room = _room(cost, allowed, place)
-    exact = relax_separable(loss.separable, cost, allowed, room)
-    general = relax(loss, cost, allowed, room)
+    exact = Relaxation(loss, cost, allowed).separable(room)
+    general = _relax(loss, cost, allowed, room)
     assert exact.lower_bound == exact.loss
     assert general.loss == pytest.approx(exact.loss, rel=2 * _TOLERANCE, abs=1e-12)
     assert general.lower_bound <= exact.loss * (1 + 1e-9) + 1e-15
 
 
 def test_separable_relaxation_ignores_what_is_closed() -> None:
-    separable = np.array([[np.nan, 2.0, 1.0], [np.inf, 4.0, 0.0]])
+    separable = np.array([[np.nan, 2.0, 1.0], [0.0, 4.0, 0.0]])
     cost = np.array([[0, 1, 2], [0, 1, 2]])
-    allowed = np.isfinite(separable)
-    found = relax_separable(separable, cost, allowed, 3.0)
+    allowed = np.array([[False, True, True], [False, True, True]])
+    loss = QuadraticLoss(np.sqrt(2 * separable)[None], shrinkage=1.0)
+    found = Relaxation(loss, cost, allowed).separable(3.0)
     assert found.loss == pytest.approx(2.0)
     np.testing.assert_allclose(found.mixture, [[0, 1, 0], [0, 0, 1]])
 
@@ -187,7 +193,7 @@ def test_separable_relaxation_ignores_what_is_closed() -> None:
 def test_more_room_is_never_worse() -> None:
     loss, cost, allowed = _case(11, 8, 5, rows=6)
     rooms = [_room(cost, allowed, place) for place in np.linspace(0, 1, 12)]
-    found = [relax(loss, cost, allowed, room) for room in rooms]
+    found = [_relax(loss, cost, allowed, room) for room in rooms]
     for narrow, wide in itertools.pairwise(found):
         assert wide.lower_bound <= narrow.loss * (1 + 1e-9) + 1e-12
 
@@ -197,7 +203,7 @@ def test_cross_terms_that_cancel_are_found() -> None:
     projections = np.array([[[1.0, 0.6], [-1.0, 0.6]]])
     cost = np.array([[1, 2], [1, 2]])
     allowed = np.ones((2, 2), dtype=bool)
-    found = relax(QuadraticLoss(projections, 0.0), cost, allowed, 2.0)
+    found = _relax(QuadraticLoss(projections, 0.0), cost, allowed, 2.0)
     assert found.loss == pytest.approx(0.0, abs=1e-12)
     np.testing.assert_allclose(found.mixture, [[1, 0], [1, 0]])
 
@@ -205,5 +211,5 @@ def test_cross_terms_that_cancel_are_found() -> None:
 def test_gap_is_closed_at_whisper_scale() -> None:
     loss, cost, allowed = _case(5, 70, 7, rows=64, closed=0.0)
     for place in (0.05, 0.3, 0.7):
-        found = relax(loss, cost, allowed, _room(cost, allowed, place))
+        found = _relax(loss, cost, allowed, _room(cost, allowed, place))
         assert found.loss - found.lower_bound <= 0.02 * found.loss

@@ -12,19 +12,20 @@ from scipy.optimize import linprog
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.knapsack import Knapsack
-from genptq_core.allocation.problem import Problem, problem
+from genptq_core.allocation.problem import Problem
+from genptq_core.allocation.problem import problem as make_problem
 from genptq_core.allocation.solving import choices_of, solve, solve_average_bits
 from genptq_core.errors import ConstraintError, InfeasibleError
 from genptq_core.targets import TARGETS
 from tests.core import synthetic
 
 
-def _largest(task: Problem) -> int:
-    return task.kept + int(np.where(task.allowed, task.cost, -1).max(axis=1).sum())
+def _largest(problem: Problem) -> int:
+    return problem.fixed + int(np.where(problem.allowed, problem.cost, -1).max(axis=1).sum())
 
 
-def _part(task: Problem, choice: np.ndarray, members: np.ndarray) -> int:
-    return int(task.cost[np.arange(len(choice)), choice][members].sum())
+def _part(problem: Problem, choice: np.ndarray, members: np.ndarray) -> int:
+    return int(problem.cost[np.arange(len(choice)), choice][members].sum())
 
 
 @pytest.mark.parametrize(
@@ -43,24 +44,24 @@ def test_budgets_are_kept_to_the_byte(problems: int, budgets: int) -> None:
         )
         limits = Constraints()
         if seed % 2 and units >= 4:
-            free = problem(made)
+            free = make_problem(made)
             inside = np.array([u.part == "encoder" for u in made.units])
             low, high = (int(f(free.cost[inside], axis=1).sum()) for f in (np.min, np.max))
             limits = Constraints(
                 ties=("block:*self_attn*",) if seed % 4 == 1 else (),
                 budgets=(("encoder", int(low + rng.random() * (high - low))),),
             )
-        task = problem(made, limits)
-        least, most = task.smallest, _largest(task)
+        problem = make_problem(made, limits)
+        least, most = problem.smallest, _largest(problem)
         for budget in rng.integers(least, most + 2, size=budgets):
-            found = solve(task, int(budget))
-            choice = choices_of(task, found.options)
-            assert found.bytes == int(task.bytes(choice)) <= budget
-            assert (task.group[:, None] == task.group).any()
-            for members, room in zip(task.members, task.most, strict=True):
-                assert _part(task, choice, members) <= room
-            for index in range(int(task.group.max()) + 1):
-                assert len(set(choice[task.group == index])) == 1
+            found = solve(problem, int(budget))
+            choice = choices_of(problem, found.options)
+            assert found.bytes == int(problem.bytes(choice)) <= budget
+            assert (problem.group[:, None] == problem.group).any()
+            for members, room in zip(problem.members, problem.most, strict=True):
+                assert _part(problem, choice, members) <= room
+            for index in range(int(problem.group.max()) + 1):
+                assert len(set(choice[problem.group == index])) == 1
             kept += 1
     assert kept == problems * budgets
 
@@ -69,19 +70,19 @@ def test_ties_are_kept_and_near_the_best_that_keeps_them() -> None:
     excess = []
     for seed in range(12):
         made = synthetic.profile(seed, units=6, bits=(2, 3, 4, 8))
-        task = problem(made, Constraints(ties=("*encoder*",)))
-        maps = synthetic.every_choice(task)
+        problem = make_problem(made, Constraints(ties=("*encoder*",)))
+        maps = synthetic.every_choice(problem)
         tied = np.array([u.part == "encoder" for u in made.units])
         maps = maps[(maps[:, tied] == maps[:, tied][:, :1]).all(axis=1)]
-        sizes, losses = task.bytes(maps), task.loss(maps)
+        sizes, losses = problem.bytes(maps), problem.loss(maps)
         for place in (0.1, 0.3, 0.6):
-            budget = int(task.smallest + place * (_largest(task) - task.smallest))
-            found = solve(task, budget)
+            budget = int(problem.smallest + place * (_largest(problem) - problem.smallest))
+            found = solve(problem, budget)
             best = float(losses[sizes <= budget].min())
             assert found.lower_bound <= best * (1 + 1e-9)
             excess.append(found.predicted_loss / best - 1)
-            average = solve_average_bits(task, 4.0)
-            choice = choices_of(task, average.options)
+            average = solve_average_bits(problem, 4.0)
+            choice = choices_of(problem, average.options)
             assert len(set(choice[tied])) == 1
             assert average.avg_bits <= 4.0 + 1e-9
     assert np.mean(excess) < 0.01
@@ -92,21 +93,21 @@ def test_budgets_of_parts_are_kept_and_near_the_best_that_keeps_them() -> None:
     excess = []
     for seed in range(12):
         made = synthetic.profile(seed, units=6, bits=(2, 3, 4, 8))
-        free = problem(made)
+        free = make_problem(made)
         inside = np.array([u.part == "encoder" for u in made.units])
         low, high = (int(f(free.cost[inside], axis=1).sum()) for f in (np.min, np.max))
         for share in (0.0, 0.2, 0.5):
             room = int(low + share * (high - low))
-            task = problem(made, Constraints(budgets=(("encoder", room),)))
-            maps = synthetic.every_choice(task)
-            each = task.cost[np.arange(6), maps]
+            problem = make_problem(made, Constraints(budgets=(("encoder", room),)))
+            maps = synthetic.every_choice(problem)
+            each = problem.cost[np.arange(6), maps]
             maps = maps[each[:, inside].sum(axis=1) <= room]
-            sizes, losses = task.bytes(maps), task.loss(maps)
+            sizes, losses = problem.bytes(maps), problem.loss(maps)
             for place in (0.1, 0.3, 0.9):
-                budget = int(task.smallest + place * (_largest(task) - task.smallest))
-                found = solve(task, budget)
+                budget = int(problem.smallest + place * (_largest(problem) - problem.smallest))
+                found = solve(problem, budget)
                 best = float(losses[sizes <= budget].min())
-                assert _part(task, choices_of(task, found.options), inside) <= room
+                assert _part(problem, choices_of(problem, found.options), inside) <= room
                 assert found.lower_bound <= best * (1 + 1e-9)
                 excess.append(found.predicted_loss / best - 1)
     assert np.mean(excess) < 0.01
@@ -153,33 +154,33 @@ def test_the_relaxation_with_caps_is_the_linear_optimum(
 def test_a_size_that_cannot_be_names_the_demand_to_blame() -> None:
     made = synthetic.profile(0, units=12)
     limits = Constraints((("*encoder*fc*", 8), ("*decoder*", 3)), min_bits=2)
-    task = problem(made, limits)
+    problem = make_problem(made, limits)
     with pytest.raises(InfeasibleError, match="smallest size under these constraints") as caught:
-        solve(task, task.smallest - 1)
-    without = problem(made, dataclasses.replace(limits, pins=(("*decoder*", 3),))).smallest
-    assert caught.value.smallest == task.smallest > without
+        solve(problem, problem.smallest - 1)
+    without = make_problem(made, dataclasses.replace(limits, pins=(("*decoder*", 3),))).smallest
+    assert caught.value.smallest == problem.smallest > without
     assert "the pin *encoder*fc*=8" in caught.value.hint
     assert f"{without / 1e6:.2f} MB" in caught.value.hint
     with pytest.raises(InfeasibleError) as bare:
-        solve(problem(made), 1)
+        solve(make_problem(made), 1)
     assert bare.value.hint == "Raise the size."
 
 
 def test_a_part_that_cannot_fit_its_budget_is_named() -> None:
     made = synthetic.profile(0, units=12)
     with pytest.raises(InfeasibleError, match=r"The encoder does not fit in 0\.00 MB"):
-        problem(made, Constraints(budgets=(("encoder", 5),)))
+        make_problem(made, Constraints(budgets=(("encoder", 5),)))
     with pytest.raises(ConstraintError, match="tied to the encoder"):
-        problem(made, Constraints(ties=("*layers.0*",), budgets=(("encoder", 10**9),)))
+        make_problem(made, Constraints(ties=("*layers.0*",), budgets=(("encoder", 10**9),)))
     with pytest.raises(ConstraintError, match="budgets in bytes"):
-        solve_average_bits(problem(made, Constraints(budgets=(("encoder", 10**9),))), 4.0)
+        solve_average_bits(make_problem(made, Constraints(budgets=(("encoder", 10**9),))), 4.0)
 
 
 def test_a_tie_without_a_common_width_is_refused() -> None:
     made = synthetic.profile(0, units=12)
     limits = Constraints((("*k_proj*", 2), ("*v_proj*", 8)), ties=("*self_attn*",))
     with pytest.raises(ConstraintError, match="no common width"):
-        problem(made, limits)
+        make_problem(made, limits)
 
 
 @pytest.mark.parametrize("grain", ["parameter", "model"])
@@ -197,10 +198,10 @@ def test_a_target_that_stores_units_alike_gets_them_alike(
     )
     monkeypatch.setitem(TARGETS, "coarse", coarse)
     made = synthetic.profile(5, units=12)
-    task = problem(made, target="coarse")
+    problem = make_problem(made, target="coarse")
     for place in (0.1, 0.5, 0.9):
-        budget = int(task.smallest + place * (_largest(task) - task.smallest))
-        found = solve(task, budget)
+        budget = int(problem.smallest + place * (_largest(problem) - problem.smallest))
+        found = solve(problem, budget)
         assert 3 not in found.bits
         weights = [int(u.weights * b) for u, b in zip(made.units, found.bits, strict=True)]
         assert found.bytes == 7 + sum(weights) <= budget
@@ -212,11 +213,11 @@ def test_a_target_that_stores_units_alike_gets_them_alike(
 
 def test_bounds_of_many_sizes_hold_for_every_map() -> None:
     for seed in range(6):
-        task = synthetic.problem(seed, units=5, bits=(2, 3, 4, 8))
-        maps = synthetic.every_choice(task)
-        sizes, losses = task.bytes(maps), task.loss(maps)
-        asked = np.linspace(task.smallest, _largest(task), 9)
-        bounds = task.lower_bounds(asked)
+        problem = synthetic.problem(seed, units=5, bits=(2, 3, 4, 8))
+        maps = synthetic.every_choice(problem)
+        sizes, losses = problem.bytes(maps), problem.loss(maps)
+        asked = np.linspace(problem.smallest, _largest(problem), 9)
+        bounds = problem.lower_bounds(asked)
         for size, bound in zip(asked, bounds, strict=True):
             assert bound <= losses[sizes <= size].min() * (1 + 1e-9)
         assert bounds[0] > 0

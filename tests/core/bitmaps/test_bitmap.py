@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genptq_core.allocation.problem import problem
+from genptq_core.allocation.problem import problem as make_problem
 from genptq_core.bitmaps.bitmap import bit_map, from_names
 from genptq_core.bitmaps.figures import bits_by_name, bytes_by_target, figures_of, groups_by_name
 from genptq_core.bitmaps.file import (
@@ -68,8 +68,8 @@ def test_file_round_trip(tmp_path: Path) -> None:
 def test_order_in_the_file_does_not_matter() -> None:
     chosen = bit_map(MIXED, KEYS)
     tables = [names(MIXED, chosen.options) for names in TABLES]
-    shuffled = [dict(sorted(t.items(), key=lambda item: item[0][::-1])) for t in tables]
-    assert from_names(MIXED, *shuffled) == chosen
+    bits, groups = (dict(sorted(t.items(), key=lambda item: item[0][::-1])) for t in tables)
+    assert from_names(MIXED, bits, groups) == chosen
 
 
 def test_digest_tells_maps_and_group_sizes_apart() -> None:
@@ -108,9 +108,9 @@ def test_a_bare_width_means_codes_then_groups_of_64() -> None:
 def test_what_is_no_width_is_refused_by_name(width: Any) -> None:
     chosen = bit_map(PROFILE, BITS)
     bits, groups = (names(PROFILE, chosen.options) for names in TABLES)
-    for tables in (({**bits, NAME: width},), ({**bits, NAME: width}, groups)):
+    for group_sizes in (None, groups):
         with pytest.raises(BitMapError, match=NAME):
-            from_names(PROFILE, *tables)
+            from_names(PROFILE, {**bits, NAME: width}, group_sizes)
 
 
 @pytest.mark.parametrize("size", [True, 64, -8, 4, 8.0, float("nan"), "8", [8], 10**400])
@@ -187,7 +187,7 @@ def test_version_3_says_all_that_is_known() -> None:
     chosen = bit_map(MIXED, ["3/8"] * 8)
     document = bit_map_document(MIXED, chosen, predicted_loss=0.5)
     assert document["version"] == 3
-    assert document["bytes_by_target"]["integer"] == figures_of(MIXED, chosen)[0]
+    assert document["bytes_by_target"]["integer"] == figures_of(MIXED, chosen).bytes
     assert document["rows"] == {u.name: [u.start, u.stop] for u in MIXED.units if "@" in u.name}
     coded = bit_map(MIXED, ["3"] * 8)
     assert set(bytes_by_target(MIXED, coded.options)) == {"native"}
@@ -196,7 +196,7 @@ def test_version_3_says_all_that_is_known() -> None:
 def test_the_schema_in_the_documentation_is_current() -> None:
     path = ROOT / "docs" / "bitmap.schema.json"
     assert path.read_text(encoding="utf-8") == schema_text(), (
-        "Write it anew with: python -c 'from genptq_core.bitmaps.schema import schema_text; "
+        "Write it again with: python -c 'from genptq_core.bitmaps.schema import schema_text; "
         'print(schema_text(), end="")\' > docs/bitmap.schema.json'
     )
 
@@ -294,17 +294,17 @@ def test_csv_bytes_add_up_to_the_problems(widths: tuple[int | str, ...]) -> None
     assert [row["name"] for row in rows] == [unit.name for unit in MIXED.units]
     found = [Option(float(row["bits"]), int(row["group_size"])) for row in rows]
     assert found == list(chosen.options)
-    size, average, _ = figures_of(MIXED, chosen)
-    assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == size
+    figures = figures_of(MIXED, chosen)
+    assert sum(int(row["bytes"]) for row in rows) + synthetic.native_kept(MIXED) == figures.bytes
     for target in TARGETS.values():  # each with its own bytes, if it can hold the map
         form = target if why_not_held(target, MIXED, chosen.options) is None else TARGETS["native"]
         rows = list(csv.DictReader(io.StringIO(bit_map_csv(MIXED, chosen, target.name))))
         whole = sum(int(row["bytes"]) for row in rows) + fixed_bytes(form, MIXED)
         assert whole == predicted_bytes(form, MIXED, chosen.options)
-        assert whole == figures_of(MIXED, chosen, target.name)[0]
-    task = problem(MIXED)
-    assert average == pytest.approx(
-        float((np.array(chosen.bits) * task.weights).sum() / task.weights.sum())
+        assert whole == figures_of(MIXED, chosen, target.name).bytes
+    problem = make_problem(MIXED)
+    assert figures.avg_bits == pytest.approx(
+        float((np.array(chosen.bits) * problem.weights).sum() / problem.weights.sum())
     )
     weights = sum(int(row["rows"]) * int(row["columns"]) for row in rows)
-    assert weights == int(task.weights.sum())
+    assert weights == int(problem.weights.sum())

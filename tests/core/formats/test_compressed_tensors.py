@@ -1,4 +1,4 @@
-"""compressed-tensors exports: `transformers` loads them in a process that knows nothing of us."""
+"""compressed-tensors exports: `transformers` loads them in a process without our code."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def test_every_width_loads_in_a_fresh_process(
     ]
     chosen = bit_map(profile, keys)
     assert {option.bits for option in chosen.options} == {*range(1, 9), 16}
-    found = export(profile, chosen, TARGET, tmp_path / "out", model)
-    assert found.bytes == found.predicted_bytes
-    stored = load_file(found.folder / "model.safetensors")
-    assert sum(tensor.nbytes for tensor in stored.values()) == found.bytes
+    exported = export(profile, chosen, TARGET, tmp_path / "out", model)
+    assert exported.bytes == exported.predicted_bytes
+    stored = load_file(exported.folder / "model.safetensors")
+    assert sum(tensor.nbytes for tensor in stored.values()) == exported.bytes
 
     path = tmp_path / "heard.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING, str(found.folder), str(path)],
+    process = subprocess.run(
+        [sys.executable, "-c", LOADING, str(exported.folder), str(path)],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     # Neither missing nor unexpected weights: the loader would report them.
-    assert "MISSING" not in done.stderr + done.stdout
-    back = load_model(str(found.folder))
+    assert "MISSING" not in process.stderr + process.stdout
+    back = load_model(str(exported.folder))
     features = torch.sin(torch.arange(80 * 3000.0)).view(1, 80, 3000)
     tokens = torch.tensor([[50257, 50362]])
     with torch.no_grad():
@@ -93,9 +93,9 @@ def test_every_width_loads_in_a_fresh_process(
 
 def test_the_solver_draws_only_what_can_be_loaded(profile: Profile) -> None:
     task = problem(profile, target=TARGET)
-    found = solve(task, (task.smallest + 2 * profile.source.parameters) // 2)
-    by_unit = dict(zip(profile.units, found.options, strict=True))
-    assert {o.form for o in found.options} == {"grid", "half"}
+    solved = solve(task, (task.smallest + 2 * profile.source.parameters) // 2)
+    by_unit = dict(zip(profile.units, solved.options, strict=True))
+    assert {o.form for o in solved.options} == {"grid", "half"}
     for unit, option in by_unit.items():
         if unit.part == "embedding" or unit.kind == "convolution":
             assert option == UNQUANTIZED

@@ -1,4 +1,4 @@
-"""ONNX exports: they run in ONNX Runtime, and say what the measured map says."""
+"""ONNX exports: they run in ONNX Runtime, and give the measured map's transcripts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def profile(model: SpeechModel) -> Profile:
 
 @pytest.fixture(scope="module")
 def chosen(profile: Profile) -> BitMap:
-    """Every width, in the embedding's blocks too, wherever the target holds one."""
+    """Every width that the target holds, also in blocks of the embedding."""
     target = TARGETS["onnx"]
     wanted = [bit_map(profile, [w] * len(profile.units)).options[0] for w in (2, 4, 8, 16)]
     options = [wanted[i % 4] for i in range(len(profile.units))]
@@ -60,15 +60,15 @@ def exported(
 
 @pytest.fixture(scope="module")
 def weights(profile: Profile, chosen: BitMap, model: SpeechModel) -> dict[str, torch.Tensor]:
-    """What the export should stand for."""
-    found = {n: p.detach().half().float() for n, p in model.module.named_parameters()}
+    """The weights that the export should have."""
+    parameters = {n: p.detach().half().float() for n, p in model.module.named_parameters()}
     rounded = quantized_weights(model, profile, chosen.options)
-    found |= {n: rounded[n] for n in rounded if n not in model.derived}
+    parameters |= {n: rounded[n] for n in rounded if n not in model.derived}
     for unit, option in zip(profile.units, chosen.options, strict=True):
-        part = found[unit.parameter][unit.start : unit.stop]
+        part = parameters[unit.parameter][unit.start : unit.stop]
         if option.form == "half":
             part.copy_(part.half().float())
-    return found
+    return parameters
 
 
 def test_it_weighs_what_was_promised(exported: ExportResult, profile: Profile) -> None:
@@ -124,8 +124,8 @@ def test_what_it_cannot_do_is_a_sentence(
     with pytest.raises(ConstraintError, match=r"'onnx' cannot hold .* at 3 bit"):
         export(profile, three, "onnx", tmp_path / "out", model)
     source = dataclasses.replace(profile.source, family="parakeet_ctc")
-    other = dataclasses.replace(profile, source=source)
-    kept = bit_map(other, [16] * len(profile.units))
+    parakeet = dataclasses.replace(profile, source=source)
+    kept = bit_map(parakeet, [16] * len(profile.units))
     with pytest.raises(ConstraintError, match="cannot hold 'parakeet_ctc' models"):
-        export(other, kept, "onnx", tmp_path / "out", model)
+        export(parakeet, kept, "onnx", tmp_path / "out", model)
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def _record(widths: int, wrong: int) -> Measured:
         for i, (audio, text) in enumerate(SAID.items())
     ]
     record = synthetic.measured(profile, widths, transcripts=heard)
-    return Measured(**{**record.__dict__, "utterances": 30, "wer": wrong / 270})
+    return dataclasses.replace(record, utterances=30, wer=wrong / 270)
 
 
 def test_widths_bytes_and_layers() -> None:
@@ -32,9 +34,7 @@ def test_widths_bytes_and_layers() -> None:
     left = bit_map(profile, [4] * 8)
     right = bit_map(profile, [4, 3, 4, 6, 4, 4, 4, 3])
     found = compare(profile, left, right)
-    assert (found.left.bytes, found.left.avg_bits, found.left.predicted_loss) == figures_of(
-        profile, left
-    )
+    assert found.left == figures_of(profile, left)
     assert found.widths == (3, 4, 6)
     assert found.units.tolist() == [[0, 0, 0], [2, 5, 1], [0, 0, 0]]
     assert found.weights.sum() == sum(unit.weights for unit in profile.units)
@@ -45,7 +45,7 @@ def test_widths_bytes_and_layers() -> None:
     for change in found.changes:
         alone = list(left.options)
         alone[change.unit] = change.right
-        loss = figures_of(profile, bit_map(profile, alone))[2]
+        loss = figures_of(profile, bit_map(profile, alone)).predicted_loss
         assert change.loss == pytest.approx(loss - found.left.predicted_loss)
         assert np.sign(change.bytes) == np.sign(change.right.bits - change.left.bits)
 

@@ -117,11 +117,11 @@ def test_baseline_is_cached_and_made_again_when_damaged(
 def test_size_and_prediction_are_the_solver_s(
     random_whisper: Path, tiny_en: SpeechModel, profile: Profile
 ) -> None:
-    from genptq_core.allocation.problem import problem
+    from genptq_core.allocation.problem import problem as make_problem
     from genptq_core.allocation.solving import solve
 
-    task = problem(profile)
-    found = solve(task, 20_000_000)
+    problem = make_problem(profile)
+    found = solve(problem, 20_000_000)
     record = measure(
         tiny_en, profile, bit_map(profile, found.options), load_manifest(DEMO, limit=1)
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from genptq_core.allocation.front import Front, predicted_front
+from genptq_core.allocation.front import predicted_front
 from genptq_core.measurement.next_map import USEFUL, suggest_next_map
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import curve_of, measured_sets
@@ -17,7 +19,7 @@ FRONT = predicted_front(synthetic.problem(3, units=12))
 
 def _at(loss: float) -> Measured:
     record = synthetic.measured(PROFILE, 4)
-    return Measured(**{**record.__dict__, "predicted_loss": loss, "wer_increase": 0.3 * loss})
+    return dataclasses.replace(record, predicted_loss=loss, wer_increase=0.3 * loss)
 
 
 def _ends() -> tuple[float, float]:
@@ -67,5 +69,5 @@ def test_a_measurement_lowers_what_the_next_can_teach() -> None:
 
 
 def test_a_front_without_losses_teaches_nothing() -> None:
-    flat = Front(FRONT.choices, FRONT.bytes, np.zeros(len(FRONT.bytes)), 0, 1.0)
+    flat = dataclasses.replace(FRONT, loss=np.zeros(len(FRONT.bytes)), knee=0, hypervolume=1.0)
     assert suggest_next_map(flat, None, []) is None

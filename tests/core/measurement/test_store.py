@@ -214,22 +214,30 @@ _DAMAGE = [
     {"options": [4, 4]},
     {"bits": [4, 4, 4, 4]},
     {"ci95": [0.1]},
+    {"ci95": [0.1, 0.2, 0.3]},
     {"ci95": None},
     {"transcripts": [["only one"]]},
     {"transcripts": 5},
+    {"transcripts": [["audio", "text", 3]]},
     {"bytes": "many"},
     {"wer": None},
     {"wer": "5 %"},
     {"label": 3},
+    {"wer": True},
+    {"wer": 10**400},
     {"loss": float("nan")},
+    {"loss": float("inf")},
     {"utterances": True},
+    {"utterances": 2.0},
+    {"looped": 1.0},
     {"map_digest": ["a"]},
     {"surplus": 1},
 ]
 
 
 @pytest.mark.parametrize("change", _DAMAGE, ids=str)
-def test_a_damaged_record_names_its_file(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_damaged_record_names_its_file_and_field(tmp_path: Path, change: dict[str, Any]) -> None:
+    (field,) = change
     keys = [option.key for option in _record(8).options]
     fields = {**dataclasses.asdict(_record(8)), "options": keys, **change}
     shipped = tmp_path / "shipped"
@@ -239,7 +247,7 @@ def test_a_damaged_record_names_its_file(tmp_path: Path, change: dict[str, Any])
     document["measured"].append(fields)
     del document["sha256"]
     path.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"measured\.json holds a damaged record"):
+    with pytest.raises(StoreError, match=rf"measured\.json holds a damaged record .*'{field}'"):
         load_measured(shipped, DIGEST)
 
     saved = tmp_path / "saved"
@@ -247,8 +255,16 @@ def test_a_damaged_record_names_its_file(tmp_path: Path, change: dict[str, Any])
     save_measured(saved, DIGEST, _record())
     with contextlib.closing(sqlite3.connect(saved / store.SQLITE_NAME)) as connection, connection:
         connection.execute("INSERT INTO measured VALUES ('m', 's', ?)", (json.dumps(fields),))
-    with pytest.raises(StoreError, match=r"measured\.sqlite holds a damaged record"):
+    with pytest.raises(StoreError, match=rf"measured\.sqlite holds a damaged record .*'{field}'"):
         load_measured(saved, DIGEST)
+
+
+def test_the_first_missing_field_is_named(tmp_path: Path) -> None:
+    fields = {"label": "", "map_digest": "", "bytes": 5}
+    document = {"schema": store.SCHEMA, "version": store.VERSION, "measured": [fields]}
+    (tmp_path / store.JSON_NAME).write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"damaged record \(wrong in 'options': Field required\)"):
+        load_measured(tmp_path, DIGEST)
 
 
 @pytest.mark.parametrize("records", [None, 5, "text", {"a": 1}, [1], [None], [[]], ["x"]], ids=str)

@@ -1,4 +1,4 @@
-"""Sweeps: shards of a set, trials that end early, and many processes that find what one does."""
+"""Sweeps: shards of a set, evaluations that end early, many processes with one's results."""
 
 from __future__ import annotations
 
@@ -155,13 +155,19 @@ def test_a_shard_is_kept_and_done_again_when_damaged(
     assert (len(called), kept(cache)) == (5, 3)
 
 
-def said(trial: Evaluation, number: int, wrong: tuple[int, ...] | None = ()) -> ShardResult:
-    """A shard heard right at full precision, and wrong where told; None: everywhere."""
-    texts = [u.text for u in trial.utterances(number)]
+def result_of(
+    evaluation: Evaluation, number: int, wrong: tuple[int, ...] | None = ()
+) -> ShardResult:
+    """A shard that full precision writes right, the map wrong where told; None: everywhere."""
+    texts = [u.text for u in evaluation.utterances(number)]
     bad = range(len(texts)) if wrong is None else wrong
-    heard = tuple("x y z" if i in bad else text for i, text in enumerate(texts))
-    zeros = (0.5,) * len(texts)
-    return ShardResult(tuple(texts), heard, zeros, (4,) * len(texts), 1.0)
+    return ShardResult(
+        full=tuple(texts),
+        heard=tuple("x y z" if i in bad else text for i, text in enumerate(texts)),
+        losses=(0.5,) * len(texts),
+        tokens=(4,) * len(texts),
+        seconds=1.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,33 +179,35 @@ def said(trial: Evaluation, number: int, wrong: tuple[int, ...] | None = ()) -> 
         (None, None, COUNT),
     ],
 )
-def test_a_trial_ends_when_it_is_decided_and_says_of_what_it_is(
+def test_an_evaluation_ends_when_it_is_decided_and_says_of_what_it_is(
     speech: SpeechSet, wrong: tuple[int, ...] | None, stop: float | None, utterances: int
 ) -> None:
-    trial = Evaluation(speech, "basic", stop)
-    while trial.left:
-        trial.add(trial.left[0], said(trial, trial.left[0], wrong))
-    assert trial.finished
-    part = trial.speech
-    assert len(part) == len(trial.score().transcripts) == utterances
+    evaluation = Evaluation(speech, "basic", stop)
+    while evaluation.remaining:
+        evaluation.add(
+            evaluation.remaining[0], result_of(evaluation, evaluation.remaining[0], wrong)
+        )
+    assert evaluation.finished
+    part = evaluation.speech
+    assert len(part) == len(evaluation.score().transcripts) == utterances
     assert (part is speech) == (utterances == COUNT)
     if part is not speech:
         assert part.name == f"{speech.name}, stopped at 3 of 9"
         assert part.digest == speech_set("", list(part.utterances)).digest != speech.digest
         drawn = {i for shard in random_blocks(speech)[0] for i in shard}
         assert part.utterances == tuple(speech.utterances[i] for i in sorted(drawn))
-        assert trial.score().words == 9
+        assert evaluation.score().words == 9
 
 
 def test_the_order_of_shards_changes_nothing_and_twice_counts_once(speech: SpeechSet) -> None:
     straight, turned = (Evaluation(speech, "basic", 0.5) for _ in range(2))
     whole = Evaluation(speech, "basic")
     for number in range(SHARDS):
-        straight.add(number, said(straight, number, None))
-        whole.add(number, said(whole, number, (0,)))
-        assert not whole.add(number, said(whole, number, None))
+        straight.add(number, result_of(straight, number, None))
+        whole.add(number, result_of(whole, number, (0,)))
+        assert not whole.add(number, result_of(whole, number, None))
     for number in range(SHARDS)[::-1]:
-        finished = turned.add(number, said(turned, number, None))
+        finished = turned.add(number, result_of(turned, number, None))
         assert finished == (number == 0)
     assert turned.score() == straight.score()
     assert turned.speech == straight.speech and len(turned.speech) == 3
@@ -228,13 +236,13 @@ def test_two_processes_find_what_one_does(
     monkeypatch.setenv("GENPTQ_CACHE", str(cache / "other"))
     stages: list[Progress] = []
     report = stages.append
-    many = list(measure_maps(model, folder, maps, speech, Workers(jobs=2), report))
+    many = list(measure_maps(model, folder, maps, speech, workers=Workers(jobs=2), report=report))
     assert timeless(many) == timeless(alone)
     assert kept(cache / "other") == 2 * SHARDS
     assert stages[0] == Progress("measuring", 0, 2 * COUNT)
     assert stages[-1] == Progress("measuring", 2 * COUNT, 2 * COUNT)
     stages.clear()
-    again = list(measure_maps(model, folder, maps, speech, Workers(jobs=2), report))
+    again = list(measure_maps(model, folder, maps, speech, workers=Workers(jobs=2), report=report))
     assert timeless(again) == timeless(alone)
     assert stages == [Progress("measuring", 0, 0)]
 
@@ -264,8 +272,17 @@ def job(
 ) -> ShardCall:
     local_copies.local_model.cache_clear()
     local_copies.local_profile.cache_clear()
-    where = (model.name, model.digest, "cpu", str(folder), profile.digest)
-    return ShardCall(*where, 0, maps[0][1], 0, speech.utterances[:2])
+    return ShardCall(
+        model=model.name,
+        model_digest=model.digest,
+        device="cpu",
+        profile=str(folder),
+        profile_digest=profile.digest,
+        map=0,
+        chosen=maps[0][1],
+        shard=0,
+        utterances=speech.utterances[:2],
+    )
 
 
 def test_a_worker_does_a_job_twice_alike(job: ShardCall) -> None:
@@ -353,7 +370,7 @@ def test_a_cluster_without_the_program_is_named(
     with started(tmp_path, PYTHONPATH=str(tmp_path / "empty")) as bare:
         workers = Workers(scheduler=bare.address)
         with pytest.raises(ClusterError, match="cluster lacks the package genptq_core"):
-            list(measure_maps(model, folder, maps, speech, workers))
+            list(measure_maps(model, folder, maps, speech, workers=workers))
 
 
 @pytest.mark.slow  # 25 s, most of it two workers importing torch
@@ -372,7 +389,7 @@ def test_a_cluster_finds_what_one_process_does_though_a_worker_is_killed(
             killed.append(at)
 
     workers = Workers(scheduler=cluster.address)
-    many = list(measure_maps(model, folder, maps, speech, workers, kill_first))
+    many = list(measure_maps(model, folder, maps, speech, workers=workers, report=kill_first))
     assert killed and killed[0].done < killed[0].total
     assert cluster.workers[0].wait(10) == -signal.SIGKILL
     assert timeless(many) == timeless(alone)

@@ -1,4 +1,4 @@
-"""The Conformer that ships: as small, as good, and as it was measured."""
+"""The Conformer that ships has the size and the word errors that were measured."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def profile() -> Profile:
 
 @pytest.fixture(scope="module")
 def sets(profile: Profile) -> dict[str, MeasuredSet]:
-    found = measured_sets(load_measured(bundled_profiles() / NAME, profile.digest))
-    return {one.name: one for one in found}
+    measured = measured_sets(load_measured(bundled_profiles() / NAME, profile.digest))
+    return {speech_set.name: speech_set for speech_set in measured}
 
 
 def test_it_is_small_and_of_the_profile(model: SpeechModel, profile: Profile) -> None:
@@ -62,14 +62,14 @@ def test_it_is_small_and_of_the_profile(model: SpeechModel, profile: Profile) ->
 def test_maps_are_measured_on_several_sets(sets: dict[str, MeasuredSet]) -> None:
     assert set(sets) == {"an4/dev", "spelled/manifest"}
     assert len(sets["an4/dev"].records) >= 12
-    assert {one.normalizer for one in sets.values()} == {"basic"}
+    assert {speech_set.normalizer for speech_set in sets.values()} == {"basic"}
 
 
 def test_prediction_tracks_what_was_measured(sets: dict[str, MeasuredSet]) -> None:
     maps = [r for r in sets["an4/dev"].records if r.loss > 1e-5]
     measured, predicted = ([getattr(r, n) for r in maps] for n in ("loss", "predicted_loss"))
     assert spearmanr(measured, predicted).statistic > 0.95
-    # It was calibrated on speech that it knows by heart.
+    # It was calibrated on speech that it was trained on.
     assert np.median(np.array(measured) / np.array(predicted)) < 8
 
 
@@ -81,15 +81,15 @@ def test_word_errors_are_as_recorded(
     model: SpeechModel, profile: Profile, sets: dict[str, MeasuredSet], shared_speech: Path
 ) -> None:
     speech = load_manifest(shared_speech / "an4" / "dev.jsonl")
-    heard = transcribe_files(model, speech)
-    errors = count_errors([u.text for u in speech.utterances], heard, "basic")
+    texts = transcribe_files(model, speech)
+    errors = count_errors([u.text for u in speech.utterances], texts, "basic")
     records = {record.options: record for record in sets["an4/dev"].records}
     full = records[(UNQUANTIZED,) * len(profile.units)]
     assert errors.wer == pytest.approx(full.wer, abs=0.005)
     four = (Option.parse("4/64"),) * len(profile.units)
-    found = measure(model, profile, bit_map(profile, four), speech)
-    assert found.wer == pytest.approx(records[four].wer, abs=0.01)
-    assert found.loss == pytest.approx(records[four].loss, rel=0.05)
+    measured = measure(model, profile, bit_map(profile, four), speech)
+    assert measured.wer == pytest.approx(records[four].wer, abs=0.01)
+    assert measured.loss == pytest.approx(records[four].loss, rel=0.05)
 
 
 def test_demo_speech_is_as_recorded(
@@ -107,11 +107,11 @@ def test_demo_speech_is_as_recorded(
 def test_its_export_says_what_the_measured_map_says(
     model: SpeechModel, profile: Profile, target: str, tmp_path: Path
 ) -> None:
-    found = solve_average_bits(problem(profile, target=target), 4.5)
-    out = export(profile, bit_map(profile, found.options), target, tmp_path / "out", model)
-    assert out.bytes == out.predicted_bytes == found.bytes
+    solved = solve_average_bits(problem(profile, target=target), 4.5)
+    out = export(profile, bit_map(profile, solved.options), target, tmp_path / "out", model)
+    assert out.bytes == out.predicted_bytes == solved.bytes
     speech = load_manifest(SPELLED, limit=4)
-    with replaced(model, quantized_weights(model, profile, found.options)):
+    with replaced(model, quantized_weights(model, profile, solved.options)):
         expected = transcribe_files(model, speech)
     assert any(expected)
     assert transcribe_files(load_model(str(out.folder)), speech) == expected

@@ -1,4 +1,4 @@
-"""CTC recognizers: what they write, their units, and the whole way from profile to measurement."""
+"""CTC recognizers: their transcripts, their units, and the way from profile to measurement."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def test_the_library_s_own_logits_and_text(folder: Path) -> None:
-    """Norms folded or not, and with the mask that the library makes for itself."""
+    """With norms folded or not, and with the library's own mask."""
     model = load_model(str(folder))
     original = AutoModelForCTC.from_pretrained(folder).eval()
     batch = AutoFeatureExtractor.from_pretrained(folder)(
@@ -112,7 +112,7 @@ def test_units_are_all_matrices_and_share_inputs_that_are_the_same(folder: Path)
 
 
 def test_rotated_inputs_are_not_shared(tmp_path: Path) -> None:
-    """With rotary positions, values see what queries and keys do not."""
+    """With rotary positions, values get other inputs than queries and keys."""
     model = load_model(
         str(random_ctc(tmp_path / "m", CONFORMER, position_embeddings_type="rotary"))
     )
@@ -150,7 +150,7 @@ def test_from_profile_to_measurement(folder: Path, tones: Path, tmp_path: Path) 
     frames = [len(t.tokens) for t in model.transcribe(model.encode([noise(1)] * 1))]
     assert profile.lengths.tolist() == frames * 6  # all tones last a second
     task = problem(profile)
-    smallest = int(task.cost.min(axis=1).sum()) + task.kept
+    smallest = int(task.cost.min(axis=1).sum()) + task.fixed
     chosen = solve(task, int(1.3 * smallest))
     record = measure(model, profile, bit_map(profile, chosen.options), speech)
     assert record.bytes == chosen.bytes <= 1.3 * smallest

@@ -1,4 +1,4 @@
-"""Devices: asked for by name, refused where absent; a model's tensors are where its weights are."""
+"""Devices: chosen by name, refused if absent; a model's tensors are on its weights' device."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +47,7 @@ def test_the_command_line_refuses_before_it_loads(
 def test_inputs_go_to_where_the_weights_are(
     architecture: str, random_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a device without memory any tensor left on the processor is an error, as on a GPU."""
+    """On the meta device, as on a GPU, any tensor that stays on the CPU is an error."""
     folder = random_whisper
     if architecture != "whisper":
         folder = tiny_models.random_ctc(tmp_path / "ctc", architecture)
@@ -82,6 +82,6 @@ def test_a_gpu_scores_as_the_processor_does(
     for device in ("cpu", "cuda"):
         monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / device / "cache"))
         model = load_model(str(random_whisper), device)
-        found = compute(model, load_manifest(tones), tmp_path / device, settings).profile
-        scores.append(np.square(found.projections).mean(axis=(0, 1)))
+        profile = compute(model, load_manifest(tones), tmp_path / device, settings).profile
+        scores.append(np.square(profile.projections).mean(axis=(0, 1)))
     np.testing.assert_allclose(scores[1], scores[0], rtol=0.02)

@@ -1,4 +1,4 @@
-"""Weights made layer by layer: the same results as weights held, and never many there at once."""
+"""Weights computed layer by layer: the same results as held weights, with few in memory."""
 
 import weakref
 from pathlib import Path
@@ -57,13 +57,13 @@ def test_every_layer_of_every_family_gets_the_weights_made_for_it(
         return weights[name].clone()
 
     with replaced(model, LayeredWeights({name: lambda name=name: make(name) for name in weights})):
-        found = [model.log_probs(s).detach() for s in head_states(model, audio, transcripts)]
+        computed = [model.log_probs(s).detach() for s in head_states(model, audio, transcripts)]
     assert asked == set(weights)
-    for one, other in zip(held, found, strict=True):
-        assert torch.equal(one, other)
+    for wanted, result in zip(held, computed, strict=True):
+        assert torch.equal(wanted, result)
     assert weights_digest(model.module) == before
-    for one, other in zip(plain, head_states(model, audio, transcripts), strict=True):
-        assert torch.equal(one, other)
+    for wanted, result in zip(plain, head_states(model, audio, transcripts), strict=True):
+        assert torch.equal(wanted, result)
 
 
 def test_a_backward_pass_makes_weights_again_and_keeps_none(
@@ -80,9 +80,9 @@ def test_a_backward_pass_makes_weights_again_and_keeps_none(
     def slopes() -> dict[str, Tensor]:
         states = model.head_inputs(model.encode(audio), transcripts)[0]
         model.log_probs(states)[:, 0].sum().backward()
-        found = {n: p.grad for n, p in model.module.named_parameters() if p.grad is not None}
+        gradients = {n: p.grad for n, p in model.module.named_parameters() if p.grad is not None}
         model.module.zero_grad()
-        return found
+        return gradients
 
     with replaced(model, weights):
         held = slopes()
@@ -97,10 +97,10 @@ def test_a_backward_pass_makes_weights_again_and_keeps_none(
         return fresh
 
     with replaced(model, LayeredWeights({name: lambda name=name: make(name) for name in weights})):
-        found = slopes()
-    assert held.keys() == found.keys() and held
+        layered_slopes = slopes()
+    assert held.keys() == layered_slopes.keys() and held
     for name, slope in held.items():
-        assert torch.allclose(found[name], slope, rtol=1e-5, atol=1e-6), name
+        assert torch.allclose(layered_slopes[name], slope, rtol=1e-5, atol=1e-6), name
     assert len(there) > len(weights), "forward and backward"
     assert most <= 3
 
@@ -122,9 +122,9 @@ def test_overlaid_weights_make_nothing() -> None:
 
     one, two = torch.zeros(1), torch.ones(1)
     below = LayeredWeights({"a": never, "b": never}, {"c": one})
-    found = overlaid(below, {"b": two})
-    assert isinstance(found, LayeredWeights) and set(found) == {"a", "b", "c"} and len(found) == 3
-    assert found["b"] is two and found["c"] is one
+    both = overlaid(below, {"b": two})
+    assert isinstance(both, LayeredWeights) and set(both) == {"a", "b", "c"} and len(both) == 3
+    assert both["b"] is two and both["c"] is one
     again = overlaid({"c": two, "d": two}, below)
     assert again["c"] is one and again["d"] is two
     assert overlaid({"a": one}, {"a": two}) == {"a": two}
@@ -134,14 +134,14 @@ def test_profile_and_compiled_map_are_the_same_either_way(
     random_whisper: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, speech = load_model(str(random_whisper)), load_manifest(tones)
-    found = []
+    results = []
     for limit, name in ((layered.HELD, "held"), (0, "made")):
         monkeypatch.setattr(layered, "HELD", limit)
         monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / name / "cache"))
         profile = compute(model, speech, tmp_path / name / "profile", SETTINGS).profile
         chosen = bit_map(profile, ["2/8"] * len(profile.units))
-        found.append((profile, compile_map(model, profile, chosen, speech, RECIPE)))
-    (held, compiled), (streamed, again) = found
+        results.append((profile, compile_map(model, profile, chosen, speech, RECIPE)))
+    (held, compiled), (streamed, again) = results
     assert isinstance(again.weights, LayeredWeights) and not isinstance(
         compiled.weights, LayeredWeights
     )

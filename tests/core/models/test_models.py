@@ -138,9 +138,9 @@ def test_units_cover_convolutions_linear_weights_and_the_embedding_once(
 ) -> None:
     modules = dict(tiny_en.module.named_modules())
     layers = torch.nn.Linear | torch.nn.Conv1d
-    found = {f"{n}.weight" for n, m in modules.items() if isinstance(m, layers)}
-    found -= {"proj_out.weight"}
-    assert {u.parameter for u in tiny_en.units} == found | {tiny_en.head}
+    covered = {f"{n}.weight" for n, m in modules.items() if isinstance(m, layers)}
+    covered -= {"proj_out.weight"}
+    assert {u.parameter for u in tiny_en.units} == covered | {tiny_en.head}
     for unit in tiny_en.units:
         assert tiny_en.module.get_parameter(unit.parameter)[0].numel() == unit.columns
         assert unit.inputs in modules
@@ -212,10 +212,10 @@ def test_a_model_that_would_write_times_writes_text(random_whisper: Path) -> Non
     whisper: Any = model.module
     time = int(whisper.generation_config.no_timestamps_token_id) + 300
     with torch.no_grad():
-        # The final states point one way, and the row of a time too: its logit is the largest.
+        # The final states and the row of a timestamp point the same way: its logit is the largest.
         whisper.model.decoder.layer_norm.bias.fill_(3.0)
         whisper.model.decoder.embed_tokens.weight[time].fill_(3.0)
         audio = [np.zeros(16_000, np.float32), np.ones(16_000, np.float32) * 0.1]
-        found = model.transcribe(model.encode(audio))
-    assert len(found) == 2
-    assert all(token <= time - 300 for transcript in found for token in transcript.tokens)
+        transcripts = model.transcribe(model.encode(audio))
+    assert len(transcripts) == 2
+    assert all(token <= time - 300 for transcript in transcripts for token in transcript.tokens)

@@ -1,4 +1,4 @@
-"""Footprint: what a profile takes is told before it starts, and not too low."""
+"""Footprint: the estimate of what a profile takes is given before it starts, and not too low."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_beforehand(
 
 
 def test_a_sketch_of_products_keeps_the_strong_directions_and_the_diagonal() -> None:
-    """As the exact sketch does, where the energy is in few directions."""
+    """Like the exact sketch, if the energy is in few directions."""
     torch.manual_seed(0)
     columns, rank = 200, 16
     spread = torch.cat([torch.linspace(3, 1, 12), torch.full((columns - 12,), 0.02)])
@@ -125,29 +125,30 @@ def test_a_sketch_of_products_keeps_the_strong_directions_and_the_diagonal() -> 
     hessian = inputs.T @ inputs
     summed = sketch_products(inputs[:400], rank) + sketch_products(inputs[400:], rank)
     assert summed.shape == (columns, 2 * rank + 1)
-    found, exact = sketch_of_products(summed, rank), sketch(hessian, rank)
-    size = hessian.norm()
-    assert (found.dense() - hessian).norm() < 1.1 * (exact.dense() - hessian).norm() + 1e-3 * size
-    assert torch.allclose(found.dense().diagonal(), hessian.diagonal(), rtol=2e-2)  # codes of 8 bit
+    streamed, exact = sketch_of_products(summed, rank), sketch(hessian, rank)
+    error, least = ((s.dense() - hessian).norm() for s in (streamed, exact))
+    assert error < 1.1 * least + 1e-3 * hessian.norm()
+    # Factors are stored in 8 bit.
+    assert torch.allclose(streamed.dense().diagonal(), hessian.diagonal(), rtol=2e-2)
     assert not is_wide(1536, 192) and is_wide(2048, 192) and not is_wide(2048, 1024)
 
 
 def test_wide_inputs_are_never_summed_to_a_matrix(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Profiles of a model whose inputs are sketched as they come: the sketch is the exact one's."""
+    """Inputs that are sketched as they come give a sketch close to the exact one."""
     folder = random_ctc(tmp_path / "m", WAV2VEC2)
     model, speech = load_model(str(folder)), load_manifest(tones, 2)
     exact = compute(model, speech, tmp_path / "a", SETTINGS).profile
     # The feed-forward layers have 64 columns, the others fewer.
     monkeypatch.setattr("genptq_core.quantizers.hessian.WIDE", 48)
     monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / "fresh"))
-    found = compute(model, speech, tmp_path / "b", SETTINGS).profile
+    streamed = compute(model, speech, tmp_path / "b", SETTINGS).profile
     differ = 0
     for name, parts in exact.sketches.items():
         a, b = (
             Sketch(**{k: torch.from_numpy(v) for k, v in s.items()}).dense()
-            for s in (parts, found.sketches[name])
+            for s in (parts, streamed.sketches[name])
         )
         assert (a - b).norm() < 0.3 * a.norm()
         assert torch.allclose(a.diagonal(), b.diagonal(), rtol=0.05)
@@ -158,20 +159,20 @@ def test_wide_inputs_are_never_summed_to_a_matrix(
 _ALONE = """
 import json, os, resource, sys
 from pathlib import Path
-from genptq_core.footprint import planned
-from genptq_core.models import load_model
+from genptq_core.loading import load_model
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings
-from genptq_core.sensitivity import compute
-from genptq_core.speech import load_manifest
+from genptq_core.profiling.compute import compute
+from genptq_core.profiling.footprint import plan_memory
+from genptq_core.speech.utterances import load_manifest
 
 model, speech = load_model("whisper-tiny.en"), load_manifest(Path(sys.argv[1]), 2)
 settings = Settings(grid_options((8,), (64,)), draws=1)
 limit = int(float(sys.argv[3]))
-together, found = planned(model, speech, settings, Path(sys.argv[2]), limit)
+together, needed = plan_memory(model, speech, settings, Path(sys.argv[2]), limit)
 compute(model, speech, Path(sys.argv[2]), settings, max_memory=limit)
 peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"together": together, "estimate": found.memory, "peak": peak}))
+print(json.dumps({"together": together, "estimate": needed.memory, "peak": peak}))
 """
 
 
@@ -180,7 +181,7 @@ print(json.dumps({"together": together, "estimate": found.memory, "peak": peak})
 def test_the_estimate_is_not_below_the_peak(
     tones: Path, tmp_path: Path, limit: float, cache: Path
 ) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _ALONE, str(tones), str(tmp_path / "p"), str(limit)],
         capture_output=True,
         text=True,
@@ -188,17 +189,27 @@ def test_the_estimate_is_not_below_the_peak(
         cwd=ROOT,
         env={**os.environ, "GENPTQ_CACHE": str(cache)},
     )
-    found = json.loads(done.stdout)
-    assert found["peak"] <= found["estimate"] <= limit
-    assert found["estimate"] < 2 * found["peak"]
+    bytes_of = json.loads(process.stdout)
+    assert bytes_of["peak"] <= bytes_of["estimate"] <= limit
+    assert bytes_of["estimate"] < 2 * bytes_of["peak"]
 
 
 def test_more_options_and_parameters_take_more() -> None:
     from genptq_core.units import Unit
 
-    unit = Unit("a", "a", 0, 100, 100, "encoder", "attention", 0, "a")
-    one = footprint(20_000, (unit,), {"a": 50}, SETTINGS, 0)
+    unit = Unit(
+        name="a",
+        parameter="a",
+        start=0,
+        stop=100,
+        columns=100,
+        part="encoder",
+        kind="attention",
+        block=0,
+        inputs="a",
+    )
+    base = footprint(20_000, (unit,), {"a": 50}, SETTINGS, 0)
     more = dataclasses.replace(SETTINGS, options=grid_options((2, 3, 4, 5), (8,)))
-    assert footprint(20_000, (unit,), {"a": 50}, more, 0).disk > one.disk
-    assert footprint(40_000, (unit,), {"a": 50}, SETTINGS, 0).memory > one.memory
-    assert footprint(20_000, (unit,), {"a": 500}, SETTINGS, 0).activations > one.activations
+    assert footprint(20_000, (unit,), {"a": 50}, more, 0).disk > base.disk
+    assert footprint(40_000, (unit,), {"a": 50}, SETTINGS, 0).memory > base.memory
+    assert footprint(20_000, (unit,), {"a": 500}, SETTINGS, 0).activations > base.activations

@@ -1,4 +1,4 @@
-"""Gradients along rounding errors: held or dropped one by one, they are the plain formula's."""
+"""Inner products with rounding errors: the same as by the formula, with gradients held or not."""
 
 from __future__ import annotations
 
@@ -36,29 +36,37 @@ def prepared(model: SpeechModel, tones: Path, folder: Path) -> tuple[Workspace, 
     with torch.no_grad():
         audio = [load_audio(utterance) for utterance in speech.utterances]
         transcripts = model.transcribe(model.encode(audio))
-    return Workspace(folder, model, speech, None, SETTINGS, silent), transcripts
+    workspace = Workspace(
+        folder=folder,
+        model=model,
+        speech=speech,
+        listening=None,
+        settings=SETTINGS,
+        report=silent,
+    )
+    return workspace, transcripts
 
 
-def errors(work: Workspace) -> list[Path]:
-    """Made-up rounding errors, one file a unit."""
+def errors(workspace: Workspace) -> list[Path]:
+    """Made-up rounding errors, one file per unit."""
     torch.manual_seed(0)
-    found = []
-    for row, unit in enumerate(work.model.units):
-        weight = unit_weight(work.parameters[unit.parameter], unit)
-        path = work.folder / f"{row}.safetensors"
+    paths = []
+    for row, unit in enumerate(workspace.model.units):
+        weight = unit_weight(workspace.parameters[unit.parameter], unit)
+        path = workspace.folder / f"{row}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({o.key: torch.randn_like(weight).half() for o in SETTINGS.options}, path)
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths
 
 
-def plainly(work: Workspace, transcripts: list[Transcript], paths: list[Path]) -> np.ndarray:
+def plainly(workspace: Workspace, transcripts: list[Transcript], paths: list[Path]) -> np.ndarray:
     """Every gradient of the model, then every inner product."""
     out = np.zeros((3, 2, len(paths), 2))
-    model, parameters = work.model, work.parameters
+    model, parameters = workspace.model, workspace.parameters
     for index, transcript in enumerate(transcripts):
         generator = torch.Generator().manual_seed(index)
-        audio = load_audio(work.speech.utterances[index])
+        audio = load_audio(workspace.speech.utterances[index])
         log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
         chances = log_probs.detach().exp()
         labels = torch.multinomial(chances, 2, replacement=True, generator=generator)
@@ -78,29 +86,29 @@ def plainly(work: Workspace, transcripts: list[Transcript], paths: list[Path]) -
 def test_projections_are_the_plain_formulas(
     model: SpeechModel, tones: Path, tmp_path: Path, together: int
 ) -> None:
-    work, transcripts = prepared(model, tones, tmp_path / "work")
-    paths = errors(work)
+    workspace, transcripts = prepared(model, tones, tmp_path / "workspace")
+    paths = errors(workspace)
     groups = groups_of(len(transcripts), together)
-    found = project(work, transcripts, lambda: paths, groups, held=together > 0)
-    wanted = plainly(work, transcripts, paths)
-    assert found.shape == wanted.shape
-    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+    projections = project(workspace, transcripts, lambda: paths, groups, held=together > 0)
+    wanted = plainly(workspace, transcripts, paths)
+    assert projections.shape == wanted.shape
+    assert np.abs(projections - wanted).max() < 1e-5 * np.abs(wanted).max()
     assert np.abs(wanted).max() > 0
 
 
 def test_no_gradient_is_left_after_a_backward_pass(
     model: SpeechModel, tones: Path, tmp_path: Path
 ) -> None:
-    """Each is handed over once a draw, and belongs to no parameter from then on."""
-    work, transcripts = prepared(model, tones, tmp_path / "work")
+    """Each is passed on once per draw, and no parameter keeps it."""
+    workspace, transcripts = prepared(model, tones, tmp_path / "workspace")
     alive: list[int] = []
     seen: list[str] = []
 
     def take(name: str, slope: torch.Tensor) -> None:
         seen.append(name)
-        alive.append(sum(p.grad is not None for p in work.parameters.values()))
+        alive.append(sum(p.grad is not None for p in workspace.parameters.values()))
 
-    backward(work, transcripts[0], 0, 2, take)
-    assert sorted(seen) == sorted([*work.parameters, *work.parameters])
+    backward(workspace, transcripts[0], 0, 2, take)
+    assert sorted(seen) == sorted([*workspace.parameters, *workspace.parameters])
     assert max(alive) == 0
     assert all(p.grad is None and p.requires_grad for p in model.module.parameters())

@@ -1,4 +1,4 @@
-"""Instruments: moments of what weights really meet, and divergence."""
+"""Hooks: moments of the inputs that weights are multiplied by, and divergence."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_run_ends_where_the_last_wanted_input_is_heard() -> None:
     inputs = [torch.randn(1, 3, 7), torch.randn(1, 3, 9)]
     whole: dict[str, torch.Tensor] = {}
     with SecondMoments(model, whole, ["conv"]):  # type: ignore[arg-type]
-        for one in inputs:
-            module(one)
+        for batch in inputs:
+            module(batch)
     assert ran == ["conv", "linear"] * 2
     ran.clear()
     short: dict[str, torch.Tensor] = {}
-    for one in inputs:
+    for batch in inputs:
         with SecondMoments(model, short, ["conv"], stop=True):  # type: ignore[arg-type]
-            module(one)
+            module(batch)
     assert ran == []
     assert short.keys() == whole.keys() and torch.equal(short["conv"], whole["conv"])
     with pytest.raises(RuntimeError), SecondMoments(model, {}, ["linear"], stop=True):  # type: ignore[arg-type]

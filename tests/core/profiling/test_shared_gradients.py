@@ -1,4 +1,4 @@
-"""Gradients of a profile taken by others, who find what one process finds."""
+"""Gradients taken by several processes: the profile is the same as by one process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS = Settings(grid_options((2, 4), (16,)), draws=2, rank=4)
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Sums in one order, here and in every other process."""
+    """Sums are in the same order in this process and in all others."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
 
 
 class Noting(Workers):
-    """This process, noting its jobs."""
+    """This process, which notes its calls."""
 
     def run(self, function: Any, calls: Any) -> Any:
         for call in calls:
@@ -63,7 +63,7 @@ def jobs_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 def both(
     model: SpeechModel, tones: Path, folder: Path, workers: Workers, monkeypatch: Any
 ) -> tuple[ComputedProfile, ComputedProfile]:
-    """A profile by one process, and by these workers in a cache of its own."""
+    """The same profile computed by one process, and by workers with another cache."""
     speech = load_manifest(tones)
     alone = compute(model, speech, folder / "alone", SETTINGS)
     monkeypatch.setenv("GENPTQ_CACHE", str(folder / "other"))
@@ -81,7 +81,8 @@ def check(alone: ComputedProfile, shared: ComputedProfile) -> None:
 def test_jobs_give_the_profile_of_one_process(
     model: SpeechModel, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(*both(model, tones, tmp_path, Noting(), monkeypatch))
+    alone, shared = both(model, tones, tmp_path, Noting(), monkeypatch)
+    check(alone, shared)
     assert [job.members for job in JOBS] == [range(4), range(4, 6)]
     again = compute(
         model, load_manifest(tones), tmp_path / "again", SETTINGS, share=shared_gradients(Noting())
@@ -99,10 +100,10 @@ def test_what_was_cut_off_goes_on_with_the_groups_left(
     speech, share = load_manifest(tones), shared_gradients(Noting())
     with pytest.raises(KeyboardInterrupt):
         compute(model, speech, tmp_path / "p", SETTINGS, cut, share=share)
-    found = compute(model, speech, tmp_path / "p", SETTINGS, share=share)
+    resumed = compute(model, speech, tmp_path / "p", SETTINGS, share=share)
     assert [job.members for job in JOBS] == [range(4), range(4, 6)]
-    assert found.backward_passes == 2 * SETTINGS.draws
-    assert found.cache_hits >= 4
+    assert resumed.backward_passes == 2 * SETTINGS.draws
+    assert resumed.cache_hits >= 4
 
 
 def test_a_worker_that_lacks_something_says_so(
@@ -132,4 +133,5 @@ def test_two_processes_give_the_profile_of_one(
     model: SpeechModel, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
-    check(*both(model, tones, tmp_path, Workers(jobs=2), monkeypatch))
+    alone, shared = both(model, tones, tmp_path, Workers(jobs=2), monkeypatch)
+    check(alone, shared)

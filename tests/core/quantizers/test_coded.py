@@ -1,4 +1,4 @@
-"""Entropy-coded quantization: what is written fits, and reads back as it was."""
+"""Entropy-coded quantization: what is written fits in its bytes, and is read back the same."""
 
 import itertools
 import math
@@ -25,8 +25,8 @@ def _fits(
     importance: torch.Tensor | None,
     rates: list[float],
 ) -> list[Coded]:
-    found = quantize_coded(weight, hessian, importance, rates)
-    return [one for one in found if one is not None]
+    results = quantize_coded(weight, hessian, importance, rates)
+    return [result for result in results if result is not None]
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,11 +46,11 @@ def test_codes_survive_the_round_trip(
     row, column = _logs(rows, seed), _logs(columns, seed + 1)
     data = encode(codes, 0.125, row, column)
     assert len(data) <= estimated_bytes(codes, row, column)
-    found, step, row_found, column_found = decode(data, rows, columns)
-    assert (found == codes.numpy()).all()
+    codes_read, step, row_read, column_read = decode(data, rows, columns)
+    assert (codes_read == codes.numpy()).all()
     assert step == 0.125
-    assert (row_found == row.numpy()).all()
-    assert (column_found == column.numpy()).all()
+    assert (row_read == row.numpy()).all()
+    assert (column_read == column.numpy()).all()
 
 
 @settings(max_examples=200, deadline=None)
@@ -75,8 +75,8 @@ def test_a_weight_fits_in_its_rate_and_nearly_fills_it(rate: float) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(256, 192, generator=generator)
     inputs = torch.randn(1000, 192, generator=generator) * torch.linspace(0.1, 3, 192)
-    found = _fits(weight, inputs.T @ inputs, torch.rand(256), [rate])[0]
-    size = len(encode(found.codes, found.step, found.row, found.column))
+    coded = _fits(weight, inputs.T @ inputs, torch.rand(256), [rate])[0]
+    size = len(encode(coded.codes, coded.step, coded.row, coded.column))
     room = math.ceil(weight.numel() * rate / 8)
     assert 0.97 * room < size <= room
 
@@ -84,12 +84,12 @@ def test_a_weight_fits_in_its_rate_and_nearly_fills_it(rate: float) -> None:
 def test_each_bit_is_worth_about_six_decibels() -> None:
     weight = torch.randn(512, 256, generator=torch.Generator().manual_seed(1))
     errors = [
-        float((found.dequantize() - weight).square().mean())
-        for found in _fits(weight, None, None, [2.0, 3.0, 4.0])
+        float((coded.dequantize() - weight).square().mean())
+        for coded in _fits(weight, None, None, [2.0, 3.0, 4.0])
     ]
     for coarse, fine in itertools.pairwise(errors):
         assert 3.3 < coarse / fine < 4.8
-    # Within half a bit of the Gaussian rate-distortion bound 4^-rate, everything counted.
+    # Within half a bit of the Gaussian rate-distortion bound 4^-rate, with steps and tables.
     assert errors[1] < 2 * 4**-3
 
 
@@ -100,8 +100,8 @@ def test_rounding_minds_correlated_inputs() -> None:
     inputs = inputs + 0.1 * torch.randn(2000, 96, generator=generator)
     hessian = inputs.T @ inputs
 
-    def output_error(found: torch.Tensor) -> float:
-        return float((inputs @ (found - weight).T).square().sum())
+    def output_error(restored: torch.Tensor) -> float:
+        return float((inputs @ (restored - weight).T).square().sum())
 
     plain = _fits(weight, None, None, [3.0])[0].dequantize()
     minding = _fits(weight, hessian, None, [3.0])[0].dequantize()
@@ -111,8 +111,8 @@ def test_rounding_minds_correlated_inputs() -> None:
 def test_important_rows_are_kept_better() -> None:
     weight = torch.randn(200, 64, generator=torch.Generator().manual_seed(3))
     importance = torch.cat([torch.full((100,), 100.0), torch.full((100,), 0.1)])
-    found = _fits(weight, None, importance, [3.0])[0].dequantize()
-    error = (found - weight).square().mean(dim=1)
+    restored = _fits(weight, None, importance, [3.0])[0].dequantize()
+    error = (restored - weight).square().mean(dim=1)
     assert float(error[:100].mean()) < 0.6 * float(error[100:].mean())
 
 
@@ -122,7 +122,7 @@ def test_what_cannot_fit_is_not_offered() -> None:
 
 
 def test_a_weight_of_zeros_stays_zero() -> None:
-    found = _fits(torch.zeros(64, 64), None, None, [2.0])[0]
-    assert float(found.dequantize().abs().max()) == 0
-    data = encode(found.codes, found.step, found.row, found.column)
+    coded = _fits(torch.zeros(64, 64), None, None, [2.0])[0]
+    assert float(coded.dequantize().abs().max()) == 0
+    data = encode(coded.codes, coded.step, coded.row, coded.column)
     assert (decode(data, 64, 64)[0] == 0).all()

@@ -1,4 +1,4 @@
-"""Dense codes: every width and odd shape survives, and takes no more bits than it must."""
+"""Dense codes: every width and odd shape is read back, and takes as few bytes as possible."""
 
 from __future__ import annotations
 

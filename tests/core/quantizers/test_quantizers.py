@@ -57,25 +57,25 @@ def test_codes_and_grids_of_any_shape(seed, shape, bits, scale, method) -> None:
     rows, columns, group_size = shape
     weight = _weight(seed, rows, columns, scale)
     before = weight.clone()
-    found = method(seed, weight, bits, group_size)
+    quantized = method(seed, weight, bits, group_size)
     assert torch.equal(weight, before), "the weight was changed"
-    assert found.codes.shape == weight.shape
-    assert found.codes.dtype == torch.uint8
-    assert int(found.codes.max()) <= 2**bits - 1
-    grid = found.grid
+    assert quantized.codes.shape == weight.shape
+    assert quantized.codes.dtype == torch.uint8
+    assert int(quantized.codes.max()) <= 2**bits - 1
+    grid = quantized.grid
     assert (grid.bits, grid.group_size, grid.levels) == (bits, group_size, 2**bits - 1)
     assert grid.scale.shape == grid.zero.shape == (rows, groups(columns, group_size))
     assert (grid.scale > 0).all()
     assert torch.equal(grid.scale, grid.scale.half().float()), "not exact in float16"
     assert torch.equal(grid.zero, grid.zero.round().clamp(0, grid.levels))
-    restored = found.dequantize()
+    restored = quantized.dequantize()
     assert restored.dtype == torch.float32
     assert torch.isfinite(restored).all()
     for row in range(rows):
         for column in range(columns):
             s, z = (float(t[row, column // group_size]) for t in (grid.scale, grid.zero))
             assert float(restored[row, column]) == pytest.approx(
-                s * (int(found.codes[row, column]) - z), rel=1e-6
+                s * (int(quantized.codes[row, column]) - z), rel=1e-6
             )
 
 
@@ -84,7 +84,7 @@ def test_codes_and_grids_of_any_shape(seed, shape, bits, scale, method) -> None:
 def test_values_stay_within_what_the_group_spans(
     seed: int, shape: tuple[int, int, int], bits: int
 ) -> None:
-    """The grid reaches no farther than the group's own values and zero, but for half a step."""
+    """The grid reaches at most half a step beyond the group's values and zero."""
     rows, columns, group_size = shape
     weight = _weight(seed, rows, columns)
     restored = _rtn(seed, weight, bits, group_size)
@@ -137,19 +137,19 @@ def test_the_searched_grid_is_never_worse_than_min_max(
 ) -> None:
     rows, columns, group_size = shape
     weight = _weight(seed, rows, columns, scale)
-    found = (_rtn(seed, weight, bits, group_size).dequantize() - weight).square()
+    searched = (_rtn(seed, weight, bits, group_size).dequantize() - weight).square()
     plain = (_min_max(weight, bits, group_size) - weight).square()
     for start in range(0, columns, group_size):
-        ours, theirs = (e[:, start : start + group_size].sum(1) for e in (found, plain))
+        ours, theirs = (e[:, start : start + group_size].sum(1) for e in (searched, plain))
         # A tie in rounding a zero point may fall either way: half a code, at most.
         assert (ours <= theirs * (1 + 1e-4) + 1e-10 * scale**2).all()
 
 
 def test_clipping_pays_at_few_bits() -> None:
     weight = _weight(0, 64, 256)
-    found = (_rtn(0, weight, 3, 64).dequantize() - weight).square().sum()
+    searched = (_rtn(0, weight, 3, 64).dequantize() - weight).square().sum()
     plain = (_min_max(weight, 3, 64) - weight).square().sum()
-    assert found < 0.95 * plain
+    assert searched < 0.95 * plain
 
 
 def test_importance_moves_the_error_to_where_it_matters_less() -> None:
@@ -190,13 +190,6 @@ def test_many_rows_are_like_few() -> None:
     assert torch.equal(whole.zero[-9:], part.zero)
 
 
-def test_rows_of_a_quantized_weight() -> None:
-    found = _gptq(0, _weight(3, 9, 20), 3, 8)
-    part = found.rows(2, 7)
-    assert torch.equal(part.dequantize(), found.dequantize()[2:7])
-    assert part.grid.bits == 3
-
-
 # GPTQ
 
 
@@ -210,29 +203,29 @@ def test_gptq_beats_rounding_in_the_hessians_norm(bits: int) -> None:
     for seed in range(10):
         weight, hessian = _weight(seed, 24, 70), _inputs(seed, 70)
         plain = _loss(_rtn(seed, weight, bits, 32).dequantize() - weight, hessian)
-        found = _loss(quantize_gptq(weight, hessian, bits, 32).dequantize() - weight, hessian)
-        ratios.append(found / plain)
+        compensated = _loss(quantize_gptq(weight, hessian, bits, 32).dequantize() - weight, hessian)
+        ratios.append(compensated / plain)
     assert np.mean(ratios) < 0.8
     assert max(ratios) < 1.05
 
 
 def _reference(weight: Tensor, hessian: Tensor, bits: int, group_size: int) -> Tensor:
-    """GPTQ as it is defined: one column at a time, with the inverse Hessian itself; its codes."""
+    """Codes of GPTQ as it is defined: one column at a time, with the inverse Hessian itself."""
     diagonal = hessian.diagonal()
     grid = fit_grid(weight, bits, group_size, diagonal)
-    left = weight.double().clone()
+    remaining = weight.double().clone()
     codes = torch.zeros(weight.shape, dtype=torch.uint8)
-    rest = torch.argsort(diagonal, descending=True).tolist()
+    columns = torch.argsort(diagonal, descending=True).tolist()
     damped = hessian.double() + DAMPING * float(diagonal.mean()) * torch.eye(len(hessian))
-    while rest:
-        inverse = torch.linalg.inv(damped[rest][:, rest])
-        column, group = rest[0], rest[0] // group_size
+    while columns:
+        inverse = torch.linalg.inv(damped[columns][:, columns])
+        column, group = columns[0], columns[0] // group_size
         scale, zero = grid.scale[:, group], grid.zero[:, group]
-        code = torch.round(left[:, column] / scale + zero).clamp(0, grid.levels)
+        code = torch.round(remaining[:, column] / scale + zero).clamp(0, grid.levels)
         codes[:, column] = code.to(torch.uint8)
-        error = (left[:, column] - (code - zero) * scale) / inverse[0, 0]
-        left[:, rest] -= error[:, None] * inverse[0]
-        rest = rest[1:]
+        error = (remaining[:, column] - (code - zero) * scale) / inverse[0, 0]
+        remaining[:, columns] -= error[:, None] * inverse[0]
+        columns = columns[1:]
     return codes
 
 
@@ -240,22 +233,25 @@ def _reference(weight: Tensor, hessian: Tensor, bits: int, group_size: int) -> T
 def test_gptq_is_the_textbooks(columns: int, group_size: int) -> None:
     """Across blocks of columns too; a tie may fall either way, and then later codes follow it."""
     weight, hessian = _weight(11, 12, columns), _inputs(11, columns)
-    found = quantize_gptq(weight, hessian, 3, group_size).codes
+    codes = quantize_gptq(weight, hessian, 3, group_size).codes
     wanted = _reference(weight, hessian, 3, group_size)
-    assert (found == wanted).float().mean() > 0.99
+    assert (codes == wanted).float().mean() > 0.99
 
 
 def test_grids_at_once_are_those_alone() -> None:
-    """They share a factor, and none leaves anything behind for the next."""
+    """They share a factor, and no grid changes the next one."""
     weight, hessian = _weight(5, 12, 40), _inputs(5, 40)
     grids = [(2, 8), (4, 16), (2, 40), (4, 16)]
     for moments in (hessian, torch.zeros(40, 40)):
-        for found, grid in zip(quantize_grids(weight, moments, grids), grids, strict=True):
-            alone = quantize_gptq(weight, moments, *grid)
-            assert torch.equal(found.codes, alone.codes)
-            assert torch.equal(found.grid.scale, alone.grid.scale)
-    for found, grid in zip(quantize_grids(weight, None, grids), grids, strict=True):
-        assert torch.equal(found.codes, quantize_gptq(weight, torch.zeros(40, 40), *grid).codes)
+        together = quantize_grids(weight, moments, grids)
+        for quantized, (bits, size) in zip(together, grids, strict=True):
+            alone = quantize_gptq(weight, moments, bits, size)
+            assert torch.equal(quantized.codes, alone.codes)
+            assert torch.equal(quantized.grid.scale, alone.grid.scale)
+    nothing = torch.zeros(40, 40)
+    plain = quantize_grids(weight, None, grids)
+    for quantized, (bits, size) in zip(plain, grids, strict=True):
+        assert torch.equal(quantized.codes, quantize_gptq(weight, nothing, bits, size).codes)
 
 
 def test_gptq_rows_are_independent() -> None:
@@ -280,19 +276,19 @@ def test_gptq_of_a_permuted_problem_is_permuted() -> None:
 @pytest.mark.parametrize("bits", [1, 4, 8])
 def test_a_hessian_that_says_nothing_means_rounding(bits: int) -> None:
     weight = _weight(6, 5, 30)
-    found = quantize_gptq(weight, torch.zeros(30, 30), bits, 16)
+    quantized = quantize_gptq(weight, torch.zeros(30, 30), bits, 16)
     plain = round_to_nearest(weight, fit_grid(weight, bits, 16))
-    assert torch.equal(found.codes, plain.codes)
-    assert torch.equal(found.grid.scale, plain.grid.scale)
+    assert torch.equal(quantized.codes, plain.codes)
+    assert torch.equal(quantized.grid.scale, plain.grid.scale)
 
 
 def test_a_diagonal_hessian_means_weighted_rounding() -> None:
-    """Nothing is correlated, so there is nothing to make up for."""
+    """Without correlations no column can make up for another's error."""
     weight = _weight(7, 6, 40)
     diagonal = torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1
-    found = quantize_gptq(weight, torch.diag(diagonal), 3, 8)
+    quantized = quantize_gptq(weight, torch.diag(diagonal), 3, 8)
     plain = round_to_nearest(weight, fit_grid(weight, 3, 8, diagonal))
-    assert torch.equal(found.codes, plain.codes)
+    assert torch.equal(quantized.codes, plain.codes)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -315,8 +311,8 @@ def test_dead_inputs_and_rank_one() -> None:
 
 def test_gptq_takes_parameters_and_half_precision() -> None:
     weight = torch.nn.Parameter(_weight(10, 4, 16))
-    found = quantize_gptq(weight, _inputs(0, 16), 4, 8)
-    assert not found.dequantize().requires_grad
+    quantized = quantize_gptq(weight, _inputs(0, 16), 4, 8)
+    assert not quantized.dequantize().requires_grad
     halved = quantize_gptq(weight.detach().half(), _inputs(0, 16), 4, 8)
     assert halved.dequantize().dtype == torch.float32
 
@@ -340,20 +336,20 @@ def test_sketch_is_psd_and_keeps_the_diagonal(
     seed: int, columns: int, count: int, rank: int, scale: float
 ) -> None:
     hessian = scale * _inputs(seed, columns, count)
-    found = sketch(hessian, rank)
+    small = sketch(hessian, rank)
     kept = min(rank, columns)
-    assert found.factor.shape == (columns, kept)
-    assert found.factor.dtype == torch.int8
-    assert found.scale.shape == (kept,)
-    assert (found.diagonal >= 0).all()
-    dense = found.dense()
+    assert small.factor.shape == (columns, kept)
+    assert small.factor.dtype == torch.int8
+    assert small.scale.shape == (kept,)
+    assert (small.diagonal >= 0).all()
+    dense = small.dense()
     assert torch.allclose(dense, dense.T)
     top = float(torch.linalg.eigvalsh(hessian.double()).max())
     assert float(torch.linalg.eigvalsh(dense.double()).min()) >= -1e-5 * top
     # Never below; above by what rounding the factor adds: half a step on each entry.
     difference = dense.diagonal() - hessian.diagonal()
     assert (difference >= -1e-5 * hessian.diagonal().abs().max()).all()
-    step = (found.factor.float().abs() * found.scale**2).sum(1) + 0.25 * found.scale.square().sum()
+    step = (small.factor.float().abs() * small.scale**2).sum(1) + 0.25 * small.scale.square().sum()
     assert (difference <= step + 1e-5 * hessian.diagonal().abs().max()).all()
 
 
@@ -377,9 +373,9 @@ def test_sketch_of_nothing_and_of_rank_one() -> None:
 
 def test_sketch_of_rank_zero_is_the_diagonal() -> None:
     hessian = _inputs(1, 6)
-    found = sketch(hessian, 0)
-    assert found.factor.shape == (6, 0)
-    assert torch.allclose(found.dense(), torch.diag(hessian.diagonal()))
+    empty = sketch(hessian, 0)
+    assert empty.factor.shape == (6, 0)
+    assert torch.allclose(empty.dense(), torch.diag(hessian.diagonal()))
 
 
 def test_gptq_under_a_sketch_is_nearly_as_good() -> None:

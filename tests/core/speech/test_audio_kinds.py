@@ -1,4 +1,4 @@
-"""Recordings: only kinds that speech comes in reach the decoder, whatever a file is called."""
+"""Recordings: only supported kinds reach the decoder, whatever the file's name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _format(tag: int) -> bytes:
-    return _chunk(b"fmt ", struct.pack("<HHIIHH", tag, 1, 16_000, 32_000, 2, 16))
+    channels_and_rate = struct.pack("<HHI", tag, 1, 16_000)
+    return _chunk(b"fmt ", channels_and_rate + struct.pack("<IHH", 32_000, 2, 16))
 
 
 def _wave(*chunks: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Speech sets of every layout: read alike, and what cannot be read is named."""
+"""Speech sets of every layout: all are read the same, and errors name what cannot be read."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def separated(folder: Path, suffix: str) -> Path:
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_separated_values_are_read_as_lines_of_json(clips: Path, suffix: str) -> None:
-    found, expected = load_speech(separated(clips, suffix)), load_manifest(jsonl(clips))
-    assert found == expected
+    speech, expected = load_speech(separated(clips, suffix)), load_manifest(jsonl(clips))
+    assert speech == expected
     assert load_speech(jsonl(clips)) == expected
-    assert [len(load_audio(u)) for u in found.utterances] == [16_000] * 3
-    heard = [load_audio(u) for u in found.utterances]
-    for other in heard[1:]:
-        assert np.corrcoef(heard[0][100:-100], other[100:-100])[0, 1] > 0.99
+    assert [len(load_audio(u)) for u in speech.utterances] == [16_000] * 3
+    samples = [load_audio(u) for u in speech.utterances]
+    for again in samples[1:]:
+        assert np.corrcoef(samples[0][100:-100], again[100:-100])[0, 1] > 0.99
 
 
 def test_librispeech_s_folders(clips: Path) -> None:
@@ -68,9 +68,9 @@ def test_librispeech_s_folders(clips: Path) -> None:
         chapter.mkdir(parents=True)
         (clips / name).rename(chapter / f"{speaker}-121-0000{Path(name).suffix}")
         (chapter / f"{speaker}-121.trans.txt").write_text(f"{speaker}-121-0000 {words}\n\n")
-    found = load_speech(clips / "dev-clean")
-    assert found.name == f"{clips.name}/dev-clean"
-    assert sorted((u.speaker, u.text) for u in found.utterances) == [
+    speech = load_speech(clips / "dev-clean")
+    assert speech.name == f"{clips.name}/dev-clean"
+    assert sorted((u.speaker, u.text) for u in speech.utterances) == [
         ("7", "THREE"),
         ("84", "ONE TWO"),
     ]
@@ -85,25 +85,25 @@ def parquet(folder: Path, **columns: Any) -> Path:
     data = []
     for name in NAMES:
         data.append({"bytes": (folder / name).read_bytes(), "path": name})
-    made = datasets.Dataset.from_dict({"audio": data, **columns})
+    rows = datasets.Dataset.from_dict({"audio": data, **columns})
     path = folder / "dev.parquet"
-    made.cast_column("audio", datasets.Audio(decode=False)).to_parquet(str(path))
+    rows.cast_column("audio", datasets.Audio(decode=False)).to_parquet(str(path))
     return path
 
 
 def test_parquet_with_the_audio_inside(clips: Path, cache: Path) -> None:
     path = parquet(clips, sentence=list(TEXTS), speaker_id=[4, 5, 6])
-    found, expected = load_speech(path), load_manifest(jsonl(clips))
-    assert [(u.digest, u.text) for u in found.utterances] == [
+    speech, expected = load_speech(path), load_manifest(jsonl(clips))
+    assert [(u.digest, u.text) for u in speech.utterances] == [
         (u.digest, u.text) for u in expected.utterances
     ]
-    assert [u.speaker for u in found.utterances] == ["4", "5", "6"]
-    assert found.digest == expected.digest
-    assert all(cache in u.audio.parents for u in found.utterances)
-    assert [len(load_audio(u)) for u in found.utterances] == [16_000] * 3
+    assert [u.speaker for u in speech.utterances] == ["4", "5", "6"]
+    assert speech.digest == expected.digest
+    assert all(cache in u.audio.parents for u in speech.utterances)
+    assert [len(load_audio(u)) for u in speech.utterances] == [16_000] * 3
     (clips / "set").mkdir()
     path.rename(clips / "set" / "part-0.parquet")
-    assert load_speech(clips / "set", limit=2).utterances == found.utterances[:2]
+    assert load_speech(clips / "set", limit=2).utterances == speech.utterances[:2]
 
 
 def test_a_data_set_of_the_hub(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +118,10 @@ def test_a_data_set_of_the_hub(clips: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return load("parquet", data_files=[str(path)], split="train", streaming=True)
 
     monkeypatch.setattr(datasets, "load_dataset", serve)
-    found = load_speech("hf:owner/letters?config=clean&split=validation&text=words", limit=2)
+    speech = load_speech("hf:owner/letters?config=clean&split=validation&text=words", limit=2)
     assert asked == [("owner/letters", "clean", "validation")]
-    assert found.name == "letters/clean/validation"
-    assert [u.text for u in found.utterances] == list(TEXTS[:2])
+    assert speech.name == "letters/clean/validation"
+    assert [u.text for u in speech.utterances] == list(TEXTS[:2])
     with pytest.raises(SpeechError, match="row 1 has only the columns audio, words"):
         load_speech("hf:owner/letters?text=text")
 

@@ -1,4 +1,4 @@
-"""Manifests and audio: what is accepted, and how what is not is named."""
+"""Manifests and audio: what is accepted, and the error messages for everything else."""
 
 from __future__ import annotations
 

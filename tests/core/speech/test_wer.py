@@ -36,15 +36,15 @@ from genptq_core.speech.wer import (
     ],
 )
 def test_counts_by_hand(reference: str, hypothesis: str, errors: int, words: int) -> None:
-    found = count_errors([reference], [hypothesis])
-    assert (found.errors.tolist(), found.words.tolist()) == ([errors], [words])
+    counts = count_errors([reference], [hypothesis])
+    assert (counts.errors.tolist(), counts.words.tolist()) == ([errors], [words])
 
 
 def test_rate_is_over_the_whole_set() -> None:
-    found = count_errors(["a b c d e f g h", "x y"], ["a b c d e f g h", "q y"])
-    assert found.errors.tolist() == [0, 1]
-    assert found.words.tolist() == [8, 2]
-    assert found.wer == pytest.approx(0.1)
+    counts = count_errors(["a b c d e f g h", "x y"], ["a b c d e f g h", "q y"])
+    assert counts.errors.tolist() == [0, 1]
+    assert counts.words.tolist() == [8, 2]
+    assert counts.wer == pytest.approx(0.1)
 
 
 def test_more_insertions_than_words_go_past_one() -> None:
@@ -73,9 +73,9 @@ def _levenshtein(left: list[str], right: list[str]) -> int:
 @settings(max_examples=80, deadline=None)
 @given(words, words)
 def test_errors_are_the_edit_distance(left: list[str], right: list[str]) -> None:
-    found = count_errors([" ".join(left)], [" ".join(right)])
-    assert found.errors[0] == _levenshtein(left, right)
-    assert found.words[0] == len(left)
+    counts = count_errors([" ".join(left)], [" ".join(right)])
+    assert counts.errors[0] == _levenshtein(left, right)
+    assert counts.words[0] == len(left)
 
 
 @settings(max_examples=80, deadline=None)
@@ -87,33 +87,33 @@ def test_alignment_rebuilds_both_texts(left: list[str], right: list[str]) -> Non
     assert " ".join(s.hypothesis for s in spans if s.hypothesis) == hypothesis
     errors = 0
     for span in spans:
-        one, other = span.reference.split(), span.hypothesis.split()
+        expected, written = span.reference.split(), span.hypothesis.split()
         if span.kind == "equal":
-            assert one == other
+            assert expected == written
         else:
-            errors += max(len(one), len(other))
+            errors += max(len(expected), len(written))
         if span.kind == "substitute":
-            assert len(one) == len(other) > 0
+            assert len(expected) == len(written) > 0
         if span.kind == "delete":
-            assert one
-            assert not other
+            assert expected
+            assert not written
         if span.kind == "insert":
-            assert other
-            assert not one
+            assert written
+            assert not expected
     assert errors == _levenshtein(left, right)
 
 
 @settings(max_examples=120, deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_can_be_aligned_and_counted(reference: str, hypothesis: str) -> None:
-    """Whatever a model writes: joiners, other scripts, control characters."""
+    """A model may write anything: joiners, other scripts, control characters."""
     spans = align(reference, hypothesis)
     for side, text in (("reference", reference), ("hypothesis", hypothesis)):
         rebuilt = " ".join(getattr(s, side) for s in spans if getattr(s, side))
         assert rebuilt.split() == normalize(text).split()
-    found = count_errors([reference], [hypothesis])
-    assert found.words[0] == len(normalize(reference).split())
-    assert 0 <= found.errors[0] <= found.words[0] + len(normalize(hypothesis).split())
+    counts = count_errors([reference], [hypothesis])
+    assert counts.words[0] == len(normalize(reference).split())
+    assert 0 <= counts.errors[0] <= counts.words[0] + len(normalize(hypothesis).split())
 
 
 def _errors(errors: np.ndarray, words: np.ndarray) -> Errors:
@@ -161,7 +161,7 @@ def test_interval_covers_the_truth_about_as_often_as_stated() -> None:
 
 
 def test_pairing_is_narrower_than_not() -> None:
-    """Errors that both make cancel, however hard the utterances are."""
+    """Errors that both models make cancel, however hard the utterances are."""
     rng = np.random.default_rng(3)
     words = np.full(80, 12)
     hard = rng.integers(0, 12, size=80)
@@ -172,9 +172,9 @@ def test_pairing_is_narrower_than_not() -> None:
 
 
 def test_interval_of_one_utterance_and_of_no_words() -> None:
-    one = _errors(np.array([1]), np.array([10]))
+    full = _errors(np.array([1]), np.array([10]))
     more = _errors(np.array([3]), np.array([10]))
-    assert paired_interval(one, more) == pytest.approx((0.2, 0.2))
+    assert paired_interval(full, more) == pytest.approx((0.2, 0.2))
     nothing = _errors(np.array([0, 0]), np.array([0, 0]))
     assert paired_interval(nothing, nothing) == (0.0, 0.0)
 

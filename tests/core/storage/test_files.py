@@ -1,10 +1,17 @@
-"""Atomic writes that leave nothing behind, JSON with a schema, and digests that hold still."""
+"""Atomic writes, locks, JSON with a schema, digests that never change, and the cache folder."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +20,10 @@ import pytest
 
 from genptq_core.errors import BitMapError, GenPTQError, StoreError
 from genptq_core.storage.digests import sha256, sha256_array, sha256_file, sha256_json
-from genptq_core.storage.files import atomic, write_text
+from genptq_core.storage.files import LOCK_NAME, atomic, locked, write_text
 from genptq_core.storage.json_files import read_json, write_json
 from genptq_core.storage.locations import cache_folder
+from tests.conftest import ROOT
 
 
 def _names(folder: Path) -> list[str]:
@@ -72,9 +80,9 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_writer_that_replaces_its_temporary_file_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with atomic(path) as temporary:
-        other = tmp_path / "other"
-        other.write_text("moved in")
-        other.replace(temporary)
+        moved = tmp_path / "other"
+        moved.write_text("moved in")
+        moved.replace(temporary)
     assert path.read_text() == "moved in"
     assert _names(tmp_path) == ["file.txt"]
 
@@ -98,8 +106,8 @@ def test_text_is_utf8(tmp_path: Path) -> None:
 def test_json_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, "thing", 3, {"a": [1, 2.5, None], "b": "ü"})
-    found = read_json(path, "thing", 3, BitMapError, "Do this.")
-    assert found == {"schema": "thing", "version": 3, "a": [1, 2.5, None], "b": "ü"}
+    document = read_json(path, "thing", 3, BitMapError, "Do this.")
+    assert document == {"schema": "thing", "version": 3, "a": [1, 2.5, None], "b": "ü"}
     assert path.read_text().endswith("}\n")
 
 
@@ -175,8 +183,8 @@ def test_array_digests_tell_type_shape_and_content() -> None:
     assert digest == "87858b08ea9f54284675f63b398303306d3e83aac89b1f918e5c15714a18c3e1"
     assert sha256_array(np.asfortranarray(array)) == digest
     assert sha256_array(array[:, ::-1][:, ::-1]) == digest
-    for other in (array.ravel(), array.reshape(4, 3), array.astype(np.float64), array + 1):
-        assert sha256_array(other) != digest
+    for different in (array.ravel(), array.reshape(4, 3), array.astype(np.float64), array + 1):
+        assert sha256_array(different) != digest
 
 
 def test_json_digests_ignore_the_order_of_keys_only() -> None:
@@ -199,8 +207,78 @@ def test_cache_folder_follows_the_environment(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "genptq"
 
-    def homeless() -> Path:
-        raise RuntimeError
+    def unknown(user: int) -> None:
+        raise KeyError(user)
 
-    monkeypatch.setattr(Path, "home", homeless)
-    assert cache_folder().name == "genptq"
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert cache_folder() == Path(tempfile.gettempdir()) / "genptq"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from genptq_core.storage.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def _holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which holds a folder until it is killed."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_lock_waits_for_another_process_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def enter() -> None:
+        with locked(tmp_path):
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    with _holder(tmp_path) as process:
+        waiting.start()
+        assert not entered.wait(0.3)
+        process.kill()
+        assert entered.wait(10)
+        waiting.join()
+    assert _names(tmp_path) == [LOCK_NAME]
+
+
+def test_a_folder_is_used_without_a_lock_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+
+        def refuse(handle: int, operation: int, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with locked(tmp_path):
+            pass
+
+
+def test_an_error_under_a_lock_passes_and_frees_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no room"), locked(tmp_path):
+        raise OSError("no room")
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("folder", ["/proc/folder", "file/folder", "file"])
+def test_a_folder_to_lock_that_cannot_be_written_is_named(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(GenPTQError, match=f"Cannot write .*{folder}: "),
+        locked(tmp_path / folder),
+    ):
+        pass

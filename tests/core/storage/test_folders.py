@@ -1,4 +1,4 @@
-"""Delivery: whole or not at all, whatever goes wrong."""
+"""Delivery: a folder appears whole or not at all, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("years of work")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
     before = _everything(tmp_path)
     with pytest.raises(ExportError, match="holds files that no export wrote"):
-        _deliver(mine)
+        _deliver(folder)
     with pytest.raises(ExportError, match="is a file"):
-        _deliver(mine / "thesis.txt")
+        _deliver(folder / "thesis.txt")
     assert _everything(tmp_path) == before
 
 

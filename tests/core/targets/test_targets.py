@@ -27,23 +27,23 @@ from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_ta
 from tests.core import synthetic
 
 MIXED = {"group_size": (64, 8, 4), "rates": (1.5, 2, 2.25, 3, 4.125)}
-"""Options of both forms, several of a width."""
+"""Options of both forms, with several group sizes for a width."""
 
 
 @pytest.mark.parametrize("target", [None, *TARGETS])
 def test_only_what_the_target_holds_is_on_the_menu(target: str | None) -> None:
-    made = synthetic.profile(3, units=9, **MIXED)
-    task = problem(made, target=target)
+    profile = synthetic.profile(3, units=9, **MIXED)
+    task = problem(profile, target=target)
     forms = TARGETS[target or "native"].forms
-    assert task.menu == tuple(option for option in made.menu if option.form in forms)
-    columns = [made.menu.index(option) for option in task.menu]
+    assert task.menu == tuple(option for option in profile.menu if option.form in forms)
+    columns = [profile.menu.index(option) for option in task.menu]
     form = TARGETS[target or "native"]
-    for unit, costs, allowed in zip(made.units, task.cost, task.allowed, strict=True):
+    for unit, costs, allowed in zip(profile.units, task.cost, task.allowed, strict=True):
         assert costs.tolist() == [form.unit_bytes(unit, option) for option in task.menu]
         assert allowed.tolist() == [form.holds(unit, option) for option in task.menu]
     if form.format == "native":
-        np.testing.assert_array_equal(task.cost, synthetic.native_bytes(made)[:, columns])
-    whole = quadratic_loss(made).projections
+        np.testing.assert_array_equal(task.cost, synthetic.native_bytes(profile)[:, columns])
+    whole = quadratic_loss(profile).projections
     open_ = np.where(task.allowed, whole[:, :, columns], 0)
     np.testing.assert_array_equal(task.loss.projections, open_)
     assert {o.form for o in solve(task, int(1.3 * task.smallest)).options} <= forms
@@ -73,21 +73,21 @@ def test_an_unknown_target_is_refused_with_those_there_are(target: str) -> None:
 def test_mixed_menus_never_go_over_budget_and_use_small_groups(
     seed: int, target: str, place: float
 ) -> None:
-    made = synthetic.profile(seed, units=10, width=32, **MIXED)
-    task = problem(made, target=target)
-    largest = task.kept + int(task.cost.max(axis=1).sum())
+    profile = synthetic.profile(seed, units=10, width=32, **MIXED)
+    task = problem(profile, target=target)
+    largest = task.fixed + int(task.cost.max(axis=1).sum())
     budget = int(task.smallest + place * (largest - task.smallest))
-    found = solve(task, budget)
-    assert task.allowed[np.arange(10), choices_of(task, found.options)].all()
-    assert found.bytes <= budget
+    solved = solve(task, budget)
+    assert task.allowed[np.arange(10), choices_of(task, solved.options)].all()
+    assert solved.bytes <= budget
     for column in range(len(task.menu)):
         uniform = np.full(len(task.cost), column)
         if task.bytes(uniform) <= budget:
-            assert found.predicted_loss <= float(task.loss(uniform)) * (1 + 1e-9) + 1e-15
+            assert solved.predicted_loss <= float(task.loss(uniform)) * (1 + 1e-9) + 1e-15
 
 
 def test_a_choice_of_group_sizes_pays() -> None:
-    """What one group size can do, several can do as well; groups of 32 lose much less here."""
+    """Several group sizes are never worse than one; groups of 32 lose much less here."""
     options = grid_options(synthetic.BITS, (64, 32))
     ratios = []
     for seed in range(6):
@@ -104,9 +104,9 @@ def test_a_choice_of_group_sizes_pays() -> None:
 
 
 def test_uniform_maps_are_nearest_in_bytes() -> None:
-    made = synthetic.profile(2, units=8, width=32, **MIXED)
-    name = made.units[0].name
-    task = problem(made, Constraints(((name, 4),)), target="integer")
+    profile = synthetic.profile(2, units=8, width=32, **MIXED)
+    name = profile.units[0].name
+    task = problem(profile, Constraints(((name, 4),)), target="integer")
     stored = task.cost[0] / task.weights[0]
     for column, wanted in enumerate(task.menu):
         row = uniform_maps(task.search.program)[column]
@@ -126,26 +126,28 @@ def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> No
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_bytes_by_layer_add_up_in_every_format(target: str) -> None:
-    made = synthetic.profile(3, units=9, group_size=(64, 32), rates=(2, 3))
+    profile = synthetic.profile(3, units=9, group_size=(64, 32), rates=(2, 3))
     form = TARGETS[target]
-    task = problem(made, target=target)
-    maps = [bit_map(made, solve(task, int(share * task.smallest)).options) for share in (1.05, 1.4)]
-    kept = fixed_bytes(form, made)
+    task = problem(profile, target=target)
+    solved = [solve(task, int(factor * task.smallest)) for factor in (1.05, 1.4)]
+    maps = [bit_map(profile, allocation.options) for allocation in solved]
+    kept = fixed_bytes(form, profile)
     for chosen in maps:
-        rows = csv.DictReader(io.StringIO(bit_map_csv(made, chosen, target)))
-        size = predicted_bytes(form, made, chosen.options)
+        rows = csv.DictReader(io.StringIO(bit_map_csv(profile, chosen, target)))
+        size = predicted_bytes(form, profile, chosen.options)
         assert kept + sum(int(row["bytes"]) for row in rows) == size
-    found = compare(made, *maps, target)
-    assert [found.left.bytes, found.right.bytes] == [
-        predicted_bytes(form, made, chosen.options) for chosen in maps
+    comparison = compare(profile, maps[0], maps[1], target)
+    assert [comparison.left.bytes, comparison.right.bytes] == [
+        predicted_bytes(form, profile, chosen.options) for chosen in maps
     ]
-    assert found.right.bytes - found.left.bytes == sum(c.bytes for c in found.changes)
+    difference = comparison.right.bytes - comparison.left.bytes
+    assert difference == sum(change.bytes for change in comparison.changes)
 
 
 def test_maps_that_a_format_cannot_hold_are_compared_in_native_bytes() -> None:
-    made = synthetic.profile(3, units=4, group_size=(64,), rates=(2, 3))
-    coded, grid = bit_map(made, ["2"] * 4), bit_map(made, ["4/64"] * 4)
-    found = compare(made, coded, grid, "compressed-tensors")
+    profile = synthetic.profile(3, units=4, group_size=(64,), rates=(2, 3))
+    coded, grid = bit_map(profile, ["2"] * 4), bit_map(profile, ["4/64"] * 4)
+    comparison = compare(profile, coded, grid, "compressed-tensors")
     native = TARGETS["native"]
-    assert found.left.bytes == predicted_bytes(native, made, coded.options)
-    assert found.right.bytes == predicted_bytes(native, made, grid.options)
+    assert comparison.left.bytes == predicted_bytes(native, profile, coded.options)
+    assert comparison.right.bytes == predicted_bytes(native, profile, grid.options)

@@ -633,6 +633,6 @@ def _work_key(
     work = cache_folder() / "work"
     before = set(work.iterdir()) if work.exists() else set()
     with suppress(_Enough):
-        compute(model, speech, cache_folder() / "never", settings, stop, listening)
+        compute(model, speech, cache_folder() / "never", settings, stop, listening=listening)
     (made,) = set(work.iterdir()) - before
     return made.name

@@ -1,4 +1,4 @@
-"""Workers: calls in several processes and on a Dask cluster, and what is said when they fail."""
+"""Workers: calls in several processes and on a Dask cluster, and their error messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lack(number: int) -> int:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A scheduler and a worker process with a nanny, which give a call up once it killed one."""
+    """A scheduler and a worker process with a nanny; a call that kills one worker is given up."""
     distributed = pytest.importorskip("distributed", reason=f"needs {CLUSTER_PACKAGE}")
     import dask
 
@@ -67,9 +67,9 @@ def test_one_process_is_this_one_and_takes_calls_as_it_comes_to_them() -> None:
 
 
 def test_several_processes_share_the_calls_and_end_with_them() -> None:
-    found = dict(Workers(jobs=2).run(pid_of, [(i,) for i in range(6)]))
-    assert set(found) == set(range(6))
-    pids = set(found.values())
+    pid_of_call = dict(Workers(jobs=2).run(pid_of, [(i,) for i in range(6)]))
+    assert set(pid_of_call) == set(range(6))
+    pids = set(pid_of_call.values())
     assert len(pids) == 2 and os.getpid() not in pids
     deadline = time.monotonic() + 20
     while any(map(_lives, pids)) and time.monotonic() < deadline:
@@ -86,7 +86,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_a_killed_process_is_named_and_the_next_run_works() -> None:
-    with pytest.raises(ClusterError, match=r"process at work was killed\. Run it again"):
+    with pytest.raises(ClusterError, match=r"working process was killed\. Run it again"):
         list(Workers(jobs=2).run(die, [(i,) for i in range(6)]))
     assert sorted(Workers(jobs=2).run(die, [(0,), (1,)])) == [0, 1]
 
@@ -110,7 +110,7 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def _clients(kind: type) -> set[int]:
-    return {id(one) for one in gc.get_objects() if type(one) is kind}
+    return {id(thing) for thing in gc.get_objects() if type(thing) is kind}
 
 
 @pytest.mark.parametrize(
@@ -132,19 +132,19 @@ def test_an_address_where_nothing_answers_is_named(
     before = _clients(distributed.Client)
     with pytest.raises(ClusterError, match=f"No Dask scheduler answers at {address}"):
         list(Workers(scheduler=address).run(pid_of, [(1,)]))
-    # Collected later, in the middle of Dask's own work, it would lock this process up.
+    # A client that is collected later, while Dask works, would block this process.
     assert _clients(distributed.Client) <= before
 
 
 def test_a_cluster_runs_calls_and_names_what_fails(cluster: Any) -> None:
     workers = Workers(scheduler=cluster.scheduler_address)
-    found = dict(workers.run(pid_of, [(i,) for i in range(9)]))
-    assert set(found) == set(range(9)) and os.getpid() not in found.values()
+    pid_of_call = dict(workers.run(pid_of, [(i,) for i in range(9)]))
+    assert set(pid_of_call) == set(range(9)) and os.getpid() not in pid_of_call.values()
     with pytest.raises(SpeechError, match=r"Recording 1 is silent\. Record it again\."):
         list(workers.run(complain, [(1,)]))
     with pytest.raises(ClusterError, match="cluster lacks the package soxr"):
         list(workers.run(lack, [(1,)]))
-    with pytest.raises(ClusterError, match=r"killed at one call\. Run it again"):
+    with pytest.raises(ClusterError, match=r"killed during one call\. Run it again"):
         list(workers.run(die, [(2,)]))
 
 

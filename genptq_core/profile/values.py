@@ -1,0 +1,125 @@
+"""A profile in memory: a model's sensitivities, and what they were computed from and with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..options import RATES, UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
+from ..units import Unit
+
+ANCHORED = 12
+"""Calibration utterances on which anchors are measured; at most a quarter of a small set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a profile was computed with.
+
+    Attributes:
+        options: ways to store a unit, 16 bit (left as it is) not among them.
+        draws: labels drawn per utterance, each with a backward pass.
+        seed: seed of the draws.
+        rank: directions kept in each Hessian sketch.
+        quantizer: how weights are rounded; another method makes another profile.
+    """
+
+    options: tuple[Option, ...] = (
+        *grid_options((2, 3, 4, 5, 6, 8), (USUAL_GROUP,)),
+        *coded_options(RATES),
+    )
+    draws: int = 4
+    seed: int = 0
+    rank: int = 192
+    quantizer: str = "gptq; grids damped 0.2, clipped by search; codes damped 0.1, filled"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A configuration whose loss was measured on calibration speech.
+
+    Attributes:
+        options: option of each unit, in the profile's order.
+        loss: mean Kullback-Leibler divergence to full precision, nats per token.
+    """
+
+    options: tuple[Option, ...]
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The model and the calibration speech that a profile was computed from.
+
+    Attributes:
+        model: the model's name.
+        family: its family, such as "whisper".
+        model_digest: SHA-256 over its weights.
+        parameters: how many it has, tied ones counted once.
+        derived: how many of them follow from a formula of the architecture, and need not be stored.
+        calibration: the calibration set's name.
+        calibration_digest: SHA-256 over its recordings.
+        utterances: recordings in it.
+        tokens: tokens the model wrote for it.
+        listened: recordings that inputs were summed over, including the calibration set.
+        listening_digest: SHA-256 over the recordings beyond the calibration set, or "".
+    """
+
+    model: str
+    family: str
+    model_digest: str
+    parameters: int
+    derived: int
+    calibration: str
+    calibration_digest: str
+    utterances: int
+    tokens: int
+    listened: int = 0
+    listening_digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """All that the solver needs, and all that quantizing again to the same bits needs.
+
+    Attributes:
+        source: model and calibration speech.
+        settings: how it was computed.
+        units: the quantizable units, in the network's order.
+        projections: inner products of loss gradients with quantization errors, shape
+            (utterances, draws, units, options), float32, in nats; see `profiling.compute`.
+        lengths: tokens of each utterance, shape (utterances,).
+        anchors: measured losses that check and correct the prediction.
+        sketches: Hessian sketches by input name: arrays "factor", "scale", "diagonal".
+        importance: how much the loss depends on each row of each weight, shape (rows,), by
+            parameter name.
+        seconds: time the computation took.
+        digest: SHA-256 over the profile's content, without `seconds`.
+    """
+
+    source: Source
+    settings: Settings
+    units: tuple[Unit, ...]
+    projections: np.ndarray
+    lengths: np.ndarray
+    anchors: tuple[Anchor, ...]
+    sketches: dict[str, dict[str, np.ndarray]]
+    importance: dict[str, np.ndarray]
+    seconds: float
+    digest: str
+
+    @property
+    def menu(self) -> tuple[Option, ...]:
+        """Every option that a unit may have: those computed, and 16 bit (left as it is)."""
+        return (*self.settings.options, UNQUANTIZED)
+
+    @property
+    def anchored(self) -> int:
+        """How many utterances, from the first on, the anchors were measured on."""
+        return anchored(self.source.utterances)
+
+
+def anchored(utterances: int) -> int:
+    """How many of a set's utterances anchors are measured on."""
+    return min(ANCHORED, max(2, utterances // 4), utterances)
