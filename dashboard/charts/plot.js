@@ -21,7 +21,7 @@ function library(address) {
 
 const NARROW = 520; // pixels of width, below which a legend takes one line per entry
 
-// On a telephone: room for the legend, and fewer ticks.
+// On a phone: room for the legend, and fewer ticks.
 function fitted(layout, width) {
   if (width >= NARROW) return layout;
   const narrow = { ...layout, height: layout.height + 120 };

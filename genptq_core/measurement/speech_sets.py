@@ -36,11 +36,6 @@ class MeasuredSet:
     wer_full_precision: float
     records: tuple[Measured, ...]
 
-    @property
-    def label(self) -> str:
-        """A name for lists: `an4/dev, 121 utterances`."""
-        return f"{self.name}, {self.utterances} utterances"
-
 
 def measured_sets(records: Sequence[Measured]) -> tuple[MeasuredSet, ...]:
     """The sets that records were measured on, those with most words first."""

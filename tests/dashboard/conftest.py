@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import figures_of
+from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
 from genptq_core.options import Option
@@ -47,6 +49,22 @@ _FLAGS = (
     "--disable-sync",
     "--window-size=1440,2400",
 )
+
+
+def run_command(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line that the page shows, with this interpreter, from the repository's root."""
+    program, arguments = shlex.split(PROGRAM), shlex.split(command)
+    assert arguments[: len(program)] == program
+    return subprocess.run(
+        [sys.executable, "-m", "genptq_core", *arguments[len(program) :], *more],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
 

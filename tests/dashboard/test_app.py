@@ -16,6 +16,7 @@ from dashboard.jobs import processes
 from dashboard.jobs.queue import QUEUED, Queue
 from dashboard.page.knobs import size_range
 from dashboard.wording import markdown, megabytes
+from genptq_core.errors import PROGRAM
 from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
@@ -24,7 +25,7 @@ from genptq_core.profile import Profile
 from genptq_core.speech.utterances import SpeechSet
 from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_targets
 
-from .conftest import APP, ROOT, record
+from .conftest import APP, record, run_command
 
 
 def _page(**params: str) -> AppTest:
@@ -152,10 +153,8 @@ def test_the_export_says_how_to_get_the_same_map(
     sizes = size_range(profile)
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     page = _page(tab="Export", mb=middle, pins="*fc1* = 4")
-    command = next(c.value for c in page.code if "genptq solve" in c.value)
-    parts = [sys.executable, "-m", "genptq_core", *shlex.split(command)[1:]]
-    parts[-1] = str(tmp_path / "map.json")
-    subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    command = next(c.value for c in page.code if f"{PROGRAM} solve" in c.value)
+    run_command(command, "--out", str(tmp_path / "map.json"))
     written = json.loads((tmp_path / "map.json").read_text())
     assert written["digest"][:10] == _map(page)
 
@@ -215,11 +214,9 @@ def test_the_exported_command_knows_the_format(
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     pin = {"native": "*fc1* = 2.25", "integer": "*fc1* = 4/32"}[target]
     page = _page(tab="Export", mb=middle, target=target, pins=pin)
-    command = next(c.value for c in page.code if "genptq solve" in c.value)
-    parts = [sys.executable, "-m", "genptq_core", *shlex.split(command)[1:]]
-    assert ("--target" in parts) == (target != "native")
-    parts[-1] = str(tmp_path / "map.json")
-    subprocess.run(parts, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    command = next(c.value for c in page.code if f"{PROGRAM} solve" in c.value)
+    assert ("--target" in shlex.split(command)) == (target != "native")
+    run_command(command, "--out", str(tmp_path / "map.json"))
     written = json.loads((tmp_path / "map.json").read_text())
     assert written["digest"][:10] == _map(page)
     assert (set(written["group_sizes"].values()) <= {0}) == (target == "native")
@@ -253,7 +250,7 @@ def test_without_profiles_the_page_says_what_to_do(
     monkeypatch.setenv("GENPTQ_PROFILES", str(tmp_path / "none"))
     page = _page()
     assert _errors(page) == []
-    assert any("genptq profile" in code.value for code in page.code)
+    assert any(f"{PROGRAM} profile" in code.value for code in page.code)
 
 
 def test_a_damaged_profile_is_a_sentence(profiles: Path) -> None:

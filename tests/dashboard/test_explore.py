@@ -184,7 +184,7 @@ def test_sessions_keep_to_themselves(browser: Any, site: Site) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_telephone_shows_all_of_it(browser: Any, site: Site, scheme: str) -> None:
+def test_a_phone_shows_all_of_it(browser: Any, site: Site, scheme: str) -> None:
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

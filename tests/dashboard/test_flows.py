@@ -246,7 +246,7 @@ def test_an_export_is_written_and_downloaded(browser: Any, site: Site) -> None:
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_nothing_is_wider_than_a_telephone(browser: Any, site: Site, tab: str) -> None:
+def test_nothing_is_wider_than_a_phone(browser: Any, site: Site, tab: str) -> None:
     narrow = {"width": 390, "height": 1600, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,10 @@ from dashboard.jobs.queue import DONE, Queue
 from dashboard.jobs.requests import ComputeProfile
 from dashboard.views.profiles import command
 from genptq_core.cli.main import build_parser
+from genptq_core.errors import PROGRAM
 from genptq_core.profile import Profile, load_profile
 
-from .conftest import ROOT
+from .conftest import ROOT, run_command
 from .test_app import _errors, _page
 
 
@@ -30,7 +29,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Queue]:
 
 
 def _command(page: AppTest) -> str:
-    return next(c.value for c in page.code if "genptq profile" in c.value)
+    return next(c.value for c in page.code if f"{PROGRAM} profile" in c.value)
 
 
 def test_the_page_computes_what_its_command_line_computes(
@@ -50,7 +49,7 @@ def test_the_page_computes_what_its_command_line_computes(
     page.number_input(key="profile_limit").set_value(2)
     page.run()
     assert _errors(page) == []
-    line = [sys.executable, "-m", "genptq_core", *shlex.split(_command(page))[1:]]
+    line = _command(page)
     page.button(key="profile_start").click().run()
     assert _errors(page) == []
     assert started
@@ -62,18 +61,16 @@ def test_the_page_computes_what_its_command_line_computes(
     assert {option.key for option in made.menu} == {"3/8", "4/8", "3", "16"}
     assert made.digest == job.result["digest"]
     # Run from the command line, it finds all of it done.
-    done = subprocess.run([*line, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert made.digest in done.stdout
+    assert made.digest in run_command(line, "--json").stdout
     again = _page(tab="Profiles")
     assert "mine" in again.selectbox(key="model").options
 
 
 def test_what_is_usual_is_left_out_of_the_command() -> None:
     plain = ComputeProfile("m", str(ROOT / "a.jsonl"), None, str(ROOT / "out"))
-    assert command(plain) == "genptq profile --model m --speech a.jsonl --out out"
+    assert command(plain) == f"{PROGRAM} profile --model m --speech a.jsonl --out out"
     none = ComputeProfile("m", "/a b.jsonl", 3, "/out", bits=(), rates=(2.25, 3))
-    options = build_parser().parse_args(shlex.split(command(none))[1:])
+    options = build_parser().parse_args(shlex.split(command(none).removeprefix(PROGRAM)))
     assert (options.bits, options.rates, options.limit) == ((), (2.25, 3), 3)
     assert options.speech == "/a b.jsonl"
 

@@ -32,7 +32,7 @@ def test_records_are_gathered_by_speech_and_normalizer(tmp_path: Path) -> None:
         ("a", "basic", 1),
         ("a", "whisper-english", 2),
     ]
-    assert sets[0].words == 900 and sets[0].label == "b, 10 utterances"
+    assert sets[0].words == 900 and sets[0].utterances == 10
     sizes = [record.bytes for record in sets[2].records]
     assert sizes == sorted(sizes)
     assert sum(len(s.records) for s in sets) == len(known)
