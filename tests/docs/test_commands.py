@@ -58,7 +58,7 @@ ALL = [code for document in DOCUMENTS for code in codes(document)]
 
 def parser() -> argparse.ArgumentParser:
     """The program's own parser; the one place that knows what builds it."""
-    return command_line._parser()
+    return command_line.build_parser()
 
 
 @cache
