@@ -121,6 +121,8 @@ def test_names_of_the_package_are_public(document: Path) -> None:
 @cache
 def defined(path: Path) -> set[str]:
     """Functions, classes, methods as `Class.method`, and constants of a module."""
+    if not path.is_file():
+        return set()
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".js":
         return set(re.findall(r"function (\w+)\(", text))
