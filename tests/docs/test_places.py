@@ -35,6 +35,7 @@ ELSEWHERE = {
 _PATH = re.compile(r"\.{0,2}[\w.\-]+(/[\w.\-]+)+/?|[\w.\-]+/")
 _FILE = re.compile(r"Makefile|LICENSE|[\w.\-]+\.(md|txt|toml)")
 _OPTION = re.compile(r"[\d.]+/\d+")
+_ITALICS = re.compile(r"(?<![*\w])\*([^*]+)\*(?!\*)")
 _NAMED = re.compile(r"`(\w+)(?:\(\))?`\s+(?:of|in|\()\s*`?\(?`?([\w/]+\.py)`")
 
 
@@ -116,6 +117,15 @@ def test_names_of_the_package_are_public(document: Path) -> None:
         if (match := re.fullmatch(r"genptq_core\.([a-z_]+)", code.text))
     ]
     assert set(names) <= set(genptq_core.__all__)
+
+
+def test_labels_are_on_the_page() -> None:
+    """Words in italics are what the page writes on its tabs, lists and buttons."""
+    text = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    page = "".join(path.read_text() for path in sorted((ROOT / "dashboard").rglob("*.py")))
+    labels = [" ".join(label.split()) for label in _ITALICS.findall(re.sub(r"`[^`]*`", "", text))]
+    assert labels
+    assert not [label for label in labels if f'"{label}' not in page]
 
 
 @cache
