@@ -28,15 +28,21 @@ from .rounded import restored_weights, unit_statistics
 
 
 @dataclass(frozen=True)
-class Part:
-    """Utterances with what the original makes of them."""
+class ReferenceSpeech:
+    """Utterances with what the original makes of them.
+
+    Attributes:
+        audio: samples at 16 kHz.
+        transcripts: what the original wrote.
+        states: its inputs of the output projection, each (decisions, features).
+    """
 
     audio: list[np.ndarray]
     transcripts: list[Transcript]
     states: list[Tensor]
 
-    def __getitem__(self, which: slice) -> Part:
-        return Part(self.audio[which], self.transcripts[which], self.states[which])
+    def __getitem__(self, which: slice) -> ReferenceSpeech:
+        return ReferenceSpeech(self.audio[which], self.transcripts[which], self.states[which])
 
     def __len__(self) -> int:
         return len(self.audio)
@@ -46,7 +52,8 @@ def round_in_order(
     model: SpeechModel,
     profile: Profile,
     chosen: BitMap,
-    part: Part,
+    speech: ReferenceSpeech,
+    *,
     folder: Path,
     report: Report,
 ) -> tuple[tuple[Unit, Option, Stored], ...]:
@@ -56,7 +63,7 @@ def round_in_order(
         model: the original.
         profile: its profile.
         chosen: the map.
-        part: utterances whose inputs are heard.
+        speech: utterances whose inputs are summed up.
         folder: where rounded blocks are kept; those that are there are not rounded again.
         report: called with the progress.
 
@@ -79,36 +86,38 @@ def round_in_order(
     for index, (key, units) in enumerate(blocks.items()):
         report(Progress("compiling", index, len(blocks)))
         path = folder / f"{key[0]}{key[1]}.safetensors"
-        found = _load_block(path, units, option_of)
+        rounded = _load_block(path, units, option_of)
         if key[0] == "encoder":
             encoded.clear()
-        if found is None:
+        if rounded is None:
             sums: dict[str, Tensor] = {}
             if any(option_of[unit].form != "half" for unit in units):
                 with torch.no_grad(), replaced(model, weights):
-                    _listen(model, part, units, sums, encoded)
-            found = {}
+                    _sum_inputs(model, speech, units, sums, encoded)
+            rounded = {}
             for unit in units:
                 _, importance = unit_statistics(profile, unit)
                 weight, option = unit_weight(parameters[unit.parameter], unit), option_of[unit]
-                one = quantize(weight, sums.get(unit.inputs), importance, [option])[0]
-                if one is None:
+                stored = quantize(weight, sums.get(unit.inputs), importance, [option])[0]
+                if stored is None:
                     raise ModelError(
                         f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
                     )
-                found[unit] = one
-            _save_block(path, found, option_of)
-        done |= found
-        fresh = restored_weights(model, ((u, option_of[u], s) for u, s in found.items()))
+                rounded[unit] = stored
+            _save_block(path, rounded, option_of)
+        done |= rounded
+        fresh = restored_weights(model, ((u, option_of[u], s) for u, s in rounded.items()))
         weights = overlaid(weights, fresh)
     report(Progress("compiling", len(blocks), len(blocks)))
     return tuple((unit, option_of[unit], done[unit]) for unit in profile.units)
 
 
-def _save_block(path: Path, found: Mapping[Unit, Stored], option_of: Mapping[Unit, Option]) -> None:
+def _save_block(
+    path: Path, rounded: Mapping[Unit, Stored], option_of: Mapping[Unit, Option]
+) -> None:
     tensors = {
         f"{unit.name}:{part}": tensor
-        for unit, stored in found.items()
+        for unit, stored in rounded.items()
         for part, tensor in as_tensors(unit.name, option_of[unit], stored).items()
     }
     write_cached(path, tensors)
@@ -117,20 +126,20 @@ def _save_block(path: Path, found: Mapping[Unit, Stored], option_of: Mapping[Uni
 def _load_block(
     path: Path, units: Sequence[Unit], option_of: Mapping[Unit, Option]
 ) -> dict[Unit, Stored] | None:
-    done = read_cached(path)
-    if done is None:
+    entry = read_cached(path)
+    if entry is None:
         return None
-    found: dict[Unit, Stored] = {}
+    rounded: dict[Unit, Stored] = {}
     for unit in units:
         head = f"{unit.name}:"
-        parts = {k.removeprefix(head): t for k, t in done[0].items() if k.startswith(head)}
-        found[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
-    return found
+        parts = {k.removeprefix(head): t for k, t in entry[0].items() if k.startswith(head)}
+        rounded[unit] = from_tensors(parts, option_of[unit], unit.rows, unit.columns)
+    return rounded
 
 
-def _listen(
+def _sum_inputs(
     model: SpeechModel,
-    part: Part,
+    speech: ReferenceSpeech,
     units: Sequence[Unit],
     sums: dict[str, Tensor],
     encoded: list[Any],
@@ -139,20 +148,20 @@ def _listen(
 
     Args:
         model: with what is rounded so far.
-        part: utterances.
+        speech: utterances.
         units: whose inputs.
         sums: where they go, by input name.
-        encoded: what the encoder makes of each utterance, filled in where the decoder is heard.
+        encoded: what the encoder makes of each utterance, filled in for the decoder's units.
     """
     wanted = {unit.inputs for unit in units}
     if units[0].part == "encoder":
-        for samples in part.audio:
+        for samples in speech.audio:
             with SecondMoments(model, sums, wanted, stop=True):
                 model.encode([samples])
         return
     if not encoded:
-        encoded += [model.encode([samples]) for samples in part.audio]
+        encoded += [model.encode([samples]) for samples in speech.audio]
     with SecondMoments(model, sums, wanted):
         # One by one, so that padding does not count as input.
-        for state, transcript in zip(encoded, part.transcripts, strict=True):
+        for state, transcript in zip(encoded, speech.transcripts, strict=True):
             model.log_probs(model.head_inputs(state, [transcript])[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import shutil
@@ -22,6 +23,7 @@ from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import figures_of
+from genptq_core.cli.main import main
 from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
@@ -51,18 +53,14 @@ _FLAGS = (
 )
 
 
-def run_command(command: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line that the page shows, with this interpreter, from the repository's root."""
+def run_command(command: str, *more: str) -> str:
+    """What a command line that the page shows prints, run from the repository's root."""
     program, arguments = shlex.split(PROGRAM), shlex.split(command)
     assert arguments[: len(program)] == program
-    return subprocess.run(
-        [sys.executable, "-m", "genptq_core", *arguments[len(program) :], *more],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    printed = io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed):
+        assert main([*arguments[len(program) :], *more]) == 0
+    return printed.getvalue()
 
 
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"

@@ -22,7 +22,7 @@ By = import_module("selenium.webdriver.common.by").By
 Keys = import_module("selenium.webdriver.common.keys").Keys
 
 
-def _until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+def _until(condition: Callable[[], Any], what: str, seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

@@ -86,8 +86,8 @@ def _write(browser: Any, key: str, text: str) -> None:
     field.send_keys(text + Keys.ENTER)
 
 
-def _says(browser: Any, text: str, seconds: float = 60) -> None:
-    _until(lambda: text in browser.find_element(By.TAG_NAME, "body").text, repr(text), seconds)
+def _says(browser: Any, text: str) -> None:
+    _until(lambda: text in browser.find_element(By.TAG_NAME, "body").text, repr(text))
 
 
 def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
@@ -140,20 +140,26 @@ def test_the_report_opens_without_a_network(browser: Any, site: Site) -> None:
         browser.execute_cdp_cmd("Network.disable", {})
 
 
-def test_a_measurement_outlives_a_reload(browser: Any, site: Site) -> None:
+def test_a_measurement_and_an_export_outlive_a_reload(browser: Any, site: Site) -> None:
+    """One worker does both, one after the other, while the page is elsewhere."""
     browser.get(site.url("small", "Measure"))
     _until(lambda: _digest(browser), "the map")
     _write(browser, "measure_limit", "2")
     _click(browser, ".st-key-measure_this button")
     _css(browser, "[class*='st-key-job-']")
     browser.get("about:blank")
+    browser.get(site.url("small", "Export"))
+    shown = _until(lambda: _digest(browser), "the map")
+    _click(browser, ".st-key-export-native button")
+    zipped = "[class*='st-key-zip-'] button"
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, zipped), "the export")
+    _click(browser, zipped)
+    saved = _until(lambda: list(browser.downloads.glob("*.zip")), "the download")[0]
+    with zipfile.ZipFile(io.BytesIO(saved.read_bytes())) as archive:
+        assert f"small-{shown}-native/bitmap.json" in archive.namelist()
+        assert archive.testzip() is None
     browser.get(site.url("small", "Measure"))
-    _until(
-        lambda: browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-past-']"),
-        "the end of the job",
-        90,
-    )
-    past = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-past-']").text
+    past = _css(browser, "[class*='st-key-past-']").text
     assert ": done." in past
     _says(browser, "WER, measured")
     _check_no_exception(browser)
@@ -183,7 +189,7 @@ def test_a_recording_is_heard_by_both_and_deleted(browser: Any, site: Site, tmp_
     _click(browser, ".st-key-voice_send button:not([disabled])")
     _css(browser, "[class*='st-key-job-']")
     card = "[class*='st-key-voice-result-']"
-    _until(lambda: browser.find_elements(By.CSS_SELECTOR, card), "the transcripts", 90)
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, card), "the transcripts")
     text = browser.find_element(By.CSS_SELECTOR, card).text
     assert "my <b>voice" in text and "Full precision" in text
     assert list((site.cache / "uploads").iterdir()) == []
@@ -223,38 +229,27 @@ def test_a_profile_is_computed_from_the_page(browser: Any, site: Site) -> None:
     _says(browser, "--rates 0")
     _click(browser, ".st-key-profile_start button:not([disabled])")
     _css(browser, "[class*='st-key-job-']")
-    _until(lambda: (site.profiles / "mine" / "profile.json").is_file(), "the profile", 120)
+    _until(lambda: (site.profiles / "mine" / "profile.json").is_file(), "the profile")
     assert [option.key for option in load_profile(site.profiles / "mine").menu] == ["4/8", "16"]
-    _until(lambda: browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-past-']"), "the end", 30)
+    _until(lambda: browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-past-']"), "the end")
     browser.get(site.url("mine", "Profiles"))
     _until(lambda: _digest(browser), "its map")
     _check_no_exception(browser)
 
 
-def test_an_export_is_written_and_downloaded(browser: Any, site: Site) -> None:
-    browser.get(site.url("small", "Export"))
-    shown = _until(lambda: _digest(browser), "the map")
-    _click(browser, ".st-key-export-native button")
-    zipped = "[class*='st-key-zip-'] button"
-    _until(lambda: browser.find_elements(By.CSS_SELECTOR, zipped), "the export", 120)
-    _click(browser, zipped)
-    saved = _until(lambda: list(browser.downloads.glob("*.zip")), "the download")[0]
-    with zipfile.ZipFile(io.BytesIO(saved.read_bytes())) as archive:
-        assert f"small-{shown}-native/bitmap.json" in archive.namelist()
-        assert archive.testzip() is None
-    _check_no_exception(browser)
-
-
-@pytest.mark.parametrize("tab", TABS)
-def test_nothing_is_wider_than_a_phone(browser: Any, site: Site, tab: str) -> None:
+def test_nothing_is_wider_than_a_phone(browser: Any, site: Site) -> None:
     narrow = {"width": 390, "height": 1600, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     try:
-        browser.get(site.url("made-up", tab))
+        browser.get(site.url("made-up", TABS[0]))
         _until(lambda: _digest(browser), "the map")
         _css(browser, f".st-key-front_chart {CHART}")
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        assert width <= 390
-        _check_no_exception(browser)
+        for tab in TABS:
+            button = f"//*[@role='tab'][contains(., '{tab}')]"
+            _until(lambda at=button: browser.find_element(By.XPATH, at).click() is None, tab)
+            _until(lambda name=tab: _query(browser).get("tab") == [name], f"{tab} in the address")
+            width = browser.execute_script("return document.documentElement.scrollWidth")
+            assert width <= 390, tab
+            _check_no_exception(browser)
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

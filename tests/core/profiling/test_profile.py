@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -31,8 +28,8 @@ from genptq_core.profiling.compute import compute, importance_utterances
 from genptq_core.progress import Progress
 from genptq_core.speech.utterances import load_audio, load_manifest
 from genptq_core.storage.locations import bundled_profiles
-from tests.conftest import ROOT
 from tests.core import synthetic
+from tests.forked import Say, killed_at
 
 SETTINGS = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
 
@@ -108,39 +105,29 @@ def test_projections_are_inner_products_with_the_true_error(
     np.testing.assert_allclose(profile.projections[0, :, unit, width], slope, rtol=0.05, atol=2e-3)
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from genptq_core import Settings, compute, grid_options, load_manifest, load_model
-settings = Settings(grid_options((2, 4), (8,)), draws=2, rank=4)
-def report(progress):
-    print(progress.stage, progress.done, flush=True)
-model, speech = load_model(sys.argv[1]), load_manifest(Path(sys.argv[2]))
-compute(model, speech, Path(sys.argv[3]), settings, report)
-"""
-
-
-@pytest.mark.parametrize("stage", ["gradients 5", "anchors 2"])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_and_run_again_does_only_what_is_missing(
-    stage: str, random_whisper: Path, tones: Path, tmp_path: Path, cache: Path
+    random_whisper: Path,
+    tones: Path,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(random_whisper), str(tones), str(tmp_path / "out")]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ}
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip() == stage:
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "out" / JSON_NAME).exists()
-    model, speech = load_model(str(random_whisper)), load_manifest(tones)
-    resumed = compute(model, speech, tmp_path / "out", SETTINGS)
-    assert resumed.backward_passes <= (6 - 4) * 2  # four at a time
-    if stage.startswith("anchors"):
-        assert resumed.backward_passes == 0
-    os.environ["GENPTQ_CACHE"] = str(cache / "undisturbed")
+    """Killed among the gradients, then among the anchors, then left to end."""
+    model, speech, out = load_model(str(random_whisper)), load_manifest(tones), tmp_path / "out"
+
+    def work(say: Say) -> None:
+        compute(model, speech, out, SETTINGS, lambda at: say(f"{at.stage} {at.done}"))
+
+    killed_at("gradients 5", work)
+    assert not (out / JSON_NAME).exists()
+    second = killed_at("anchors 2", work)
+    assert not (out / JSON_NAME).exists()
+    fresh = [line for line in second if line.startswith("gradients")]
+    assert fresh == ["gradients 5", "gradients 6"], "the first five were there"
+    resumed = compute(model, speech, out, SETTINGS)
+    assert resumed.backward_passes == 0
+    monkeypatch.setenv("GENPTQ_CACHE", str(cache / "undisturbed"))
     undisturbed = compute(model, speech, tmp_path / "again", SETTINGS)
     assert undisturbed.backward_passes == passes(6)
     assert synthetic.same(resumed.profile, undisturbed.profile)
