@@ -247,7 +247,8 @@ def test_nothing_is_wider_than_a_phone(browser: Any, site: Site) -> None:
         for tab in TABS:
             button = f"//*[@role='tab'][contains(., '{tab}')]"
             _until(lambda at=button: browser.find_element(By.XPATH, at).click() is None, tab)
-            _until(lambda name=tab: _query(browser).get("tab") == [name], f"{tab} in the address")
+            chosen = f"{button}[@aria-selected='true']"
+            _until(lambda at=chosen: browser.find_elements(By.XPATH, at), f"{tab} to open")
             width = browser.execute_script("return document.documentElement.scrollWidth")
             assert width <= 390, tab
             _check_no_exception(browser)

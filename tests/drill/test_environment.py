@@ -127,7 +127,7 @@ def test_a_worker_without_memory_says_what_to_lower(tmp_path: Path) -> None:
     speech = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
     request = ComputeProfile("whisper-tiny.en", str(speech), 2, str(tmp_path / "out"), draws=1)
     queue.add(request)
-    room = 900 << 20  # enough to start and to import all it needs, not to load the model
+    room = 1100 << 20  # enough to start and to import all it needs, not to load the model
     worker = subprocess.run(
         [sys.executable, "-m", "dashboard.jobs.worker", "--queue", str(queue.path)],
         cwd=ROOT,
