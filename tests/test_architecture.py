@@ -124,3 +124,14 @@ def test_solving_needs_no_torch() -> None:
             tree = ast.parse(modules[module].read_text(encoding="utf-8"))
             named = {base.split(".")[0] for base, _, _ in _bases(tree, module, False)}
             assert not named & SLOW, module
+
+
+def test_calls_can_be_read() -> None:
+    """Nothing is given more than five things by position: past that, each has its name."""
+    wrong = []
+    for package in ("genptq_core", "dashboard"):
+        for module, path in _modules(package).items():
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and len(node.args) > 5:
+                    wrong.append(f"{module}:{node.lineno} calls {ast.unparse(node.func)}")
+    assert not wrong
