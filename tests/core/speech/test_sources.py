@@ -45,7 +45,7 @@ def separated(folder: Path, suffix: str) -> Path:
     mark = "\t" if suffix == ".tsv" else ","
     rows = [mark.join(("speaker", "text", "audio"))]
     for i, (name, text) in enumerate(zip(NAMES, TEXTS, strict=True)):
-        rows.append(mark.join((f"s{i}", f'"{text}"', name)))
+        rows.append(mark.join((f"s{i}", f'"{text}"' if suffix == ".csv" else text, name)))
     path = folder / f"set{suffix}"
     path.write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
     return path
@@ -122,7 +122,9 @@ def test_a_data_set_of_the_hub(clips: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [("owner/letters", "clean", "validation")]
     assert speech.name == "letters/clean/validation"
     assert [u.text for u in speech.utterances] == list(TEXTS[:2])
-    with pytest.raises(SpeechError, match="row 1 has only the columns audio, words"):
+    with pytest.raises(
+        SpeechError, match="row 1 has no column 'text'; .* columns 'audio', 'words'"
+    ):
         load_speech("hf:owner/letters?text=text")
 
 
@@ -156,8 +158,8 @@ def test_without_the_library_it_says_how_to_get_it(
 
 def test_what_is_wrong_is_named_with_its_line(clips: Path) -> None:
     path = clips / "set.csv"
-    path.write_text("text,file\nhello,a.flac\n")
-    with pytest.raises(SpeechError, match=r'set.csv, line 2 has no "audio" path'):
+    path.write_text("text,sound\nhello,a.flac\n")
+    with pytest.raises(SpeechError, match=r"set.csv, line 1 has no known column of recordings"):
         load_speech(path)
     path.write_text("audio,text\na.flac,x\nno.flac,y\n")
     with pytest.raises(SpeechError, match=r"set.csv, line 3: The audio file .*no.flac does not"):
