@@ -95,12 +95,12 @@ def check_length(path: Path, frames: int, rate: int) -> None:
         SpeechError: it is; with its exact length.
     """
     if frames > LONGEST * rate:
-        lasts, digits = frames / rate, 1
+        most, lasts, digits = int(LONGEST * rate), frames / rate, 1
         while digits < 6 and float(f"{lasts:.{digits}f}") <= LONGEST:
             digits += 1
         raise SpeechError(
-            f"{path} lasts {lasts:.{digits}f} s, and {LONGEST:.0f} s is the longest accepted: it has "
-            f"{frames:,} samples at {rate:,} Hz, and {int(LONGEST * rate):,} are accepted.",
+            f"{path} lasts {lasts:.{digits}f} s, and {LONGEST:.0f} s is the longest accepted: it "
+            f"has {frames:,} samples at {rate:,} Hz, and {most:,} are accepted.",
             "Cut it into shorter utterances.",
         )
 

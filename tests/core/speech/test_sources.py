@@ -122,9 +122,7 @@ def test_a_data_set_of_the_hub(clips: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [("owner/letters", "clean", "validation")]
     assert speech.name == "letters/clean/validation"
     assert [u.text for u in speech.utterances] == list(TEXTS[:2])
-    with pytest.raises(
-        SpeechError, match="row 1 has no column 'text'; .* columns 'audio', 'words'"
-    ):
+    with pytest.raises(SpeechError, match=r"row 1 has no column 'text'; .* 'audio', 'words'"):
         load_speech("hf:owner/letters?text=text")
 
 
