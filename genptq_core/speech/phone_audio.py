@@ -15,9 +15,11 @@ import numpy as np
 from ..errors import SpeechError
 from ..extras import install_command
 from .audio_kinds import AAC, MP4, REMEDY, WEBM
+from .wholeness import webm_fault
 
 _FORMATS = {MP4: "mov", AAC: "aac", WEBM: "matroska"}
 _CODECS = {"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis", "pcm_s16le", "pcm_f32le"}
+_AGAIN = "Fetch or record it again. If it is whole, convert it: ffmpeg -i in.m4a out.wav"
 _SHARE, _SECONDS = 0.05, 0.2  # by which a recording may be shorter than its container says
 
 
@@ -39,6 +41,9 @@ def read(path: Path, kind: str, longest: float, largest: int) -> tuple[np.ndarra
     """
     av = _library(path, kind)
     try:
+        fault = webm_fault(path) if kind == WEBM else ""
+        if fault:
+            raise SpeechError(f"{path} {fault}.", _AGAIN)
         with path.open("rb") as file, av.open(file, format=_FORMATS[kind], mode="r") as container:
             stream = _stream(path, container)
             promised = _promised(stream, container)
@@ -46,13 +51,13 @@ def read(path: Path, kind: str, longest: float, largest: int) -> tuple[np.ndarra
     except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise SpeechError(
-            f"{path} cannot be decoded as {kind}, or not to its end ({reason}).", REMEDY
+            f"{path} cannot be decoded as {kind}, or not to its end ({reason}).", _AGAIN
         ) from error
     lasts = len(samples) / rate
     if lasts <= longest and promised - lasts > max(_SHARE * promised, _SECONDS):
         raise SpeechError(
             f"{path} is cut short: it says {promised:.2f} s, and it holds {lasts:.2f} s.",
-            "Fetch or record it again.",
+            _AGAIN,
         )
     return samples, rate
 

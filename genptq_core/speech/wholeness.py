@@ -1,7 +1,8 @@
-"""Whether a compressed recording is all there, by its container: pages of OGG, frames of MP3.
+"""Whether a compressed recording is all there, by its container: OGG, MP3, WebM.
 
 Decoders take what there is of a file that was cut short and say nothing. In OGG the last page is
-marked; in MP3 every frame says how long it is, and often the first one how many there are.
+marked; in MP3 every frame says how long it is, and often the first one how many there are; in WebM
+every element says how long it is, except for those that hold the others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _BITRATES = {  # kbit/s by version and layer, for indices 1 to 14
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_HOLDERS = (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75")  # WebM's segment and cluster
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
@@ -75,6 +77,47 @@ def mp3_fault(path: Path) -> str:
     if promised and frames and frames < promised and position + 4 > end:
         return f"is cut short: it has {frames} frames, and its first one says {promised}"
     return ""
+
+
+def webm_fault(path: Path) -> str:
+    """What a WebM lacks, as the end of a sentence about it, or "".
+
+    Only what is certain is told: the check ends where elements cannot be followed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        end, position = file.seek(0, 2), 0
+        while position < end:
+            file.seek(position)
+            head = file.read(12)
+            name, size, length = _element(head)
+            if not length:
+                return "is cut short: it ends within an element" if end - position < 12 else ""
+            position += length
+            if size is not None and position + size > end:
+                return "is cut short: it ends within an element"
+            if name not in _HOLDERS:
+                if size is None:
+                    return ""
+                position += size
+    return ""
+
+
+def _element(head: bytes) -> tuple[bytes, int | None, int]:
+    """An element's name, its size (None if not said), and the bytes that say these, or 0."""
+    if not head or not head[0] >> 4:
+        return b"", None, 0
+    length = 9 - head[0].bit_length()
+    if len(head) <= length or not head[length]:
+        return b"", None, 0
+    digits = 9 - head[length].bit_length()
+    if len(head) < length + digits:
+        return b"", None, 0
+    mask = (1 << 7 * digits) - 1
+    size = int.from_bytes(head[length : length + digits], "big") & mask
+    return head[:length], None if size == mask else size, length + digits
 
 
 def _after_tags(file: BinaryIO) -> int:
