@@ -105,12 +105,12 @@ def described(
     Raises:
         SpeechError: a value is of a wrong type, or only a part of a recording is meant.
     """
-    text = values.get(columns.get("text", ""))
+    text = _value(values, columns, "text")
     if text is not None and not isinstance(text, str):
         raise SpeechError(f'{where} has a "{columns["text"]}" that is not a string.')
     if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise SpeechError(f'{where} has a "{columns["text"]}" with half a character in it.')
-    speaker = values.get(columns.get("speaker", ""))
+    speaker = _value(values, columns, "speaker")
     if speaker is None:
         speaker = ""
     if not isinstance(speaker, str | int | float):
@@ -183,10 +183,14 @@ def _find(
     return tuple(found.items()), ""
 
 
+def _value(values: Mapping[str, object], columns: Mapping[str, str], field: str) -> object:
+    return values[columns[field]] if field in columns else None
+
+
 def _seconds(
     values: Mapping[str, object], columns: Mapping[str, str], field: str, where: str
 ) -> float | None:
-    value = values.get(columns.get(field, ""))
+    value = _value(values, columns, field)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:

@@ -129,7 +129,7 @@ def _separated(path: Path, mark: str, asked: Asked) -> Iterator[Row]:
             _check_further(further.split(mark), at, path, line)
         if _BREAK.search(fields[at]) and mark == ",":
             raise SpeechError(f"{where} has a line break in the path of its recording.")
-        if inner:
+        if mark == ",":
             fields = [_BREAK.sub(" ", field) for field in fields]
         yield row(dict(zip(names, fields, strict=True)), path.parent, where, asked)
 
@@ -151,13 +151,13 @@ def _check_further(cells: list[str], at: int, path: Path, line: int) -> None:
 def _records(
     text: str, mark: str, path: Path, spaced: bool = False
 ) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Records of CSV or TSV: the first line's number, the fields, and further lines, if any.
+    """Records of CSV or TSV: the first line's number, the fields, and what lines in quotes hold.
 
     Empty lines are left out. Each character is looked at a fixed number of times.
     """
     plain_field, position, line = _PLAIN[mark], 0, 1
     while position < len(text):
-        start, first, fields, quoted = position, line, [], False
+        first, fields, further, quoted = line, [], [], False
         while True:
             while spaced and text.startswith(" ", position):
                 position += 1
@@ -169,6 +169,7 @@ def _records(
                         _QUOTE_REMEDY,
                     )
                 fields.append(match[0][1:-1].replace('""', '"'))
+                further += match[0][1:-1].split("\n")[1:]
                 opened, line, position = line, line + match[0].count("\n"), match.end()
                 if text.startswith("\r\n", position):
                     position += 1
@@ -187,7 +188,6 @@ def _records(
             if not text.startswith(mark, position):
                 break
             position += 1
-        further = text[start:position].split("\n")[1:] if quoted and line > first else []
         position, line = position + 1, line + 1
         if len(fields) > 1 or fields[0].strip() or quoted:
             yield first, fields, further

@@ -61,10 +61,12 @@ def mp3_fault(path: Path) -> str:
     with Path(path).open("rb") as file:
         end = file.seek(0, 2)
         position, frames, promised = _after_tags(file), 0, 0
-        while position + 4 <= end:
+        while position < end:
             file.seek(position)
             header = file.read(4)
-            size = _frame(header)
+            size = _frame(header) if len(header) == 4 else 0
+            if len(header) < 4 and frames and header[:1] == b"\xff":
+                return "is cut short: it ends within a frame"
             if not size:
                 break
             if not frames:
@@ -74,7 +76,7 @@ def mp3_fault(path: Path) -> str:
                 return "is cut short: it ends within a frame"
             frames += 1
     # The frame that holds the number is often not counted in it.
-    if promised and frames and frames < promised and position + 4 > end:
+    if promised and frames and frames < promised and position == end:
         return f"is cut short: it has {frames} frames, and its first one says {promised}"
     return ""
 
