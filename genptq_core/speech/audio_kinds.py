@@ -33,7 +33,9 @@ _OTHERS = (  # kinds that are not opened, for the message
     (b"RF64", "RF64"),
     (b"riff", "W64"),
     (b"\x30\x26\xb2\x75", "WMA"),
-    (b"version https://git-lfs", "a pointer of Git LFS: the recording itself was not fetched"),
+)
+_STAND_INS = (  # what is fetched instead of a recording
+    (b"version https://git-lfs", "a pointer of Git LFS"),
     (b"<!DOCTYPE", "a web page"),
     (b"<html", "a web page"),
 )
@@ -79,9 +81,15 @@ def kind(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise SpeechError(f"{path} cannot be decoded as audio ({error}).") from error
     if not found:
-        other = next((name for magic, name in _OTHERS if start.startswith(magic)), "")
+        other = next(
+            (name for magic, name in (*_OTHERS, *_STAND_INS) if start.startswith(magic)), ""
+        )
         reason = f"it is {other}, not {KINDS}" if other else f"not {KINDS}"
-        raise SpeechError(f"{path} cannot be decoded as audio ({reason}).", REMEDY)
+        stands_in = any(start.startswith(magic) for magic, _ in _STAND_INS)
+        raise SpeechError(
+            f"{path} cannot be decoded as audio ({reason}).",
+            "Fetch the recording itself." if stands_in else REMEDY,
+        )
     return found
 
 
