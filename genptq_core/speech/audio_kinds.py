@@ -169,4 +169,6 @@ def _is_chunk(file: BinaryIO, position: int, end: int) -> bool:
     header = file.read(8)
     if len(header) < 8 or not all(32 <= letter < 127 for letter in header[:4]):
         return False
+    if header[:4] == b"RIFF":  # another WAV
+        return False
     return position + 8 + struct.unpack("<I", header[4:])[0] <= end

@@ -108,8 +108,6 @@ def described(
     text = _value(values, columns, "text")
     if text is not None and not isinstance(text, str):
         raise SpeechError(f'{where} has a "{columns["text"]}" that is not a string.')
-    if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise SpeechError(f'{where} has a "{columns["text"]}" with half a character in it.')
     speaker = _value(values, columns, "speaker")
     if speaker is None:
         speaker = ""
@@ -121,8 +119,11 @@ def described(
             "meant, and parts are not supported.",
             "Cut the recordings into files, one for each line.",
         )
-    duration = _seconds(values, columns, "duration", where)
-    return text, str(speaker), duration
+    try:
+        f"{text}{speaker}".encode()
+    except UnicodeEncodeError as error:
+        raise SpeechError(f"{where} has half a character in its text or speaker.") from error
+    return text, str(speaker), _seconds(values, columns, "duration", where)
 
 
 def locate(name: str, folder: Path) -> Path:

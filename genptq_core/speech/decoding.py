@@ -19,7 +19,7 @@ import soxr
 from ..errors import SpeechError
 from . import phone_audio
 from .audio_kinds import AAC, FLAC, KINDS, MP3, MP4, OGG, WAV, WEBM, Samples, kind, wave_samples
-from .wholeness import mp3_fault, ogg_fault
+from .wholeness import flac_fault, mp3_fault, ogg_fault
 
 RATE = 16_000
 """Sampling rate of all samples that this module returns, Hz."""
@@ -148,6 +148,8 @@ def _frames(path: Path, found: str, source: soundfile.SoundFile) -> int:
 def _fault(path: Path, found: str) -> str:
     if found == OGG:
         return ogg_fault(path)
+    if found == FLAC:
+        return flac_fault(path)
     return mp3_fault(path) if found == MP3 else ""
 
 

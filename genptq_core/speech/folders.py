@@ -63,6 +63,8 @@ def files_below(folder: Path) -> list[Path]:
 def librispeech(path: Path) -> Iterator[Row]:
     """Rows from lines `SPEAKER-CHAPTER-NUMBER WORDS`, with audio of that name next to it.
 
+    A name without words has no text.
+
     Raises:
         SpeechError: the file cannot be read, or a recording is missing.
     """
@@ -81,11 +83,13 @@ def librispeech(path: Path) -> Iterator[Row]:
                 f"{where}: there is no audio file of {name}.",
                 f"It must be in the same folder, as {', '.join(SUFFIXES)}.",
             )
-        yield Row(where, audio, text, name.partition("-")[0])
+        yield Row(where, audio, text or None, name.partition("-")[0])
 
 
 def kaldi(path: Path) -> Iterator[Row]:
     """Rows from `wav.scp`, with `text` and `utt2spk` next to it where these are there.
+
+    A name without words in `text` is silence, as Kaldi has it.
 
     Raises:
         SpeechError: a file cannot be read or is malformed, names are not the same in all of them,

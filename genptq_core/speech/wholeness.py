@@ -33,7 +33,7 @@ def ogg_fault(path: Path) -> str:
     """
     with Path(path).open("rb") as file:
         end = file.seek(0, 2)
-        position, flags, streams = 0, 0, set()
+        position, flags, streams = 0, 0, 0
         while position < end:
             file.seek(position)
             header = file.read(_PAGE + 255)
@@ -44,10 +44,26 @@ def ogg_fault(path: Path) -> str:
             if len(header) < _PAGE or len(sizes) < header[26] or position > end:
                 return "is cut short: it ends within a page"
             flags = header[5]
-            streams.add(header[14:18])
-    if len(streams) > 1:
+            streams += flags >> 1 & 1  # the flag of a stream's first page
+    if streams > 1:
         return "holds several streams, of which only the first would be heard"
     return "" if flags & _LAST else "is cut short, or its end was never marked"
+
+
+def flac_fault(path: Path) -> str:
+    """Whether another FLAC follows in the same file, as the end of a sentence about it, or "".
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    start = b"fLaC\0\0\0\x22"
+    with Path(path).open("rb") as file:
+        last = file.read(len(start))[1:]
+        while piece := file.read(1 << 20):
+            if start in last + piece:
+                return "holds several streams, of which only the first would be heard"
+            last = (last + piece)[1 - len(start) :]
+    return ""
 
 
 def mp3_fault(path: Path) -> str:
@@ -75,6 +91,8 @@ def mp3_fault(path: Path) -> str:
             if position > end:
                 return "is cut short: it ends within a frame"
             frames += 1
+    if promised and frames > promised + 1 and frames > 1.05 * promised:
+        return f"has {frames} frames, and its first one says {promised}, so no more would be heard"
     # The frame that holds the number is often not counted in it.
     if promised and frames and frames < promised and position == end:
         return f"is cut short: it has {frames} frames, and its first one says {promised}"

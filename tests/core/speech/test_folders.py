@@ -40,6 +40,13 @@ def test_links_to_speakers_are_followed_once(tmp_path: Path) -> None:
         load_speech(tmp_path / "set")
 
 
+def test_a_name_without_words_is_not_silence(tmp_path: Path) -> None:
+    speaker(tmp_path / "set", "7", "ONE")
+    speaker(tmp_path / "set", "84", "")
+    with pytest.raises(SpeechError, match=r"84-1\.trans\.txt, line 1 has no text"):
+        load_speech(tmp_path / "set")
+
+
 def test_hidden_files_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = speaker(tmp_path / "set", "84")
     (folder / "1" / "._84-1.trans.txt").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")

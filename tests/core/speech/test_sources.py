@@ -182,3 +182,36 @@ def test_long_recordings_are_refused_by_name_in_every_layout(clips: Path) -> Non
         (first, *_) = load_speech(path).utterances
         with pytest.raises(SpeechError, match=r"a.flac lasts 31.0 s, and 30 s is the longest"):
             load_audio(first)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"text": ["one", None, "three"]}, "row 2 has no text, and .*row 1 has one"),
+        ({"text": [1, 2, 3]}, 'row 1 has a "text" that is not a string'),
+        ({"sentence": ["a"] * 3, "transcription": ["b"] * 3}, "could be the text: 'sentence', 'tr"),
+        ({"text": ["a"] * 3, "duration": [1.0, 1.0, 9.0]}, "row 3: .* much shorter than"),
+    ],
+)
+def test_parquet_obeys_the_same_rules(
+    clips: Path, columns: dict[str, list[object]], problem: str
+) -> None:
+    with pytest.raises(SpeechError, match=problem):
+        load_speech(parquet(clips, **columns))
+
+
+def test_the_advice_on_columns_can_be_followed(clips: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    path = clips / "dev.parquet"
+    datasets.Dataset.from_dict({"speech": list(NAMES), "words": list(TEXTS)}).to_parquet(str(path))
+    with pytest.raises(SpeechError, match=r"no known column of recordings.*\?audio=COLUMN") as said:
+        load_speech(path)
+    assert "'speech', 'words'" in said.value.message
+    speech = load_speech(f"{path}?audio=speech&text=words")  # relative to the table's folder
+    assert speech.digest == load_manifest(jsonl(clips)).digest
+    assert speech.name == load_speech(f"{path}?audio=speech").name
+    (clips / "set").mkdir()
+    path.rename(clips / "set" / "dev.parquet")
+    for name in NAMES:
+        (clips / name).rename(clips / "set" / name)
+    assert load_speech(f"{clips / 'set'}?audio=speech&text=words").digest == speech.digest
