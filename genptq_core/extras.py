@@ -6,6 +6,7 @@ pyproject.toml offers each group as an extra of the same name; a test compares t
 from __future__ import annotations
 
 EXTRAS = {
+    "audio": ("av==18.1.0",),
     "cluster": ("distributed==2026.8.0",),
     "compressed-tensors": ("compressed-tensors==0.20.0",),
     "datasets": ("datasets==5.2.0",),

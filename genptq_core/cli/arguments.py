@@ -9,7 +9,7 @@ from ..storage.locations import bundled_profiles
 from ..targets import TARGETS
 from ..workers.pool import Workers
 
-SOURCES = "a manifest (JSONL, CSV), LibriSpeech's folders, parquet, hf:NAME"
+SOURCES = "a manifest (JSONL, CSV, TSV), a folder (LibriSpeech, Kaldi), parquet, hf:NAME"
 
 TARGET_HELP = f"the format that must hold the map: {', '.join(TARGETS)}"
 

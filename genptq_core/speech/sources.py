@@ -1,17 +1,19 @@
-"""Speech sets from manifests, LibriSpeech's folders, parquet and the Hugging Face hub.
+"""Speech sets from manifests, folders, parquet and the Hugging Face hub.
 
     clips/dev.jsonl, clips/dev.csv, clips/dev.tsv   manifests; audio is relative to their folder
+    cv-corpus/en/test.tsv                           Common Voice; its audio is in `clips` there
     LibriSpeech/dev-clean                           a folder with *.trans.txt files below it
+    data/test, data/test/wav.scp                    Kaldi's `wav.scp`, with `text` next to it
+    folder                                          with metadata.csv or metadata.jsonl
     clips/dev.parquet, clips                        parquet as `datasets` writes it
     hf:openslr/librispeech_asr?config=clean&split=validation      a data set of the hub
 
-After `?` come config, split (default: test), and the columns' names as audio and text.
+After `?` come the columns' names as audio, text and speaker; for the hub also config, and split
+(default: test). Which names columns have by themselves is in `columns`.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,20 @@ from urllib.parse import parse_qsl
 from ..errors import SpeechError
 from ..extras import install_command
 from ..storage.digests import sha256, sha256_file
-from ..storage.files import atomic, read_text
+from ..storage.files import atomic
 from ..storage.locations import recording_file
-from .utterances import SpeechSet, Utterance, from_record, load_manifest, speech_set, utterance
+from .columns import CHOSEN, Asked, Row, described, find, listed, locate
+from .folders import KALDI, files_below, kaldi, librispeech
+from .rows import CSV_REMEDY, JSON_REMEDY, manifest_rows
+from .utterances import SpeechSet, check_limit, gather
 
 HUB = "hf:"
 
-_TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
-_FORMATS = (".flac", ".wav", ".ogg", ".mp3")
-_CSV_REMEDY = 'The first line must name the columns: "audio", and optionally "text", "speaker".'
+_METADATA = ("metadata.csv", "metadata.jsonl")
+_MANIFESTS = (".jsonl", ".csv", ".tsv")
 _LAYOUTS = (
-    "Give a JSONL or CSV manifest, a folder in LibriSpeech's layout, parquet files, or a data set "
-    "of the hub as hf:NAME?config=CONFIG&split=SPLIT."
+    "Give a JSONL, CSV or TSV manifest, a folder in LibriSpeech's or Kaldi's layout or with "
+    "metadata.csv, parquet files, or a data set of the hub as hf:NAME?config=CONFIG&split=SPLIT."
 )
 
 
@@ -39,97 +43,116 @@ def load_speech(source: str | Path, limit: int | None = None) -> SpeechSet:
     """Read a speech set of any layout that this module names.
 
     Args:
-        source: a path, or `hf:` and the name of a data set.
+        source: a path, or `hf:` and the name of a data set; after `?` names of columns.
         limit: take only this many utterances, from the start.
 
     Raises:
         SpeechError: it is missing, empty or malformed, or needs a library that is not installed.
     """
-    if limit is not None and limit < 1:
-        raise SpeechError(f"A limit of {limit} utterances leaves nothing.", "Give 1 or more.")
+    check_limit(limit)
     if str(source).startswith(HUB):
         return _hub(str(source), limit)
+    try:
+        path, asked = _asked(source)
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise SpeechError(f"{str(source)[:200]} cannot be opened ({error}).", _LAYOUTS) from error
+    if is_folder:
+        return _folder(path, asked, limit)
+    name, suffix = f"{path.parent.name}/{path.stem}", path.suffix.lower()
+    if path.name == KALDI:
+        _without_columns(path, asked)
+        return gather(name, kaldi(path), limit, _LAYOUTS)
+    if suffix == ".parquet":
+        return _parquet([path], name, asked, limit)
+    remedy = CSV_REMEDY if suffix in (".csv", ".tsv") else JSON_REMEDY
+    return gather(name, manifest_rows(path, asked), limit, remedy)
+
+
+def _asked(source: str | Path) -> tuple[Path, Asked]:
+    """A path, and the columns named after it; a file whose name has a `?` is taken as it is."""
     path = Path(source)
-    if path.is_dir():
-        return _folder(path, limit)
-    if path.suffix == ".parquet":
-        return _parquet([path], f"{path.parent.name}/{path.stem}", limit)
-    if path.suffix in (".csv", ".tsv"):
-        return _gather(f"{path.parent.name}/{path.stem}", _csv(path), limit)
-    return load_manifest(path, limit)
+    base, mark, query = str(source).rpartition("?")
+    if not mark or path.exists():
+        return path, {}
+    return Path(base), _query(str(source), query, CHOSEN)
 
 
-def _gather(name: str, utterances: Iterator[Utterance], limit: int | None) -> SpeechSet:
-    taken = list(itertools.islice(utterances, limit))
-    if not taken:
-        raise SpeechError(f"{name} names no utterance.", _LAYOUTS)
-    return speech_set(name, taken)
+def _query(source: str, query: str, known: tuple[str, ...]) -> dict[str, str]:
+    """What stands after a source's `?`."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    asked = dict(pairs)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise SpeechError(f"{source}: {listed(tuple(unknown))} is unknown.", _after(known))
+    if len(asked) < len(pairs) or not all(asked.values()):
+        raise SpeechError(f"{source} names something twice or not at all.", _after(known))
+    return asked
 
 
-def _csv(path: Path) -> Iterator[Utterance]:
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise SpeechError(f"The manifest {path} does not exist.", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpeechError(f"The manifest {path} cannot be read ({error}).", _CSV_REMEDY) from error
-    rows = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",")
-    try:
-        for row in rows:
-            known = {key: value for key, value in row.items() if value is not None}
-            yield from_record(known, path.parent, f"{path}, line {rows.line_num}", _CSV_REMEDY)
-    except csv.Error as error:
-        raise SpeechError(f"{path} is not CSV ({error}).", _CSV_REMEDY) from error
+def _after(known: tuple[str, ...]) -> str:
+    return f"After the question mark come {', '.join(known)}, as in ?audio=COLUMN&text=COLUMN."
 
 
-def _folder(path: Path, limit: int | None) -> SpeechSet:
+def _folder(path: Path, asked: Asked, limit: int | None) -> SpeechSet:
     name = f"{path.resolve().parent.name}/{path.resolve().name}"
-    transcripts = sorted(path.rglob("*.trans.txt"))
+    files = files_below(path)
+    transcripts = [file for file in files if file.name.endswith(".trans.txt")]
     if transcripts:
-        utterances = (u for file in transcripts for u in _librispeech(file))
-        return _gather(name, utterances, limit)
-    parquet = sorted(path.rglob("*.parquet"))
+        _without_columns(path, asked)
+        rows = (row for file in transcripts for row in librispeech(file))
+        return gather(name, rows, limit, _LAYOUTS)
+    parquet = [file for file in files if file.name.endswith(".parquet")]
     if parquet:
-        return _parquet(parquet, name, limit)
-    raise SpeechError(f"{path} holds neither *.trans.txt nor *.parquet files.", _LAYOUTS)
+        return _parquet(parquet, name, asked, limit)
+    tables = [file for file in files if file.name in (*_METADATA, KALDI)]
+    tables = [file for file in tables if file.parent == path] or tables
+    if len(tables) > 1:
+        raise SpeechError(
+            f"{path} holds several lists of recordings: {_some(tables)}.", "Give one of them."
+        )
+    if not tables:
+        manifests = [file for file in files if file.suffix.lower() in _MANIFESTS]
+        raise SpeechError(
+            f"{path} holds neither *.trans.txt nor *.parquet files, nor metadata.csv, "
+            "metadata.jsonl or wav.scp.",
+            f"Give a manifest in it: {_some(manifests)}." if manifests else _LAYOUTS,
+        )
+    (table,) = tables
+    if table.name == KALDI:
+        _without_columns(table, asked)
+        return gather(name, kaldi(table), limit, _LAYOUTS)
+    return gather(name, manifest_rows(table, asked), limit, _LAYOUTS)
 
 
-def _librispeech(path: Path) -> Iterator[Utterance]:
-    """Utterances from lines `SPEAKER-CHAPTER-NUMBER WORDS`, with audio of that name next to it."""
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpeechError(f"{path} cannot be read ({error}).") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, _, text = line.strip().partition(" ")
-        candidates = [path.parent / f"{name}{suffix}" for suffix in _FORMATS]
-        audio = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if audio is None:
-            raise SpeechError(
-                f"{path}, line {number}: there is no audio file of {name}.",
-                f"It must be in the same folder, as {', '.join(_FORMATS)}.",
-            )
-        yield utterance(audio, text, name.partition("-")[0])
+def _without_columns(path: Path, asked: Asked) -> None:
+    if asked:
+        raise SpeechError(
+            f"{path} has no columns, so none can be named.", "Leave out the question mark."
+        )
+
+
+def _some(paths: list[Path]) -> str:
+    more = len(paths) - 5
+    return ", ".join(map(str, paths[:5])) + (f" and {more} more" if more > 0 else "")
 
 
 def _hub(source: str, limit: int | None) -> SpeechSet:
     name, _, query = source.removeprefix(HUB).partition("?")
-    asked = dict(parse_qsl(query))
-    unknown = set(asked) - {"config", "split", "audio", "text"}
-    if not name or unknown:
-        raise SpeechError(f"{source} names no data set, or {sorted(unknown)} is unknown.", _LAYOUTS)
-    config, split = asked.get("config"), asked.get("split", "test")
+    asked = _query(source, query, ("config", "split", *CHOSEN))
+    if not name:
+        raise SpeechError(f"{source} names no data set.", _LAYOUTS)
+    config, split = asked.pop("config", None), asked.pop("split", "test")
     rows = _rows(source, name, config, split=split)
     label = "/".join(part for part in (name.rpartition("/")[2], config, split) if part)
-    return _gather(label, _from_rows(rows, source, asked), limit)
+    return gather(label, _from_rows(rows, source, asked, Path()), limit, _LAYOUTS)
 
 
-def _parquet(paths: list[Path], name: str, limit: int | None) -> SpeechSet:
+def _parquet(paths: list[Path], name: str, asked: Asked, limit: int | None) -> SpeechSet:
     files = [str(path) for path in paths]
     rows = _rows(str(paths[0]), "parquet", None, data_files=files, split="train")
-    return _gather(name, _from_rows(rows, str(paths[0]), {}), limit)
+    folder = paths[0].parent
+    return gather(name, _from_rows(rows, str(paths[0]), asked, folder), limit, _LAYOUTS)
 
 
 def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
@@ -153,38 +176,33 @@ def _rows(source: str, name: str, config: str | None, **settings: Any) -> Any:
 
 
 def _unreadable(source: str, error: Exception) -> SpeechError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reasons = [" ".join(str(e).split()) for e in (error, error.__cause__) if e is not None]
+    reason = ": ".join(dict.fromkeys(filter(None, reasons))) or type(error).__name__
     return SpeechError(
         f"{source} cannot be read as a data set ({reason}).",
         "Check its name, config and split, and that the hub can be reached.",
     )
 
 
-def _from_rows(rows: Any, source: str, asked: dict[str, str]) -> Iterator[Utterance]:
-    audio = asked.get("audio", "audio")
-    remedy = f"Name its columns: ?audio={audio}&text=text."
+def _from_rows(rows: Any, source: str, asked: Asked, folder: Path) -> Iterator[Row]:
     numbered = enumerate(rows, start=1)
     while True:
         try:
-            number, row = next(numbered)
+            number, values = next(numbered)
         except StopIteration:
             return
         except Exception as error:  # as above: rows are read when they are taken
             raise _unreadable(source, error) from error
         where = f"{source}, row {number}"
-        text = asked.get("text") or next((t for t in _TEXTS if t in row), "text")
-        if audio not in row or ("text" in asked and text not in row):
-            raise SpeechError(f"{where} has only the columns {', '.join(row)}.", remedy)
-        speaker = str(row.get("speaker_id", row.get("speaker", "")))
-        yield utterance(_stored(row[audio], where), str(row.get(text) or ""), speaker)
+        columns = find(tuple(values), where, asked)
+        audio = _stored(values[columns["audio"]], where, folder)
+        yield Row(where, audio, *described(values, columns, where))
 
 
-def _stored(audio: Any, where: str) -> Path:
+def _stored(audio: Any, where: str, folder: Path) -> Path:
     """The file of a row's audio; audio in the row itself is written to the cache."""
-    if isinstance(audio, str):
-        return Path(audio)
     fields = audio if isinstance(audio, dict) else {}
-    data, name = fields.get("bytes"), fields.get("path")
+    data, name = fields.get("bytes"), audio if isinstance(audio, str) else fields.get("path")
     if data:
         suffix = Path(name or "").suffix.lower() or ".audio"
         path = recording_file(sha256(data), suffix)
@@ -192,6 +210,10 @@ def _stored(audio: Any, where: str) -> Path:
             with atomic(path) as temporary:
                 temporary.write_bytes(data)
         return path
-    if name:
-        return Path(name)
-    raise SpeechError(f"{where} holds no audio.", "Its audio column must hold files.")
+    if not name:
+        raise SpeechError(f"{where} holds no audio.", "Its audio column must hold files.")
+    try:
+        path = locate(name, folder)
+        return path if path.is_file() else Path(name)
+    except (OSError, ValueError) as error:
+        raise SpeechError(f"{where} has an impossible path of a recording.") from error

@@ -1,29 +1,24 @@
-"""Utterances: listed in manifests, and decoded and resampled to what models expect."""
+"""Utterances: recordings with what was said in them, gathered to sets from rows of any layout."""
 
 from __future__ import annotations
 
-import json
-import math
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
 from ..errors import SpeechError
 from ..storage.digests import sha256_file, sha256_json
-from ..storage.files import read_text
-from .audio_kinds import check_kind
+from . import decoding
+from .columns import Row
+from .decoding import LONGEST as LONGEST
+from .decoding import RATE as RATE
+from .rows import JSON_REMEDY, manifest_rows
 
-RATE = 16_000
-"""Sampling rate of all samples that this module returns, Hz."""
-
-LONGEST = 30.0
-"""Longest utterance that is accepted, seconds: what Whisper takes at once."""
-
-LARGEST = 50_000_000
-"""Most samples that are accepted, over all channels: a small file may unpack to gigabytes."""
+_SHARE = 0.05  # by which a recording may be shorter or longer than its source says
+_SECONDS = 0.2  # and it may always differ by this
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class SpeechSet:
 
 
 def load_manifest(path: Path, limit: int | None = None) -> SpeechSet:
-    """Read a JSONL manifest: one object per line with `audio`, optionally `text` and `speaker`.
+    """Read a manifest: lines of JSON with `audio`, optionally `text` and `speaker`; or CSV, TSV.
 
     Args:
         path: the manifest; `audio` is relative to its folder.
@@ -72,24 +67,47 @@ def load_manifest(path: Path, limit: int | None = None) -> SpeechSet:
         SpeechError: the manifest is missing, empty or malformed, or names missing audio.
     """
     path = Path(path)
-    remedy = 'Each line must look like {"audio": "clips/a.flac", "text": "what was said"}.'
+    return gather(f"{path.parent.name}/{path.stem}", manifest_rows(path, {}), limit, JSON_REMEDY)
+
+
+def gather(name: str, rows: Iterable[Row], limit: int | None, remedy: str) -> SpeechSet:
+    """A speech set from rows: all of them with a text, or none.
+
+    Args:
+        name: the set's name.
+        rows: of a source of any layout; what is wrong in one is raised when it is taken.
+        limit: take only this many, from the start.
+        remedy: a hint for when there is none.
+
+    Raises:
+        SpeechError: there is no row; only some have a text; a recording is missing, or much
+            shorter or longer than its row says.
+    """
+    check_limit(limit)
+    utterances: list[Utterance] = []
+    first: Row | None = None
+    for row in itertools.islice(rows, limit):
+        first = first or row
+        if (row.text is None) != (first.text is None):
+            with_text, without = (first, row) if row.text is None else (row, first)
+            raise SpeechError(
+                f"{without.where} has no text, and {with_text.where} has one.",
+                'Give every row its text; "" is for recordings in which nobody speaks.',
+            )
+        utterances.append(_utterance(row))
+    if not utterances:
+        raise SpeechError(f"{name} names no utterance.", remedy)
+    return speech_set(name, utterances)
+
+
+def check_limit(limit: int | None) -> None:
+    """Make sure that a limit leaves something.
+
+    Raises:
+        SpeechError: it does not.
+    """
     if limit is not None and limit < 1:
         raise SpeechError(f"A limit of {limit} utterances leaves nothing.", "Give 1 or more.")
-    try:
-        lines = read_text(path).splitlines()
-    except FileNotFoundError:
-        raise SpeechError(f"The manifest {path} does not exist.", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpeechError(f"The manifest {path} cannot be read ({error}).", remedy) from error
-    utterances: list[Utterance] = []
-    for number, line in enumerate(lines, start=1):
-        if limit is not None and len(utterances) == limit:
-            break
-        if line.strip():
-            utterances.append(_parse_line(line, path.parent, f"{path}, line {number}", remedy))
-    if not utterances:
-        raise SpeechError(f"The manifest {path} names no utterance.", remedy)
-    return speech_set(f"{path.parent.name}/{path.stem}", utterances)
 
 
 def speech_set(name: str, utterances: list[Utterance]) -> SpeechSet:
@@ -108,101 +126,50 @@ def utterance(audio: Path, text: str = "", speaker: str = "") -> Utterance:
         digest = sha256_file(audio)
     except FileNotFoundError:
         raise SpeechError(f"The audio file {audio} does not exist.", "Check the path.") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SpeechError(f"The audio file {audio} cannot be read ({error}).") from error
     return Utterance(Path(audio), text, speaker, digest)
-
-
-def _parse_line(line: str, folder: Path, where: str, remedy: str) -> Utterance:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SpeechError(f"{where} is not JSON ({error}).", remedy) from error
-    return from_record(record, folder, where, remedy)
-
-
-def from_record(record: object, folder: Path, where: str, remedy: str) -> Utterance:
-    """An utterance from a manifest's fields: "audio", and optionally "text" and "speaker".
-
-    Args:
-        record: a dictionary; `audio` is relative to `folder`.
-        folder: the manifest's folder.
-        where: file and line, for messages.
-        remedy: what a line should look like.
-
-    Raises:
-        SpeechError: a field is missing or of the wrong type, or the audio file is missing.
-    """
-    if not isinstance(record, dict) or not isinstance(record.get("audio"), str):
-        raise SpeechError(f'{where} has no "audio" path.', remedy)
-    text, speaker = record.get("text", ""), record.get("speaker", "")
-    if not isinstance(text, str):
-        raise SpeechError(f'{where} has a "text" that is not a string.', remedy)
-    try:
-        return utterance(folder / record["audio"], text, str(speaker))
-    except SpeechError as error:
-        raise SpeechError(f"{where}: {error.message}", error.hint) from error
-    except ValueError as error:  # a path with a null character
-        raise SpeechError(f'{where} has an impossible "audio" path.', remedy) from error
 
 
 def load_audio(recording: Utterance) -> np.ndarray:
     """Decode one recording to mono at 16 kHz.
 
     Returns:
-        Samples in [-1, 1], shape (n,), float32.
+        Samples, mostly in [-1, 1], shape (n,), float32.
 
     Raises:
-        SpeechError: the file cannot be decoded, has no samples, holds NaN or infinite
-            samples, or lasts more than 30 s.
+        SpeechError: the file cannot be decoded, has no samples, is shorter than it says, lasts
+            more than 30 s, or holds samples that are no numbers or far outside of [-1, 1].
     """
-    name = recording.audio
-    check_kind(name)
-    try:
-        with soundfile.SoundFile(name) as source:
-            seconds = source.frames / source.samplerate
-            if seconds > LONGEST:
-                raise SpeechError(
-                    f"{name} lasts {seconds:.1f} s, and {LONGEST:.0f} s is the longest accepted.",
-                    "Cut it into shorter utterances.",
-                )
-            if source.frames * source.channels > LARGEST:
-                raise SpeechError(
-                    f"{name} has {source.channels} channels at {source.samplerate} Hz, more "
-                    "samples than are accepted.",
-                    "Convert it to one channel at 16 kHz.",
-                )
-            samples = source.read(dtype="float32", always_2d=True)
-            rate = source.samplerate
-    # soundfile's errors derive from RuntimeError; it takes a few names for headerless formats.
-    except (OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise SpeechError(
-            f"{name} cannot be decoded as audio ({error}).", "Use WAV, FLAC, OGG or MP3."
-        ) from error
-    mono = samples.mean(axis=1)
-    if mono.size and not math.isfinite(float(np.abs(mono).max())):
-        raise SpeechError(f"{name} holds NaN or infinite samples.", "Record or convert it again.")
-    if rate != RATE and mono.size:
-        try:
-            mono = soxr.resample(mono, rate, RATE)
-        except (RuntimeError, ValueError) as error:
-            raise SpeechError(
-                f"{name} has a rate of {rate} Hz, which cannot be resampled ({error}).",
-                "Convert it to 16 kHz.",
-            ) from error
-    if mono.size == 0:
-        raise SpeechError(f"{name} holds no samples.", "Remove it from the manifest.")
-    return np.asarray(mono, dtype=np.float32)
+    return decoding.decode(recording.audio)
 
 
 def duration(recording: Utterance) -> float:
-    """Length of a recording in seconds, from its header.
+    """Length of a recording in seconds, from its header where that says so.
 
     Raises:
         SpeechError: the file is not audio.
     """
-    check_kind(recording.audio)
+    return decoding.seconds(recording.audio)
+
+
+def _utterance(row: Row) -> Utterance:
     try:
-        return float(soundfile.info(recording.audio).duration)
-    except (OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise SpeechError(f"{recording.audio} cannot be decoded as audio ({error}).") from error
+        found = utterance(row.audio, row.text or "", row.speaker)
+        lasts = duration(found) if row.duration is not None else None
+    except SpeechError as error:
+        raise SpeechError(f"{row.where}: {error.message}", error.hint) from error
+    if lasts is not None:
+        _check_duration(row, lasts)
+    return found
+
+
+def _check_duration(row: Row, lasts: float) -> None:
+    said = row.duration or 0.0
+    if abs(lasts - said) > max(_SHARE * said, _SECONDS):
+        relation = "shorter" if lasts < said else "longer"
+        raise SpeechError(
+            f"{row.where}: {row.audio} lasts {lasts:.2f} s, much {relation} than the {said:.2f} s "
+            "that the manifest says.",
+            "Fetch or cut the recording again, or correct the duration, in seconds.",
+        )

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from genptq_core import SpeechError
-from genptq_core.speech.audio_kinds import check_kind
+from genptq_core.speech.audio_kinds import kind
 from genptq_core.speech.utterances import duration, load_audio, utterance
 
 WAVE = np.sin(np.arange(16_000) / 20).astype(np.float32)
@@ -102,7 +102,7 @@ def test_every_format_chunk_counts(tmp_path: Path, content: bytes, taken: bool) 
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     if taken:
-        check_kind(path)
+        kind(path)
     else:
         with pytest.raises(SpeechError, match="cannot be decoded"):
-            check_kind(path)
+            kind(path)

@@ -45,7 +45,7 @@ def separated(folder: Path, suffix: str) -> Path:
     mark = "\t" if suffix == ".tsv" else ","
     rows = [mark.join(("speaker", "text", "audio"))]
     for i, (name, text) in enumerate(zip(NAMES, TEXTS, strict=True)):
-        rows.append(mark.join((f"s{i}", f'"{text}"', name)))
+        rows.append(mark.join((f"s{i}", f'"{text}"' if suffix == ".csv" else text, name)))
     path = folder / f"set{suffix}"
     path.write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
     return path
@@ -122,7 +122,7 @@ def test_a_data_set_of_the_hub(clips: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [("owner/letters", "clean", "validation")]
     assert speech.name == "letters/clean/validation"
     assert [u.text for u in speech.utterances] == list(TEXTS[:2])
-    with pytest.raises(SpeechError, match="row 1 has only the columns audio, words"):
+    with pytest.raises(SpeechError, match=r"row 1 has no column 'text'; .* 'audio', 'words'"):
         load_speech("hf:owner/letters?text=text")
 
 
@@ -156,8 +156,8 @@ def test_without_the_library_it_says_how_to_get_it(
 
 def test_what_is_wrong_is_named_with_its_line(clips: Path) -> None:
     path = clips / "set.csv"
-    path.write_text("text,file\nhello,a.flac\n")
-    with pytest.raises(SpeechError, match=r'set.csv, line 2 has no "audio" path'):
+    path.write_text("text,sound\nhello,a.flac\n")
+    with pytest.raises(SpeechError, match=r"set.csv, line 1 has no known column of recordings"):
         load_speech(path)
     path.write_text("audio,text\na.flac,x\nno.flac,y\n")
     with pytest.raises(SpeechError, match=r"set.csv, line 3: The audio file .*no.flac does not"):
@@ -182,3 +182,36 @@ def test_long_recordings_are_refused_by_name_in_every_layout(clips: Path) -> Non
         (first, *_) = load_speech(path).utterances
         with pytest.raises(SpeechError, match=r"a.flac lasts 31.0 s, and 30 s is the longest"):
             load_audio(first)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"text": ["one", None, "three"]}, "row 2 has no text, and .*row 1 has one"),
+        ({"text": [1, 2, 3]}, 'row 1 has a "text" that is not a string'),
+        ({"sentence": ["a"] * 3, "transcription": ["b"] * 3}, "could be the text: 'sentence', 'tr"),
+        ({"text": ["a"] * 3, "duration": [1.0, 1.0, 9.0]}, "row 3: .* much shorter than"),
+    ],
+)
+def test_parquet_obeys_the_same_rules(
+    clips: Path, columns: dict[str, list[object]], problem: str
+) -> None:
+    with pytest.raises(SpeechError, match=problem):
+        load_speech(parquet(clips, **columns))
+
+
+def test_the_advice_on_columns_can_be_followed(clips: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    path = clips / "dev.parquet"
+    datasets.Dataset.from_dict({"speech": list(NAMES), "words": list(TEXTS)}).to_parquet(str(path))
+    with pytest.raises(SpeechError, match=r"no known column of recordings.*\?audio=COLUMN") as said:
+        load_speech(path)
+    assert "'speech', 'words'" in said.value.message
+    speech = load_speech(f"{path}?audio=speech&text=words")  # relative to the table's folder
+    assert speech.digest == load_manifest(jsonl(clips)).digest
+    assert speech.name == load_speech(f"{path}?audio=speech").name
+    (clips / "set").mkdir()
+    path.rename(clips / "set" / "dev.parquet")
+    for name in NAMES:
+        (clips / name).rename(clips / "set" / name)
+    assert load_speech(f"{clips / 'set'}?audio=speech&text=words").digest == speech.digest
