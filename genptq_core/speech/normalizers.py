@@ -117,7 +117,7 @@ def _visible(character: str) -> bool:
 
 
 def _multilingual(text: str) -> str:
-    """Lower case without asides in brackets, punctuation or symbols; digits of any script as 0-9."""
+    """Lower case, no asides in brackets, punctuation or symbols; digits of any script as 0-9."""
     for aside in _ASIDES:
         text = aside.sub("", text)
     text = unicodedata.normalize("NFKC", text.casefold().replace("i\u0307", "i"))
