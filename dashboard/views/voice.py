@@ -121,8 +121,10 @@ def _result(job: Job) -> None:
     with st.container(border=True, key=f"voice-result-{job.id}"):
         if request.said:
             counts = [
-                int(count_errors([request.said], [text], normalizer).errors[0])
-                for text in (full, picked)
+                int(found.errors[0] + found.on_silence[0])
+                for found in (
+                    count_errors([request.said], [text], normalizer) for text in (full, picked)
+                )
             ]
             text = (
                 f":gray[Said]\u2003{markdown(request.said)}\n\n"

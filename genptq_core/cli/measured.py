@@ -14,7 +14,7 @@ from ..measurement.records import Measured
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
-from ..speech.normalizers import rate_of, unit_of
+from ..speech.normalizers import noted, rate_of, unit_of
 from .arguments import add_profile
 from .command import Answer, Command
 
@@ -65,8 +65,9 @@ def _row(record: Measured) -> str:
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
-        f"{record.loss:8.4f} {loops:>5}  {record.speech} ({record.utterances}), {record.label}"
-    ) + (f", {rate_of(record.normalizer)}" if unit_of(record.normalizer) == "character" else "")
+        f"{record.loss:8.4f} {loops:>5}  {noted(record.speech, record.normalizer)} "
+        f"({record.utterances}), {record.label}"
+    )
 
 
 def on_silence(record: Measured) -> str:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import jiwer
 import numpy as np
 
-from .normalizers import BASIC, NORMALIZERS, WHISPER_ENGLISH, normalize, unit_of
+from .normalizers import BASIC, MULTILINGUAL, NORMALIZERS, WHISPER_ENGLISH, normalize, unit_of
 
 __all__ = [
     "BASIC",
+    "MULTILINGUAL",
     "NORMALIZERS",
     "RESAMPLES",
     "WHISPER_ENGLISH",
