@@ -41,7 +41,8 @@ _BLOCKS = ("block_name_to_quantize", "to_quant_block_names")
 _USUAL = ("bits", "group_size", "data_type", "act_bits")
 _UNREAD = ("dynamic", "modules_to_not_convert", "modules_in_block_to_quantize")
 _REMEDY = "Give a bit map, AutoRound's layer_config, or a strategy of exllamav2."
-_MOST_PATTERNS = 256  # a configuration of real size has a few
+_MOST_PATTERNS = 256  # a configuration of real size has a few,
+_MOST_CHARACTERS = 8192  # and short ones
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,11 @@ def _by_module(
         if own[name] in modules and wants.setdefault(own[name], want) != want:
             raise ValueError(f"names {own[name]!r} twice")
     others = [name for name in found if own[name] not in modules]
-    if sum(map(is_pattern, others)) > _MOST_PATTERNS:
+    patterns = list(filter(is_pattern, others))
+    if len(patterns) > _MOST_PATTERNS:
         raise ValueError(f"has more than {_MOST_PATTERNS} patterns")
+    if sum(map(len, patterns)) > _MOST_CHARACTERS:
+        raise ValueError(f"has patterns of more than {_MOST_CHARACTERS} characters in all")
     by_pattern: dict[str, str] = {}
     for name in others:
         matched = [] if origin == "exl2" else _matched(name, modules)

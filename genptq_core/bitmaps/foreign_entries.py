@@ -110,7 +110,7 @@ def _bits(entry: Mapping[str, Any], usual: Wanted | None) -> float:
     if isinstance(bits, list):
         widths = [_number(width) for width in bits]
         parts = entry.get("bits_prop")
-        shares = [1 / len(bits)] * len(bits) if not parts else [_number(part) for part in parts]
+        shares = [_number(part) for part in parts] if parts else [1 / max(len(bits), 1)] * len(bits)
         if len(shares) != len(widths) or min(shares, default=-1) < 0:
             raise ValueError("its widths and shares do not match")
         if abs(sum(shares) - 1) > 0.01:
