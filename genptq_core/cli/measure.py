@@ -179,6 +179,9 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
         found = by_digest[record.map_digest]
         answers.append({**public_record(profile, record), "changed": public_changes(found)})
         lines += [_in_words(record)] + ([found.in_words] if found.changed else [])
+    other = records[0].normalizer if records else model.normalizer
+    if other not in (model.normalizer, arguments.normalizer):
+        lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
     text = "\n".join(lines)
     if arguments.is_single_map:
         return Answer(answers[0], text)

@@ -282,6 +282,21 @@ def test_it_is_said_what_a_foreign_map_does_not_get(
     )
 
 
+def test_it_is_said_which_normalizer_was_taken(
+    capsys: pytest.CaptureFixture[str], small_profile: Path, tones: Path
+) -> None:
+    chinese = tones.parent / "chinese.jsonl"
+    chinese.write_text(json.dumps({"audio": "0.wav", "text": "今天天气很好"}))
+    path = str(small_profile.parent / "maps" / "all-4.json")
+    common = ("--profile", str(small_profile), "--bitmap", path, "--speech", str(chinese))
+    assert main(["measure", *common]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("CER ")
+    assert "Counted after multilingual-characters: basic does not fit these texts." in said
+    refused = refuse(capsys, "measure", *common, "--normalizer", "basic")
+    assert "Use 'multilingual-characters'" in refused
+
+
 def test_characters_and_words_on_silence_are_named(
     capsys: pytest.CaptureFixture[str], small_profile: Path
 ) -> None:
