@@ -36,6 +36,7 @@ from genptq_core import (
     solve_average_bits,
     with_predictions,
 )
+from genptq_core.measurement.measure import normalizer_of
 from genptq_core.measurement.store import ship
 
 DEMOS = ("demo/manifest", "spelled/manifest")
@@ -96,7 +97,7 @@ def main() -> None:
     profile = load_profile(options.profile)
     speech = load_speech(options.speech, options.limit)
     model = load_model(profile.source.model)
-    normalizer = options.normalizer or model.normalizer
+    normalizer = normalizer_of(model, speech, options.normalizer)
     key = f"{speech.digest}/{normalizer}"
     known = load_measured(options.profile, profile.digest)
     measured = {m.map_digest for m in known if m.set_key == key}

@@ -68,10 +68,10 @@ def front_figure(
     if shown.curve is not None:
         drawn += [
             *traces.predicted(front, shown, top),
-            traces.click_targets(front, shown.height, "WER", " %"),
+            traces.click_targets(front, shown.height, shown.rate, " %"),
             traces.knee(front, float(shown.height(front.loss[front.knee]))),
             *traces.recommended(start, shown.height),
-            *traces.uniform(uniform, shown.height, top=top, what="WER", unit=" %"),
+            *traces.uniform(uniform, shown.height, top=top, what=shown.rate, unit=" %"),
         ]
     points, above = traces.measured(shown.records, top, holds, pick)
     drawn += points
@@ -86,11 +86,11 @@ def front_figure(
         drawn += points
     if pick is not None and pick.cost is not None and pick.cost.wer is not None:
         height = 100 * pick.cost.wer
-        drawn += traces.star(pick, min(height, top), f"WER {height:.1f} %")
+        drawn += traces.star(pick, min(height, top), f"{shown.rate} {height:.1f} %")
     low = min([100 * shown.full_wer, *(100 * (m.wer_full_precision + m.ci95[0]) for m in records)])
     layout = _layout(front, records, pick, largest, uniform if shown.curve is not None else ())
     layout["yaxis"] = {
-        "title": {"text": "Word error rate, %"},
+        "title": {"text": f"{'Character' if shown.rate == 'CER' else 'Word'} error rate, %"},
         "range": [max(low - 1.0, 0), top * 1.03],
     }
     layout |= _levels(shown.full_wer, second)

@@ -62,6 +62,7 @@ def _charted(scene: Scene, speech: MeasuredSet | None) -> ChartedSet | None:
         speech.wer_full_precision,
         speech.records,
         scene.measured.curve(speech),
+        speech.rate,
     )
 
 

@@ -12,6 +12,7 @@ from genptq_core.allocation.front import Front
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.measurement.records import Measured
 from genptq_core.options import Option
+from genptq_core.speech.normalizers import rate_of
 
 from ..page.costs import MEASURED, PREDICTED
 from ..page.marks import Mark, OneWidth
@@ -41,12 +42,14 @@ class ChartedSet:
         full_wer: WER of full precision on it, a fraction.
         records: what was measured on it.
         curve: map from predicted loss to the increase of WER on it, or None.
+        rate: what its error rate is called: "WER", or "CER" where characters are counted.
     """
 
     name: str
     full_wer: float
     records: Sequence[Measured]
     curve: WerCurve | None
+    rate: str = "WER"
 
     def height(self, loss: np.ndarray | float) -> np.ndarray:
         """Predicted WER, per cent, of predicted losses; nan without a curve."""
@@ -312,7 +315,8 @@ def record_text(record: Measured) -> str:
             f"{record.bytes / 1e6:.2f} MB, {percent(record.reduction_vs_fp32)} under fp32",
             f"{record.avg_bits:.2f} bits on average ({widths(record.options)})",
             layout(record.options),
-            f"WER {percent(record.wer)} ({100 * low:.1f} to {100 * high:.1f})",
+            f"{rate_of(record.normalizer)} {percent(record.wer)} "
+            f"({100 * low:.1f} to {100 * high:.1f})",
             f"{points(record.wer_increase)} points on full precision",
             f"loss {record.loss:.3g} measured, {record.predicted_loss:.3g} predicted",
             f"{record.utterances} utterances of {hover(record.speech)}, {hover(record.when)}",

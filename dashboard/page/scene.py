@@ -103,6 +103,11 @@ class Scene:
         return self.measured.name(self.speech) if self.speech is not None else ""
 
     @property
+    def rate(self) -> str:
+        """What the error rate on the speech set shown is called: "WER" or "CER"."""
+        return self.speech.rate if self.speech is not None else "WER"
+
+    @property
     def second_name(self) -> str:
         """Name of the second speech set, as a file says it, or ""."""
         return self.measured.name(self.second) if self.second is not None else ""

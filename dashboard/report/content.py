@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genptq_core.measurement.records import Measured
+from genptq_core.speech.normalizers import noted
 
 from ..charts.of_scene import front_of, layers_of
 from ..page.command_line import command as program_command
@@ -86,7 +87,7 @@ def _word_errors(cost: Cost | None) -> list[tuple[str, str]]:
         return []
     low, high = cost.interval
     between = f"{points(low, 2)} to {points(high, 2)}"
-    wer = (f"WER, {cost.how}", percent(cost.wer, 2))
+    wer = (f"{cost.speech.rate}, {cost.how}", percent(cost.wer, 2))
     if cost.how == PREDICTED:
         return [wer, ("Increase, predicted", f"{between} points")]
     increase = f"{points(cost.increase, 2)} points"
@@ -133,7 +134,7 @@ def _tables(scene: Scene, pick: Pick) -> list[Table]:
 
 
 def _cost(scene: Scene, cost: Cost) -> tuple[str, ...]:
-    name = scene.measured.name(cost.speech)
+    name = noted(scene.measured.name(cost.speech), cost.speech.normalizer)
     full = f"{100 * cost.speech.wer_full_precision:.2f}"
     if cost.wer is None or cost.increase is None or cost.interval is None:
         return (name, "", full, "", "", cost.how)
@@ -146,7 +147,7 @@ def _measured(record: Measured) -> tuple[str, ...]:
     low, high = record.ci95
     return (
         measured_name(record),
-        f"{record.speech} ({record.utterances})",
+        noted(f"{record.speech} ({record.utterances})", record.normalizer),
         f"{record.bytes / 1e6:.2f}",
         f"{100 * record.wer:.2f}",
         points(record.wer_increase, 2),

@@ -126,17 +126,17 @@ def effect(place: DeltaGenerator, scene: Scene) -> None:
     elif cost is None or cost.wer is None:
         text = f"\u2192 **loss {now.loss:.3g}** nats per token, predicted"
     else:
-        text = f"\u2192 **WER {percent(cost.wer)}**, {cost.how}"
+        text = f"\u2192 **{scene.rate} {percent(cost.wer)}**, {cost.how}"
     if last is not None and last[1] == now:
-        text += f"  \n:small[Last move: {_moved(last[0], now)}.]"
+        text += f"  \n:small[Last move: {_moved(last[0], now, scene.rate)}.]"
     place.markdown(text)
 
 
-def _moved(before: _Position, now: _Position) -> str:
+def _moved(before: _Position, now: _Position, rate: str) -> str:
     """How two picks differ, in words."""
     size = f"{(now.bytes - before.bytes) / 1e6:+.2f} MB"
     if now.increase is not None and before.increase is not None:
-        words = f"{points(now.increase - before.increase, 2)} points of WER"
+        words = f"{points(now.increase - before.increase, 2)} points of {rate}"
     else:
         words = f"{now.loss - before.loss:+.2g} nats of loss"
     return f"{size}, {words}".replace("-", "\u2212")

@@ -176,7 +176,7 @@ def _figures(scene: Scene, left: Side, right: Side, comparison: Comparison) -> p
         step = ""
         if wers[0] is not None and wers[1] is not None:
             step = f"{points(wers[1] - wers[0])} points"
-        rows[f"WER on {markdown(scene.speech_name)}"] = [*map(_wer, costs), step]
+        rows[f"{scene.rate} on {markdown(scene.speech_name)}"] = [*map(_wer, costs), step]
     heads = [f"A: {markdown(left.name)}", f"B: {markdown(right.name)}", "B against A"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads)
 

@@ -72,8 +72,8 @@ def draw(scene: Scene) -> None:
     if scene.curve is None:
         have = len(scene.records_shown)
         notes.append(
-            "No WER can be predicted yet: that takes "
-            f"{LEAST_POINTS} measured maps of usable WER on one speech set, "
+            f"No {scene.rate} can be predicted yet: that takes "
+            f"{LEAST_POINTS} measured maps of usable {scene.rate} on one speech set, "
             f"and there {'is' if have == 1 else 'are'} {have}."
             + ("" if have else " The front is therefore of predicted loss.")
         )
@@ -104,13 +104,16 @@ def draw(scene: Scene) -> None:
 
 def _words(scene: Scene) -> str:
     """What the chart says, for people who do not see it."""
-    text = "Word error rate against model size: predicted front, measured maps and the pick."
+    text = (
+        f"{'Character' if scene.rate == 'CER' else 'Word'} error rate against model size: "
+        "predicted front, measured maps and the pick."
+    )
     if scene.pick is None:
         return text
     cost = scene.pick_cost
     at = f" The pick has {scene.pick.allocation.bytes / 1e6:.2f} MB"
     if cost is not None and cost.wer is not None:
-        at += f" and a {cost.how} WER of {percent(cost.wer)}"
+        at += f" and a {cost.how} {scene.rate} of {percent(cost.wer)}"
     maps = sorted((m.bytes / 1e6, m.wer) for m in scene.records_shown)
     ends = "; ".join(f"{size:.1f} MB {percent(wer)}" for size, wer in maps[:1] + maps[1:][-1:])
     measured = f" Of {len(maps)} measured maps, smallest and largest: {ends}." if maps else ""

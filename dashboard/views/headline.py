@@ -100,7 +100,7 @@ def _wer(scene: Scene, pick: Pick) -> None:
             + (f" {_BEYOND} {between}." if cost.extrapolated else "")
         )
     _card(
-        f"WER, {cost.how}",
+        f"{cost.speech.rate}, {cost.how}",
         percent(cost.wer),
         "extrapolated" if cost.extrapolated else between,
         help=about,
@@ -118,7 +118,7 @@ def _identity(scene: Scene, pick: Pick) -> None:
         kind = "the solver's map for these knobs"
         if record is not None:
             kind += ", measured"
-    speech = f" WER on {markdown(scene.speech_name)}." if scene.speech is not None else ""
+    speech = f" {scene.rate} on {markdown(scene.speech_name)}." if scene.speech is not None else ""
     with st.container(key="identity", gap="small"):
         st.markdown(_sentence(scene, pick))
         st.caption(f"Bit map `{pick.map.digest[:SHORT]}`: {kind}.{speech}")

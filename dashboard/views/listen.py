@@ -8,6 +8,7 @@ import streamlit as st
 
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.worth_hearing import TranscriptPair, worth_hearing
+from genptq_core.speech.normalizers import rate_of
 from genptq_core.speech.utterances import SpeechSet, Utterance
 from genptq_core.speech.wer import align
 
@@ -48,7 +49,7 @@ def draw(scene: Scene) -> None:
         st.info(
             "Your pick has not been transcribed yet. Below is the nearest map that was: "
             f"**{markdown(measured_name(shown))}**, {megabytes(shown.bytes)}, "
-            f"WER {percent(shown.wer)}.",
+            f"{rate_of(shown.normalizer)} {percent(shown.wer)}.",
             icon=":material/hearing:",
         )
         if speech.digest in loaders.readable_speech():

@@ -10,6 +10,7 @@ import streamlit as st
 
 from genptq_core.errors import GenPTQError
 from genptq_core.speech.wer import WHISPER_ENGLISH, align, count_errors
+from genptq_core.speech.writing import LONGEST, normalizer_for
 
 from ..jobs import uploads
 from ..jobs.queue import DONE, Job
@@ -114,13 +115,16 @@ def _result(job: Job) -> None:
     if not isinstance(request, Transcribe):
         return
     full, picked = str(job.result.get("full", "")), str(job.result.get("picked", ""))
-    normalizer = str(job.result.get("normalizer", WHISPER_ENGLISH))
+    own = str(job.result.get("normalizer", WHISPER_ENGLISH))
+    normalizer = normalizer_for([(request.said or full)[:LONGEST]], own)
     chosen = f"map `{request.map_digest[:SHORT]}` ({widths(request.options)})"
     with st.container(border=True, key=f"voice-result-{job.id}"):
         if request.said:
             counts = [
-                int(count_errors([request.said], [text], normalizer).errors[0])
-                for text in (full, picked)
+                int(found.errors[0] + found.on_silence[0])
+                for found in (
+                    count_errors([request.said], [text], normalizer) for text in (full, picked)
+                )
             ]
             text = (
                 f":gray[Said]\u2003{markdown(request.said)}\n\n"

@@ -18,6 +18,7 @@ from ..speech.sources import load_speech
 from ..targets import NATIVE
 from .arguments import TARGET_HELP, add_compile, add_device, add_model_of_profile, add_profile
 from .command import Answer, Command
+from .measured import public_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +79,13 @@ def run(arguments: ExportArguments, report: Report) -> Answer:
         GenPTQError: the map cannot be held by the target, or the folder cannot be written.
     """
     profile = load_profile(arguments.profile)
-    chosen = read_any_map(arguments.bit_map, profile).map
+    found = read_any_map(arguments.bit_map, profile)
     if arguments.target in RUNTIME_CONFIGS:
-        return _write_runtime_config(arguments, profile, chosen)
-    return _write_model(arguments, profile, chosen, report)
+        answer = _write_runtime_config(arguments, profile, found.map)
+    else:
+        answer = _write_model(arguments, profile, found.map, report)
+    text = f"{answer.text}\n{found.in_words}" if found.changed else answer.text
+    return Answer({**answer.result, "changed": public_changes(found)}, text)
 
 
 def _write_runtime_config(arguments: ExportArguments, profile: Profile, chosen: BitMap) -> Answer:

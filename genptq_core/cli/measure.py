@@ -6,13 +6,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bitmaps.bitmap import BitMap
-from ..bitmaps.foreign import read_any_map
+from ..bitmaps.foreign import ForeignMap, read_any_map
 from ..errors import BitMapError, ClusterError
 from ..measurement.records import Measured
 from ..measurement.store import save_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
+from ..speech.normalizers import NORMALIZERS, rate_of
 from ..speech.sources import load_speech
 from ..workers.pool import Workers
 from .arguments import (
@@ -25,7 +25,7 @@ from .arguments import (
     workers_from_flags,
 )
 from .command import Answer, Command
-from .measured import public_record
+from .measured import on_silence, public_changes, public_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--speech", required=True, help=f"speech with reference texts: {SOURCES}")
     parser.add_argument(
-        "--normalizer", default="", help="whisper-english or basic; else what fits the model"
+        "--normalizer",
+        default="",
+        help=f"{', '.join(NORMALIZERS)}; else what fits the model and the texts",
     )
     parser.add_argument("--limit", type=int, help="use only the first N utterances")
     add_model_of_profile(parser)
@@ -127,7 +129,8 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
         GenPTQError: profile, maps, model, speech or workers cannot be used.
     """
     profile = load_profile(arguments.profile)
-    maps = _maps(arguments, profile)
+    read = _maps(arguments, profile)
+    maps = [(label, found.map) for label, found in read]
     speech = load_speech(arguments.speech, arguments.limit)
 
     from ..loading import load_model
@@ -170,36 +173,46 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
         for record in sweep:
             save_measured(arguments.profile, profile.digest, record)
             records.append(record)
-    text = "\n".join(map(_in_words, records))
+    by_digest = {found.map.digest: found for _, found in read}
+    answers, lines = [], []
+    for record in records:
+        found = by_digest[record.map_digest]
+        answers.append({**public_record(profile, record), "changed": public_changes(found)})
+        lines += [_in_words(record)] + ([found.in_words] if found.changed else [])
+    other = records[0].normalizer if records else model.normalizer
+    if other not in (model.normalizer, arguments.normalizer):
+        lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
+    text = "\n".join(lines)
     if arguments.is_single_map:
-        return Answer(public_record(profile, records[0]), text)
-    return Answer({"measured": [public_record(profile, record) for record in records]}, text)
+        return Answer(answers[0], text)
+    return Answer({"measured": answers}, text)
 
 
-def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, BitMap]]:
-    """Labels and bit maps, each map once."""
+def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, ForeignMap]]:
+    """Labels and what was read, each map once."""
     if arguments.is_single_map:
-        return [(arguments.label, read_any_map(arguments.bit_maps[0], profile).map)]
-    by_digest: dict[str, tuple[str, BitMap]] = {}
+        return [(arguments.label, read_any_map(arguments.bit_maps[0], profile))]
+    by_digest: dict[str, tuple[str, ForeignMap]] = {}
     for path in arguments.bit_maps:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
             raise BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
         for file in files:
-            chosen = read_any_map(file, profile).map
+            found = read_any_map(file, profile)
             label = f"{arguments.label} {file.stem}".strip()
-            by_digest.setdefault(chosen.digest, (label, chosen))
+            by_digest.setdefault(found.map.digest, (label, found))
     return list(by_digest.values())
 
 
 def _in_words(record: Measured) -> str:
     low, high = record.ci95
     return (
-        f"WER {100 * record.wer:.2f} % against {100 * record.wer_full_precision:.2f} % at full "
-        f"precision: {100 * record.wer_increase:+.2f} points, 95 % interval "
+        f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
+        f"against {100 * record.wer_full_precision:.2f} % at full precision: "
+        f"{100 * record.wer_increase:+.2f} points, 95 % interval "
         f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
         f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
-    )
+    ) + on_silence(record)
 
 
 COMMAND = Command(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..bitmaps.figures import bits_by_name, groups_by_name
+from ..bitmaps.foreign import ForeignMap
 from ..measurement.predictions import with_predictions
 from ..measurement.records import Measured
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
+from ..speech.normalizers import noted, rate_of, unit_of
 from .arguments import add_profile
 from .command import Answer, Command
 
@@ -46,9 +48,11 @@ def run(arguments: MeasuredArguments, report: Report) -> Answer:
     """
     profile = load_profile(arguments.profile)
     records = with_predictions(profile, load_measured(arguments.profile, profile.digest))
+    rates = {rate_of(record.normalizer) for record in records} or {"WER"}
+    rate = f"{min(rates)} %" if len(rates) == 1 else "error %"
     result = {"measured": [public_record(profile, record) for record in records]}
     head = (
-        f"{'MB':>7} {'% less':>7} {'bits':>6} {'WER %':>7} {'change':>7} "
+        f"{'MB':>7} {'% less':>7} {'bits':>6} {rate:>7} {'change':>7} "
         f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"
     )
     return Answer(result, "\n".join([head, *map(_row, records)]))
@@ -61,8 +65,25 @@ def _row(record: Measured) -> str:
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
-        f"{record.loss:8.4f} {loops:>5}  {record.speech} ({record.utterances}), {record.label}"
+        f"{record.loss:8.4f} {loops:>5}  {noted(record.speech, record.normalizer)} "
+        f"({record.utterances}), {record.label}"
     )
+
+
+def on_silence(record: Measured) -> str:
+    """What was written where nothing is said, as a sentence to add; "" if nothing was."""
+    if not record.insertions_on_silence:
+        return ""
+    things = f"{unit_of(record.normalizer)}{'s' if record.insertions_on_silence > 1 else ''}"
+    return f" On silence it wrote {record.insertions_on_silence} {things}, which no rate counts."
+
+
+def public_changes(found: ForeignMap) -> list[dict[str, str]]:
+    """The layers that do not get what a map wants, as `--json` prints them."""
+    return [
+        {"layer": change.unit, "from": change.wanted, "to": change.given}
+        for change in found.changed
+    ]
 
 
 def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
@@ -81,6 +102,8 @@ def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
         "speech": record.speech,
         "utterances": record.utterances,
         "normalizer": record.normalizer,
+        "unit": unit_of(record.normalizer),
+        "insertions_on_silence": record.insertions_on_silence,
         "method": record.method,
         "seconds": record.seconds,
         "when": record.when,

@@ -29,6 +29,8 @@ class Score:
         loss: Kullback-Leibler divergence to full precision, nats per token.
         words: words in the normalized references.
         looped: utterances on which the decoding ran away; see `count_loops`.
+        insertions_on_silence: words written with these weights where nothing is said, which no
+            rate counts.
         transcripts: (audio digest, full precision text, quantized text) per utterance.
     """
 
@@ -39,6 +41,7 @@ class Score:
     loss: float
     words: int
     looped: int
+    insertions_on_silence: int
     transcripts: tuple[tuple[str, str, str], ...]
 
 
@@ -176,6 +179,7 @@ class Evaluation:
             loss=sum(losses) / sum(tokens),
             words=int(after.words.sum()),
             looped=count_loops(full, quantized),
+            insertions_on_silence=int(after.on_silence.sum()),
             transcripts=tuple(zip(digests, full, quantized, strict=True)),
         )
 
@@ -184,6 +188,8 @@ class Evaluation:
         if self._stop is None:
             return False
         before, after = self._errors()
+        if not after.words.any():
+            return False
         low, high = paired_interval(before, after, level=1 - 0.05 / (len(self._ends) - 1))
         return high < self._stop or low > self._stop
 

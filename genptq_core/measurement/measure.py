@@ -17,6 +17,7 @@ from ..profile import Profile
 from ..progress import Report, silent
 from ..rounding.rounded import check_model, quantized_weights, rounding_key
 from ..speech.utterances import SpeechSet, load_audio
+from ..speech.writing import normalizer_for
 from .evaluation import Evaluation, Score
 from .records import Measured
 
@@ -48,19 +49,21 @@ def measure(
         speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
-        normalizer: text normalizer of both sides; the model's own if empty.
+        normalizer: text normalizer of both sides; if empty the model's own, or where that does not
+            fit the texts, one that does.
         weights: the map's weights, if they are not rounded as the profile rounds; their results
             are not cached.
         rounding: how they were rounded.
         stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
 
     Raises:
-        SpeechError: a recording cannot be used, or no utterance has a reference text.
+        SpeechError: a recording cannot be used, no utterance has a reference text, or the
+            normalizer does not fit the texts.
         ModelError: the model is not the profile's.
         ConstraintError: `stop` is not an increase of WER.
     """
     check_model(model, profile)
-    normalizer = normalizer or model.normalizer
+    normalizer = normalizer_of(model, speech, normalizer)
     evaluation = Evaluation(speech, normalizer, stop)
     if weights is None:
         rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report))
@@ -76,6 +79,21 @@ def measure(
         normalizer=normalizer,
         rounding=rounding,
     )
+
+
+def normalizer_of(model: SpeechModel, speech: SpeechSet, wanted: str = "") -> str:
+    """The text normalizer for a model on a speech set.
+
+    Args:
+        model: the model; its own normalizer is taken where it fits the texts.
+        speech: the set.
+        wanted: the one that was asked for; "" for none.
+
+    Raises:
+        SpeechError: there is no normalizer `wanted`, or it does not fit the texts.
+    """
+    texts = [utterance.text for utterance in speech.utterances]
+    return normalizer_for(texts, model.normalizer, wanted, f"the texts of {speech.name}")
 
 
 def record_of(
@@ -114,6 +132,7 @@ def record_of(
         seconds=round(evaluation.seconds, 1),
         when=datetime.date.today().isoformat(),
         looped=scored.looped,
+        insertions_on_silence=scored.insertions_on_silence,
         transcripts=scored.transcripts,
     )
 
@@ -133,12 +152,14 @@ def score(
         weights: new content by parameter name.
         speech: the set.
         report: called with the progress.
-        normalizer: text normalizer of both sides; the model's own if empty.
+        normalizer: text normalizer of both sides; if empty the model's own, or where that does not
+            fit the texts, one that does.
 
     Raises:
-        SpeechError: a recording cannot be used, or no utterance has a reference text.
+        SpeechError: a recording cannot be used, no utterance has a reference text, or the
+            normalizer does not fit the texts.
     """
-    evaluation = Evaluation(speech, normalizer or model.normalizer)
+    evaluation = Evaluation(speech, normalizer_of(model, speech, normalizer))
     evaluation.run(model, lambda: weights, "", report)
     return evaluation.score()
 

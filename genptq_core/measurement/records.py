@@ -40,7 +40,7 @@ class Measured:
         bytes: size of the model, everything counted.
         avg_bits: mean code width over quantizable weights, scales not counted.
         reduction_vs_fp32: 1 - bytes / (4 * parameters).
-        wer: word error rate, a fraction.
+        wer: error rate of words, or of characters where the normalizer counts those, a fraction.
         wer_full_precision: the same of the unquantized model on the same utterances.
         wer_increase: wer - wer_full_precision.
         ci95: paired bootstrap interval of the increase.
@@ -50,13 +50,15 @@ class Measured:
         speech: name of the speech set.
         speech_digest: digest over its recordings and texts.
         utterances: utterances measured.
-        words: words in the normalized references.
+        words: words (or characters) in the normalized references.
         normalizer: text normalizer used on both sides.
         method: how weights were rounded and text decoded.
         profile_digest: digest of the profile whose rounding was used.
         seconds: time that the measurement took.
         when: date, ISO 8601.
         looped: utterances on which the quantized model ran away; see `count_loops`.
+        insertions_on_silence: words that the quantized model wrote for utterances in which
+            nothing is said; they are not in `wer`.
         transcripts: (audio digest, full precision text, quantized text) per utterance; may be
             left out of what ships.
     """
@@ -83,6 +85,7 @@ class Measured:
     seconds: _Number
     when: str
     looped: _Count | None = None
+    insertions_on_silence: _Count = 0
     transcripts: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -100,15 +103,21 @@ _READER = TypeAdapter(Measured)
 
 
 def to_fields(record: Measured) -> dict[str, Any]:
-    """A record as JSON fields, options by their keys."""
-    return {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
+    """A record as JSON fields, options by their keys.
+
+    Without insertions on silence it is written as before they were counted, for older readers.
+    """
+    fields = {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
+    if not record.insertions_on_silence:
+        del fields["insertions_on_silence"]
+    return fields
 
 
 def from_fields(document: object) -> Measured:
     """A record from its JSON fields.
 
-    Records from before there were several normalizers, counts of runaways or kept transcripts lack
-    those fields.
+    Records from before there were several normalizers, counts of runaways, kept transcripts or
+    insertions on silence lack those fields.
 
     Raises:
         ValueError: the record does not match its seal, or a field is missing, unknown or of

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..allocation.wer_curve import WerCurve, fit_wer_curve
+from ..speech.normalizers import rate_of
 from .records import Measured
 
 
@@ -35,6 +36,11 @@ class MeasuredSet:
     words: int
     wer_full_precision: float
     records: tuple[Measured, ...]
+
+    @property
+    def rate(self) -> str:
+        """What its error rate is called: "WER", or "CER" where characters are counted."""
+        return rate_of(self.normalizer)
 
 
 def measured_sets(records: Sequence[Measured]) -> tuple[MeasuredSet, ...]:

@@ -25,7 +25,7 @@ from ..workers.local_copies import (
 )
 from ..workers.pool import Workers
 from .evaluation import Evaluation
-from .measure import measure, record_of
+from .measure import measure, normalizer_of, record_of
 from .records import Measured
 from .shards import ShardResult, measure_shard, save_result, shard_key
 
@@ -53,7 +53,8 @@ def measure_maps(
         speech: the set, with reference texts.
         workers: the processes that compute; this process if None.
         report: called with the utterances done, of all maps together.
-        normalizer: text normalizer of both sides; the model's own if empty.
+        normalizer: text normalizer of both sides; if empty the model's own, or where that does not
+            fit the texts, one that does.
         stop: an increase of WER, a fraction, at which to stop once it is decided; see `Evaluation`.
 
     Raises:
@@ -63,7 +64,7 @@ def measure_maps(
         ClusterError: a worker died for good, or the cluster cannot be reached.
     """
     profile = load_profile(folder)
-    normalizer = normalizer or model.normalizer
+    normalizer = normalizer_of(model, speech, normalizer)
     if workers is None or workers.here:
         for number, (label, chosen) in enumerate(maps):
             yield measure(

@@ -17,7 +17,7 @@ class TranscriptPair:
         audio: digest of the recording.
         reference: what was said.
         full, picked: what full precision and the quantized model wrote.
-        full_errors, picked_errors: word errors in each.
+        full_errors, picked_errors: word errors in each; where nothing was said, words written.
     """
 
     audio: str
@@ -53,8 +53,8 @@ def worth_hearing(record: Measured, references: Mapping[str, str]) -> list[Trans
             reference=references[audio],
             full=full,
             picked=picked,
-            full_errors=int(before.errors[index]),
-            picked_errors=int(after.errors[index]),
+            full_errors=int(before.errors[index] + before.on_silence[index]),
+            picked_errors=int(after.errors[index] + after.on_silence[index]),
         )
         for index, (audio, full, picked) in enumerate(known)
     ]

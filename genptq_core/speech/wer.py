@@ -1,86 +1,73 @@
-"""Word error rate, by jiwer after text normalization, with paired confidence intervals.
+"""Error rates of words or characters, by jiwer after text normalization, with paired intervals.
 
-Whisper's English normalizer writes numbers as digits and uses American spelling, which is fair to
-Whisper. But if a set spells out its numbers it joins them ("five five" becomes "55"), and counts
-fewer words than were said. For such sets the basic one is right: lower case, no punctuation.
+What a normalizer leaves between spaces is counted, so that one that sets characters apart makes
+this a character error rate. An utterance in which nothing was said enters no rate: what is written
+for it is counted by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import jiwer
 import numpy as np
-from whisper_normalizer.basic import BasicTextNormalizer
-from whisper_normalizer.english import EnglishTextNormalizer
 
-from ..errors import SpeechError
+from .normalizers import BASIC, MULTILINGUAL, NORMALIZERS, WHISPER_ENGLISH, normalize, unit_of
 
-WHISPER_ENGLISH = "whisper-english"
-BASIC = "basic"
-NORMALIZERS = (WHISPER_ENGLISH, BASIC)
+__all__ = [
+    "BASIC",
+    "MULTILINGUAL",
+    "NORMALIZERS",
+    "RESAMPLES",
+    "WHISPER_ENGLISH",
+    "Errors",
+    "Span",
+    "align",
+    "count_errors",
+    "count_loops",
+    "normalize",
+    "paired_interval",
+]
+
 RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Word errors of a set, utterance by utterance.
+    """Errors of a set, utterance by utterance; words are characters where those are counted.
 
     Attributes:
-        errors: substitutions, deletions and insertions, shape (utterances,).
+        errors: substitutions, deletions and insertions where something was said, shape
+            (utterances,).
         words: words in the normalized references, shape (utterances,).
+        on_silence: words written where nothing was said, shape (utterances,).
     """
 
     errors: np.ndarray
     words: np.ndarray
+    on_silence: np.ndarray
 
     @property
     def wer(self) -> float:
-        """Word error rate of the set, a fraction."""
+        """Error rate of the set, a fraction."""
         return float(self.errors.sum() / self.words.sum())
-
-
-@cache
-def _normalizer(name: str) -> Callable[[str], str]:
-    if name == WHISPER_ENGLISH:
-        return EnglishTextNormalizer()
-    if name == BASIC:
-        return BasicTextNormalizer()
-    raise SpeechError(
-        f"There is no text normalizer {name!r}.", f"Known are {' and '.join(NORMALIZERS)}."
-    )
-
-
-def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
-    """Text after normalization.
-
-    Args:
-        text: what was said or written.
-        normalizer: "whisper-english", or "basic": lower case, brackets and punctuation gone.
-
-    Raises:
-        SpeechError: there is no such normalizer.
-    """
-    return _normalizer(normalizer)(text).strip()
 
 
 def count_errors(
     references: Sequence[str], hypotheses: Sequence[str], normalizer: str = WHISPER_ENGLISH
 ) -> Errors:
-    """Word errors of each utterance, after normalizing both texts."""
-    errors, words = [], []
+    """Errors of each utterance, after normalizing both texts."""
+    rows = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         expected, written = normalize(reference, normalizer), normalize(hypothesis, normalizer)
         if not expected:
-            errors.append(len(written.split()))
-            words.append(0)
+            rows.append((0, 0, len(written.split())))
             continue
         counts = jiwer.process_words(expected, written)
-        errors.append(counts.substitutions + counts.deletions + counts.insertions)
-        words.append(len(expected.split()))
-    return Errors(np.array(errors, dtype=np.int64), np.array(words, dtype=np.int64))
+        errors = counts.substitutions + counts.deletions + counts.insertions
+        rows.append((errors, len(expected.split()), 0))
+    return Errors(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 
 def paired_interval(
@@ -114,7 +101,7 @@ def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Span:
-    """A run of words in an alignment: `kind` is equal, substitute, delete or insert."""
+    """A run of what is counted in an alignment: `kind` is equal, substitute, delete or insert."""
 
     kind: str
     reference: str
@@ -122,18 +109,23 @@ class Span:
 
 
 def align(reference: str, hypothesis: str, normalizer: str = WHISPER_ENGLISH) -> tuple[Span, ...]:
-    """Two texts aligned word by word, to mark differences; case and punctuation are ignored."""
+    """Two texts aligned by what is counted, to mark differences; case and punctuation are ignored.
+
+    Spans of characters are written without spaces.
+    """
+    between = "" if unit_of(normalizer) == "character" else " "
     expected, written = normalize(reference, normalizer), normalize(hypothesis, normalizer)
+    expected_words, written_words = expected.split(), written.split()
     if not expected or not written:
         kind = "delete" if expected else "insert"
-        return (Span(kind, expected, written),) if expected or written else ()
+        span = Span(kind, between.join(expected_words), between.join(written_words))
+        return (span,) if expected or written else ()
     alignment = jiwer.process_words(expected, written).alignments[0]
-    expected_words, written_words = expected.split(), written.split()
     return tuple(
         Span(
             chunk.type,
-            " ".join(expected_words[chunk.ref_start_idx : chunk.ref_end_idx]),
-            " ".join(written_words[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            between.join(expected_words[chunk.ref_start_idx : chunk.ref_end_idx]),
+            between.join(written_words[chunk.hyp_start_idx : chunk.hyp_end_idx]),
         )
         for chunk in alignment
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,8 +18,10 @@ from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.file import write_bit_map
 from genptq_core.cli import solve
 from genptq_core.cli.main import COMMANDS, main
+from genptq_core.cli.measured import on_silence
 from genptq_core.loading import load_model
-from genptq_core.profile import save
+from genptq_core.measurement.store import save_measured
+from genptq_core.profile import load_profile, save
 from genptq_core.progress import silent
 from genptq_core.storage.locations import bundled_profiles
 from tests.conftest import DEMO, ROOT
@@ -252,6 +255,63 @@ def test_many_maps_are_measured_at_once(
     assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
     alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
     assert alone == {**records[1], "when": alone["when"]}
+    assert alone["changed"] == [] and alone["unit"] == "word"
+
+
+def test_it_is_said_what_a_foreign_map_does_not_get(
+    capsys: pytest.CaptureFixture[str], small_profile: Path, tones: Path, tmp_path: Path
+) -> None:
+    """The profile offers 2 and 4 bit in groups of 16."""
+    folder, path = str(small_profile), tmp_path / "autoround.json"
+    modules = [unit.parameter for unit in load_profile(small_profile).units]
+    path.write_text(json.dumps({"q_proj": {"bits": 1, "group_size": 16}}))
+    count = sum("q_proj" in module for module in modules)
+    common = ("--profile", folder, "--bitmap", str(path))
+    record = run(capsys, "measure", *common, "--speech", str(tones))
+    assert [(c["from"], c["to"]) for c in record["changed"]] == [("1/16", "2/16")] * count != []
+    out = ("--target", "autoround", "--out", str(tmp_path / "out"))
+    assert run(capsys, "export", *common, *out)["changed"] == record["changed"]
+    for command in (("measure", *common, "--speech", str(tones)), ("export", *common, *out)):
+        assert main([*command]) == 0
+        said = capsys.readouterr().out
+        assert f"{count} of {len(modules)} layers changed" in said
+        assert f"{count} from 1/16 to 2/16" in said
+    path.write_text(json.dumps({"q_proj": {"bits": 2}, "model.nowhere": {"bits": 2}}))
+    assert "'model.nowhere', which matches no layer" in refuse(
+        capsys, "measure", *common, "--speech", str(tones)
+    )
+
+
+def test_it_is_said_which_normalizer_was_taken(
+    capsys: pytest.CaptureFixture[str], small_profile: Path, tones: Path
+) -> None:
+    chinese = tones.parent / "chinese.jsonl"
+    chinese.write_text(json.dumps({"audio": "0.wav", "text": "今天天气很好"}))
+    path = str(small_profile.parent / "maps" / "all-4.json")
+    common = ("--profile", str(small_profile), "--bitmap", path, "--speech", str(chinese))
+    assert main(["measure", *common]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("CER ")
+    assert "Counted after multilingual-characters: basic does not fit these texts." in said
+    refused = refuse(capsys, "measure", *common, "--normalizer", "basic")
+    assert "Use 'multilingual-characters'" in refused
+
+
+def test_characters_and_words_on_silence_are_named(
+    capsys: pytest.CaptureFixture[str], small_profile: Path
+) -> None:
+    profile = load_profile(small_profile)
+    record = dataclasses.replace(
+        synthetic.measured(profile, 4),
+        normalizer="multilingual-characters",
+        insertions_on_silence=2,
+    )
+    save_measured(small_profile, profile.digest, record)
+    (listed,) = run(capsys, "measured", "--profile", str(small_profile))["measured"]
+    assert (listed["unit"], listed["insertions_on_silence"]) == ("character", 2)
+    assert main(["measured", "--profile", str(small_profile)]) == 0
+    assert "CER %" in capsys.readouterr().out.splitlines()[0]
+    assert on_silence(record) == " On silence it wrote 2 characters, which no rate counts."
 
 
 def test_a_measurement_may_stop_when_decided(

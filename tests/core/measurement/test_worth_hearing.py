@@ -27,5 +27,14 @@ def test_newly_wrong_comes_first() -> None:
     assert found[0].reference == SAID["c"]
 
 
+def test_words_on_silence_are_worth_hearing() -> None:
+    said = {"a": "red", "b": "[noise]"}
+    transcripts = [("a", "red", "red"), ("b", "", "thank you")]
+    record = synthetic.measured(synthetic.profile(1), 4, transcripts=transcripts)
+    (first, _) = worth_hearing(record, said)
+    assert (first.audio, first.full_errors, first.picked_errors) == ("b", 0, 2)
+    assert first.newly_wrong
+
+
 def test_without_transcripts_there_is_nothing() -> None:
     assert worth_hearing(synthetic.measured(synthetic.profile(1), 4), SAID) == []

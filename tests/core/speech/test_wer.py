@@ -26,12 +26,12 @@ from genptq_core.speech.wer import (
         ("the cat sat", "the sat", 1, 3),
         ("the cat sat", "the black cat sat", 1, 3),
         ("the cat sat", "", 3, 3),
-        ("", "the cat", 2, 0),
+        ("", "the cat", 0, 0),  # nothing was said: counted apart
         ("", "", 0, 0),
         ("a b c d", "w x y z", 4, 4),
         ("uh the cat", "the cat", 0, 2),  # hesitations do not count
         ("it's colour", "it is color", 0, 3),
-        ("[noise]", "anything", 1, 0),  # nothing is left of the reference
+        ("[noise]", "anything", 0, 0),  # nothing is left of the reference
         ("twenty one cats", "21 cats", 0, 2),
     ],
 )
@@ -45,6 +45,16 @@ def test_rate_is_over_the_whole_set() -> None:
     assert counts.errors.tolist() == [0, 1]
     assert counts.words.tolist() == [8, 2]
     assert counts.wer == pytest.approx(0.1)
+
+
+def test_what_is_written_on_silence_is_counted_apart() -> None:
+    """A word for "[noise]" would be an error rate without words; it enters no rate."""
+    counts = count_errors(
+        ["the cat sat", "", "[noise]", "..."], ["the cat", "thank you", "music plays on", "..."]
+    )
+    assert counts.on_silence.tolist() == [0, 2, 3, 0]
+    assert counts.errors.tolist() == [1, 0, 0, 0]
+    assert counts.wer == pytest.approx(1 / 3)
 
 
 def test_more_insertions_than_words_go_past_one() -> None:
@@ -74,8 +84,9 @@ def _levenshtein(left: list[str], right: list[str]) -> int:
 @given(words, words)
 def test_errors_are_the_edit_distance(left: list[str], right: list[str]) -> None:
     counts = count_errors([" ".join(left)], [" ".join(right)])
-    assert counts.errors[0] == _levenshtein(left, right)
+    assert counts.errors[0] == (_levenshtein(left, right) if left else 0)
     assert counts.words[0] == len(left)
+    assert counts.on_silence[0] == (0 if left else len(right))
 
 
 @settings(max_examples=80, deadline=None)
@@ -117,7 +128,7 @@ def test_any_text_can_be_aligned_and_counted(reference: str, hypothesis: str) ->
 
 
 def _errors(errors: np.ndarray, words: np.ndarray) -> Errors:
-    return Errors(errors.astype(np.int64), words.astype(np.int64))
+    return Errors(errors.astype(np.int64), words.astype(np.int64), np.zeros(len(words), np.int64))
 
 
 def test_interval_is_zero_for_equal_errors() -> None:
