@@ -33,6 +33,12 @@ MOST_SIZE = 2**24
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+_FEATURES = ("preprocessor_config.json", "processor_config.json")
+_SETTINGS = (
+    *_FEATURES,
+    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json"),
+)
 _INTEGERS = ("I", "U", "BOOL")
 _FLAGS = ("num_batches_tracked", "position_ids", "_shape")  # whole numbers that are no weights
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -93,9 +99,12 @@ def check_folder(folder: Path) -> dict[str, Any]:
             f"{folder} holds no readable config.json with a model_type.", FOLDER_REMEDY
         )
     check_sizes(config, str(folder / "config.json"))
-    features = folder / "preprocessor_config.json"
-    if features.exists():
-        check_features(read_object(features), str(features))
+    for path in (folder / name for name in _SETTINGS):
+        # Some readers of transformers take a damaged file for one that is not there.
+        content = read_object(path) if path.exists() else {}
+        for part in (content, content.get("feature_extractor")):
+            if isinstance(part, dict) and path.name in _FEATURES:
+                check_features(part, str(path))
     return config
 
 
@@ -141,7 +150,7 @@ def check_features(settings: dict[str, Any], where: str) -> None:
     Raises:
         ModelError: one of them is no sensible number; it is named.
     """
-    for name, most in (("n_fft", 2**16), ("feature_size", 4096), ("chunk_length", 3600)):
+    for name, most in (("n_fft", 2**14), ("feature_size", 512), ("chunk_length", 3600)):
         value = settings.get(name)
         if value is not None and not (type(value) is int and 0 < value <= most):
             raise ModelError(f"{where} says {name} = {_short(value)}, which cannot be.", AGAIN)

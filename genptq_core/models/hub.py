@@ -47,7 +47,8 @@ def load(source: str, name: str) -> SpeechModel:
         if folder == Path(source):
             _check_stored(folder, config)
         loaded: SpeechModel = family.load(source, name, offline, folder)
-        if folder != Path(source):  # the hub's weights are here only now
+        if folder != Path(source):  # the hub's files are here only now
+            check_folder(folder)
             _check_stored(folder, config)
     return loaded
 

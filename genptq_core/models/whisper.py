@@ -188,16 +188,21 @@ def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
     """Features and tokenizer, both of which the folder must hold itself."""
     local = Path(source).is_dir()
     if local:
-        _require_settings(folder)
+        require_settings(folder)
     options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
     features = WhisperFeatureExtractor.from_pretrained(source, **options)
     tokenizer = WhisperTokenizer.from_pretrained(source, **options)
     if not local:  # the hub's files are here only now
-        _require_settings(folder)
+        require_settings(folder)
     return features, tokenizer
 
 
-def _require_settings(folder: Path) -> None:
+def require_settings(folder: Path) -> None:
+    """Make sure that a folder holds a Whisper's feature settings and tokenizer.
+
+    Raises:
+        ModelError: one of them is missing.
+    """
     require(folder, "feature settings", FEATURE_FILES)
     require(folder, "tokenizer", [["tokenizer.json"], ["vocab.json", "merges.txt"]])
 
