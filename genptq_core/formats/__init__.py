@@ -5,4 +5,5 @@ format has
 
     write(folder, model, stored) -> bytes of all stored parameters
     load(folder, name) -> a model that transcribes
+    FILES                 what it reads besides settings
 """

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..errors import ExportError, ModelError
+from ..errors import ExportError, GenPTQError, ModelError
 from ..extras import install_command
 from ..models import SpeechModel
+from ..models.checkpoint import differences
+from ..models.folders import check_folder, whole_reason
 from ..models.hub import assembled
 from ..options import Option
 from ..quantizers import Quantized, Stored
@@ -29,6 +30,10 @@ from ..storage.files import write_text
 from ..units import Unit
 
 NAME = "model.safetensors"
+FILES = (NAME,)
+"""What is read besides settings."""
+
+_METHOD = "compressed-tensors"
 _PARTS = ("_packed", "_scale", "_zero_point", "_shape")
 
 
@@ -90,14 +95,29 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
     """
     from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq
 
+    config = check_folder(folder)  # sizes, before anything is built of them
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict) or quantization.get("quant_method") != _METHOD:
+        raise ModelError(f"{folder} holds no weights of {_METHOD}.", "Export it again.")
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+        settings = AutoConfig.from_pretrained(folder, **options)
         kind = AutoModelForSpeechSeq2Seq if settings.is_encoder_decoder else AutoModelForCTC
-        module = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{folder} cannot be loaded by transformers ({error}).") from error
-    # Otherwise weights are unpacked in the first forward pass.
-    module.hf_quantizer.compressor.decompress_model(module)
+        module, report = kind.from_pretrained(
+            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
+        )
+        missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+        if missing or unexpected:
+            raise ModelError(differences(folder, missing, unexpected), "Export it again.")
+        # Otherwise weights are unpacked in the first forward pass.
+        module.hf_quantizer.compressor.decompress_model(module)
+    except GenPTQError:
+        raise
+    except Exception as error:  # the libraries raise whatever they meet, some of it bare
+        raise ModelError(
+            f"{folder} cannot be loaded by transformers ({whole_reason(error)}).",
+            "Export it again.",
+        ) from error
     named = module.named_parameters()
     return {name: p.detach() for name, p in named if not name.endswith(_PARTS)}
 
@@ -116,7 +136,7 @@ def _packed(stored: Quantized) -> dict[str, Tensor]:
 def _configuration(packed: dict[Option, list[str]]) -> dict[str, Any]:
     """The quantization settings: one group per width and group size, with its modules' names."""
     return {
-        "quant_method": "compressed-tensors",
+        "quant_method": _METHOD,
         "format": "pack-quantized",
         "quantization_status": "compressed",
         "ignore": [],

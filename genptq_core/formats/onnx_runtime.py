@@ -11,16 +11,21 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..errors import ExportError, ModelError
+from ..errors import ExportError, GenPTQError, ModelError
 from ..extras import install_command
 from ..models import SpeechModel, Transcript
+from ..models.folders import check_folder, check_rate, require, whole_reason
+from ..models.whisper import require_settings
 from ..options import Option
 from ..quantizers import Stored
 from ..speech.utterances import RATE
 from ..units import Unit
 from .onnx_names import cross_names, past_names
+from .onnx_notes import Notes
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+FILES = (ENCODER, DECODER)
+"""What is read besides settings."""
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
@@ -38,18 +43,20 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     except ImportError as error:
         raise _missing("Writing ONNX graphs", error) from error
     whisper: Any = model
-    settings, config = whisper.module.generation_config, whisper.module.config
-    notes = {
-        "prompt": whisper.prompt,
-        "end": int(settings.eos_token_id),
-        "suppressed": list(settings.suppress_tokens or []),
-        "suppressed_at_first": list(settings.begin_suppress_tokens or []),
-        "most": config.max_target_positions // 2,
-        "layers": config.decoder_layers,
-    }
+    settings, config = whisper.settings, whisper.module.config
+    notes = Notes(
+        prompt=settings.prompt,
+        ends=settings.ends,
+        suppressed=settings.suppressed,
+        suppressed_at_first=settings.not_first,
+        most=settings.most,
+        layers=config.decoder_layers,
+    )
     weights = Weights(model.module, stored)
     size = write_encoder(folder / ENCODER, weights, config)
-    size += write_decoder(folder / DECODER, weights, config, {"decoding": json.dumps(notes)})
+    size += write_decoder(
+        folder / DECODER, weights, config, {"decoding": json.dumps(notes.as_json())}
+    )
     model.save_settings(folder)
     return size
 
@@ -66,6 +73,11 @@ def load(folder: Path, name: str) -> SpeechModel:
         raise _missing(f"Reading {folder}", error) from error
     from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
+    check_folder(folder)
+    for file in (ENCODER, DECODER):
+        require(folder, "graph", [[file]])
+    require_settings(folder)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         encoder, decoder = (
             onnxruntime.InferenceSession(
@@ -73,11 +85,26 @@ def load(folder: Path, name: str) -> SpeechModel:
             )
             for file in (ENCODER, DECODER)
         )
-        notes = json.loads(decoder.get_modelmeta().custom_metadata_map["decoding"])
-        features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ExportError(f"{folder} cannot be loaded ({error}).", "Export it again.") from error
+        said = json.loads(decoder.get_modelmeta().custom_metadata_map["decoding"])
+        features = WhisperFeatureExtractor.from_pretrained(folder, **options)
+        tokenizer = WhisperTokenizer.from_pretrained(folder, **options)
+        shapes = {i.name: i.shape for i in [*decoder.get_inputs(), *encoder.get_inputs()]}
+        size = int(next(o.shape[-1] for o in decoder.get_outputs() if o.name == "logits"))
+        notes = Notes.of(said, size)
+        wanted = {"tokens", "features", *cross_names(notes.layers), *past_names(notes.layers)}
+        if not wanted <= set(shapes):
+            raise ValueError(f"its graphs have no inputs of {notes.layers} layers")
+        if shapes["features"][1] != features.feature_size:
+            raise ValueError(
+                f"its encoder hears {shapes['features'][1]} mel bands, and its features have "
+                f"{features.feature_size}"
+            )
+        check_rate(str(folder), features)
+    except GenPTQError:
+        raise
+    except Exception as error:  # onnxruntime's own errors have no common base
+        reason = whole_reason(error)
+        raise ExportError(f"{folder} cannot be loaded ({reason}).", "Export it again.") from error
     model = OnnxWhisper(
         name=name,
         encoder=encoder,
@@ -126,7 +153,7 @@ class OnnxWhisper:
         name: str,
         encoder: Any,
         decoder: Any,
-        notes: dict[str, Any],
+        notes: Notes,
         features: Any,
         tokenizer: Any,
     ) -> None:
@@ -136,8 +163,8 @@ class OnnxWhisper:
         self._notes = notes
         self._features = features
         self._tokenizer = tokenizer
-        self._cross = cross_names(notes["layers"])
-        self._past = past_names(notes["layers"])
+        self._cross = cross_names(notes.layers)
+        self._past = past_names(notes.layers)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -156,21 +183,21 @@ class OnnxWhisper:
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context."""
         notes = self._notes
-        end, count = notes["end"], len(encoded)
-        tokens = np.tile(np.array(notes["prompt"], dtype=np.int64), (count, 1))
+        count = len(encoded)
+        tokens = np.tile(np.array(notes.prompt, dtype=np.int64), (count, 1))
         written: list[list[int]] = [[] for _ in range(count)]
         past = self._empty(count)
-        for step in range(notes["most"]):
+        for step in range(notes.most):
             logits, past = self.step(tokens, encoded, past)
             last = logits[:, -1]
-            last[:, notes["suppressed"]] = -np.inf
+            last[:, list(notes.suppressed)] = -np.inf
             if step == 0:
-                last[:, notes["suppressed_at_first"]] = -np.inf
+                last[:, list(notes.suppressed_at_first)] = -np.inf
             chosen = last.argmax(axis=-1)
             for row, token in zip(written, chosen.tolist(), strict=True):
-                if not row or row[-1] != end:
+                if not row or row[-1] not in notes.ends:
                     row.append(token)
-            if all(row[-1] == end for row in written):
+            if all(row[-1] in notes.ends for row in written):
                 break
             tokens = chosen[:, None].astype(np.int64)
         texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in written)

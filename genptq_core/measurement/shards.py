@@ -32,7 +32,7 @@ BATCH = 24
 BLOCK = 4 * BATCH
 """Most utterances of a block, a random sample of the set."""
 
-_VERSION = 1  # raised when rounding or decoding changes, so that cached results are not used
+_VERSION = 2  # raised when rounding or decoding changes, so that cached results are not used
 
 Weights = Callable[[], Mapping[str, Tensor]]
 """Gives new content by parameter name."""
@@ -93,7 +93,8 @@ def _parts(indices: Sequence[int], most: int) -> list[list[int]]:
 def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utterance]) -> str:
     """Digest of everything that a shard's result depends on."""
     recordings = [u.digest for u in utterances]
-    content = [_VERSION, model.digest, model.decoding, weights_key, recordings]
+    text = [model.text_digest, model.decoding]
+    content = [_VERSION, model.digest, text, weights_key, recordings]
     return sha256_json(content + device_key(model.module))
 
 

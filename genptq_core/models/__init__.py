@@ -33,6 +33,7 @@ class SpeechModel(Protocol):
     name: str
     family: str
     digest: str
+    """SHA-256 over its weights; profiles are matched by it."""
     module: nn.Module
     units: tuple[Unit, ...]
     head: str
@@ -40,9 +41,18 @@ class SpeechModel(Protocol):
     derived: dict[str, Tensor]
     """Parameters that follow from a formula of the architecture, by name, as it gives them."""
     decoding: str
-    """How it transcribes, in a few words."""
+    """How it transcribes, in a few words: what it is asked for, if it can be asked."""
     normalizer: str
     """The text normalizer that fits what it writes; see `wer.NORMALIZERS`."""
+
+    @property
+    def text_digest(self) -> str:
+        """SHA-256 over all that turns audio into text besides the weights.
+
+        Configuration, features, tokenizer, language and task: with it and `digest`, transcripts
+        are cached.
+        """
+        ...
 
     def save_settings(self, folder: Path) -> None:
         """Write all that loading needs except the parameters: settings, tokenizer, features."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from ..speech.utterances import RATE
 from ..speech.wer import BASIC
 from ..units import Unit
 from . import Transcript
+from .checkpoint import check_finite, check_shapes, load_whole
+from .folders import FEATURE_FILES, check_rate, require
+from .text_digest import text_digest
 from .weights import weights_digest
 
 _PARTS = {
@@ -65,7 +69,10 @@ class Ctc:
     normalizer = BASIC
 
     def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
+        check_finite(module, name)
+        _check_fit(name, module, features, tokenizer)
         fold_norms(module)
+        check_finite(module, name)  # a statistic may be below zero
         self.name = name
         self.family = str(module.config.model_type)
         encoder, head = _PARTS[self.family]
@@ -78,9 +85,14 @@ class Ctc:
         self._head = getattr(module, head)
         self._features = features
         self._tokenizer = tokenizer
-        self._blank = int(module.config.pad_token_id or 0)
+        self._blank = _blank(module.config, tokenizer)
         self.units = self._units(head)
         self.digest = weights_digest(module)
+
+    @cached_property
+    def text_digest(self) -> str:
+        """SHA-256 over all that turns audio into text besides the weights."""
+        return text_digest(self.save_settings, [self.decoding, self._blank])
 
     def save_settings(self, folder: Path) -> None:
         """Configuration, feature settings and tokenizer."""
@@ -170,37 +182,103 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
     Raises:
         ModelError: a parameter is missing or has another shape.
     """
-    module = blank(AutoConfig.from_pretrained(folder, local_files_only=True))
-    try:
-        mismatch = module.load_state_dict(dict(parameters), strict=False)
-    except RuntimeError as error:
-        raise ModelError(f"{folder} has weights of another shape ({error}).") from error
-    missing = set(mismatch.missing_keys) - {n for n, _ in module.named_buffers()}
-    if missing or mismatch.unexpected_keys:
-        raise ModelError(f"{folder} lacks {sorted(missing)}, has {mismatch.unexpected_keys}.")
-    features, tokenizer = _settings(str(folder), offline=True)
-    return Ctc(name, module.eval(), features, tokenizer)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device(
+        "meta"
+    ):  # what it would take is not taken before the weights are known to fit
+        check_shapes(folder, dict(blank(config).named_parameters()), parameters)
+    module = blank(config)
+    module.load_state_dict(dict(parameters), strict=False)
+    return Ctc(name, module.eval(), *_settings(str(folder), folder, offline=True))
 
 
-def load(source: str, name: str, offline: bool) -> Ctc:
+def load(source: str, name: str, offline: bool, folder: Path) -> Ctc:
     """A recognizer from a `save_pretrained` folder or the model hub.
 
+    Args:
+        source: the folder or hub name.
+        name: the name to give the model.
+        offline: whether to stay off the hub.
+        folder: the folder, or where the hub's files are kept.
+
     Raises:
-        OSError, ValueError, RuntimeError, KeyError, SafetensorError: it cannot be loaded.
+        ModelError: it is not whole.
+        Exception: whatever transformers raises for what it cannot read.
     """
-    module = AutoModelForCTC.from_pretrained(source, local_files_only=offline, dtype=torch.float32)
-    features, tokenizer = _settings(source, offline)
+    features, tokenizer = _settings(source, folder, offline)
+    module = load_whole(AutoModelForCTC, source, offline, _computed)
     return Ctc(name, module.eval(), features, tokenizer)
 
 
 def blank(config: Any) -> Any:
     """A recognizer with these settings; its weights are still to be loaded."""
-    return AutoModelForCTC.from_config(config, dtype=torch.float32)
+    return AutoModelForCTC.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
-def _settings(source: str, offline: bool) -> tuple[Any, Any]:
-    features = AutoFeatureExtractor.from_pretrained(source, local_files_only=offline)
-    return features, AutoTokenizer.from_pretrained(source, local_files_only=offline)
+def _computed(name: str, parameter: Tensor) -> Tensor | None:
+    """What stands for masked frames is used in training only, and often not stored."""
+    return torch.zeros_like(parameter) if name.endswith(".masked_spec_embed") else None
+
+
+def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+    """Features and tokenizer, both of which the folder must hold itself."""
+    local = Path(source).is_dir()
+    if local:
+        _require_settings(folder)
+    options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
+    features = AutoFeatureExtractor.from_pretrained(source, **options)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    if not local:  # the hub's files are here only now
+        _require_settings(folder)
+    return features, tokenizer
+
+
+def _require_settings(folder: Path) -> None:
+    require(folder, "feature settings", FEATURE_FILES)
+    require(folder, "tokenizer", [["tokenizer.json"], ["vocab.json"]])
+
+
+def _blank(config: Any, tokenizer: Any) -> int:
+    """The label of no letter: the configuration's, else the tokenizer's padding."""
+    said = config.pad_token_id
+    return int(said if said is not None else tokenizer.pad_token_id or 0)
+
+
+def _check_fit(name: str, module: Any, features: Any, tokenizer: Any) -> None:
+    """Make sure that features and labels are those of the model.
+
+    Raises:
+        ModelError: they are not.
+    """
+    check_rate(name, features)
+    config = module.config
+    bands = getattr(getattr(config, "encoder_config", None), "num_mel_bins", None)
+    inputs = features.model_input_names[0]
+    if inputs != module.main_input_name or (bands and features.feature_size != bands):
+        raise ModelError(
+            f"{name} hears {module.main_input_name}"
+            + (f" of {bands} mel bands" if bands else "")
+            + f", and its preprocessor_config.json makes {inputs} of {features.feature_size}.",
+            "Take the preprocessor_config.json that the model was trained with.",
+        )
+    named = {index: token for token, index in tokenizer.get_vocab().items()}
+    size, silence = int(config.vocab_size), _blank(config, tokenizer)
+    special = set(tokenizer.all_special_tokens)
+    beyond = [t for i, t in sorted(named.items()) if i >= size and t not in special]
+    nameless = [i for i in range(size) if i not in named and i != silence]
+    if beyond or nameless:
+        first = f"label {nameless[0]} has no letter" if nameless else f"{beyond[0]!r} no label"
+        raise ModelError(
+            f"{name} writes {size} labels, and its tokenizer has {len(named)}: {first}.",
+            "Take the tokenizer that the model was trained with.",
+        )
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != silence:
+        raise ModelError(
+            f"{name} says in its config.json that label {silence} is the blank (pad_token_id), and "
+            f"its tokenizer that {tokenizer.pad_token_id} is.",
+            "Correct pad_token_id in config.json, or take the tokenizer that the model was trained "
+            "with.",
+        )
 
 
 def fold_norms(module: nn.Module) -> None:

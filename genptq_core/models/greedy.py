@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ def greedy(
     module: Any,
     states: Tensor,
     prompt: Sequence[int],
-    end: int,
+    ends: Collection[int],
     most: int,
     *,
     never: Sequence[int] = (),
@@ -31,7 +31,7 @@ def greedy(
         module: an encoder-decoder of transformers with `model.decoder` and `proj_out`.
         states: encoder states, shape (batch, frames, features).
         prompt: tokens before the first that is decided.
-        end: the token that ends a row.
+        ends: tokens, any of which ends a row.
         most: most tokens in a row, including the end.
         never: tokens that must not be written.
         not_first: tokens that must not be written first.
@@ -58,7 +58,7 @@ def greedy(
         for place, token in zip(places, tokens[:, 0].tolist(), strict=True):
             if place in running:
                 rows[place].append(token)
-                if token == end:
+                if token in ends:
                     running.discard(place)
         if not running:
             break

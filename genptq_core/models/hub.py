@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,18 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import GenPTQError, ModelError
 from . import SpeechModel
+from .folders import (
+    check_folder,
+    check_sizes,
+    check_stored,
+    check_unquantized,
+    stored_tensors,
+    whole_reason,
+)
 from .weights import parameter_count
 
-_FOLDER_REMEDY = "Point to a folder written by save_pretrained."
 _HUB_REMEDY = "Give a local folder written by save_pretrained, or a model that is bundled."
 
 
@@ -35,8 +41,15 @@ def load(source: str, name: str) -> SpeechModel:
         ModelError: it cannot be loaded, with the reason.
     """
     with _explained(source) as offline:
-        family = _family(_configuration(source, offline).model_type)
-        loaded: SpeechModel = family.load(source, name, offline)
+        config = _configuration(source, offline)
+        family = _family(config.model_type)
+        folder = _files_of(source, offline)
+        if folder == Path(source):
+            _check_stored(folder, config)
+        loaded: SpeechModel = family.load(source, name, offline, folder)
+        if folder != Path(source):  # the hub's files are here only now
+            check_folder(folder)
+            _check_stored(folder, config)
     return loaded
 
 
@@ -50,29 +63,27 @@ def expected_parameters(source: str) -> int:
         ModelError: it has no readable settings, or is of no supported family.
     """
     with _explained(source) as offline:
-        config = _configuration(source, offline)
-        with torch.device("meta"):
-            return parameter_count(_family(config.model_type).blank(config))
+        return _described(_configuration(source, offline))
 
 
 @contextmanager
 def _explained(source: str) -> Iterator[bool]:
     """Turn library errors on a source into one sentence; yields whether to stay off the hub."""
-    from safetensors import SafetensorError
-
     local = Path(source).is_dir()
     if local:
-        _check_folder(Path(source))
+        check_unquantized(_checked_config(Path(source)), source)
     try:
         yield local or not _hub_answers()
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        if not local:
+    except GenPTQError:
+        raise
+    except Exception as error:  # the libraries raise whatever they meet, some of it bare
+        reason = whole_reason(error)
+        if not local and isinstance(error, OSError):
             raise ModelError(
                 f"{source} cannot be fetched from the model hub: it is offline, or has no such "
-                "model.",
+                f"model ({reason}).",
                 _HUB_REMEDY,
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{source} cannot be loaded as a speech model ({reason}).") from error
 
 
@@ -87,25 +98,21 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Spee
     Raises:
         ModelError: the settings cannot be read, or a parameter is missing or misshapen.
     """
-    family = _family(_check_folder(folder))
+    family = _family(_checked_config(folder)["model_type"])
     try:
         model: SpeechModel = family.assembled(folder, name, parameters)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} has unreadable settings ({error}).") from error
+    except GenPTQError:
+        raise
+    except Exception as error:  # the libraries raise whatever they meet, some of it bare
+        raise ModelError(f"{folder} has unreadable settings ({whole_reason(error)}).") from error
     return model
 
 
-def _check_folder(path: Path) -> str:
-    """The `model_type` of a folder, which must be of a supported family."""
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        model_type = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} holds no readable config.json with a model_type.", _FOLDER_REMEDY
-        ) from error
-    _check_family(str(path), model_type)
-    return model_type
+def _checked_config(folder: Path) -> dict[str, Any]:
+    """A folder's `config.json`, which must be of a supported family."""
+    config = check_folder(folder)
+    _check_family(str(folder), config["model_type"])
+    return config
 
 
 def _check_family(where: str, model_type: str) -> None:
@@ -120,11 +127,34 @@ def _check_family(where: str, model_type: str) -> None:
 
 
 def _configuration(source: str, offline: bool) -> Any:
+    """Settings of a supported family, of bounded sizes, not quantized."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source, local_files_only=offline)
+    config = AutoConfig.from_pretrained(source, local_files_only=offline, trust_remote_code=False)
     _check_family(source, str(config.model_type))
+    said = config.to_dict()
+    check_sizes(said, f"config.json of {source}")
+    check_unquantized(said, source)
     return config
+
+
+def _files_of(source: str, offline: bool) -> Path:
+    """The folder that holds a source's files: itself, or where the hub's client keeps them."""
+    from transformers.utils.hub import cached_file
+
+    if Path(source).is_dir():
+        return Path(source)
+    return Path(str(cached_file(source, "config.json", local_files_only=offline))).parent
+
+
+def _described(config: Any) -> int:
+    """How many parameters a configuration describes."""
+    with torch.device("meta"):
+        return parameter_count(_family(config.model_type).blank(config))
+
+
+def _check_stored(folder: Path, config: Any) -> None:
+    check_stored(stored_tensors(folder), _described(config), str(folder))
 
 
 def _family(model_type: str) -> ModuleType:

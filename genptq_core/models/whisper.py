@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,21 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
-    WhisperProcessor,
     WhisperTokenizer,
 )
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from ..errors import ModelError
 from ..speech.utterances import RATE
-from ..speech.wer import WHISPER_ENGLISH
+from ..speech.wer import MULTILINGUAL, WHISPER_ENGLISH
 from ..units import Unit
 from . import Transcript
+from .checkpoint import check_finite, check_shapes, load_whole
+from .folders import AGAIN, FEATURE_FILES, check_rate, require
 from .greedy import greedy
+from .text_digest import text_digest
 from .weights import weights_digest
+from .whisper_settings import settings_of
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
@@ -54,11 +58,14 @@ class Whisper:
 
     family = "whisper"
     head = EMBEDDING
-    decoding = "greedy, at most 224 tokens"
-    normalizer = WHISPER_ENGLISH
 
     def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
+        check_finite(module, name)
+        _check_fit(name, module, features)
         self.name = name
+        self.settings = settings_of(name, module.config, module.generation_config, tokenizer)
+        self.decoding = self.settings.words
+        self.normalizer = WHISPER_ENGLISH if self.settings.english else MULTILINGUAL
         self.module: nn.Module = module
         self.units = units(module)
         self.derived = derived(module)
@@ -66,6 +73,11 @@ class Whisper:
         self._whisper = module
         self._features = features
         self._tokenizer = tokenizer
+
+    @cached_property
+    def text_digest(self) -> str:
+        """SHA-256 over all that turns audio into text besides the weights."""
+        return text_digest(self.save_settings, asdict(self.settings))
 
     def save_settings(self, folder: Path) -> None:
         """Configuration, generation settings, feature settings and tokenizer, as Whisper's are."""
@@ -84,20 +96,17 @@ class Whisper:
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, at most half the text context as OpenAI's decoder."""
-        settings = self._whisper.generation_config
-        # A model that was rounded too far may write timestamps, which were not asked for.
-        times = range(
-            int(settings.no_timestamps_token_id) + 1, int(self._whisper.config.vocab_size)
-        )
+        settings = self.settings
         with torch.no_grad():
             rows = greedy(
                 self._whisper,
                 encoded.states,
-                self.prompt,
-                int(settings.eos_token_id),
-                self._whisper.config.max_target_positions // 2,
-                never=[*(settings.suppress_tokens or ()), *times],
-                not_first=settings.begin_suppress_tokens or (),
+                settings.prompt,
+                settings.ends,
+                settings.most,
+                # A model that was rounded too far may write timestamps, which were not asked for.
+                never=settings.never,
+                not_first=settings.not_first,
             )
         return [
             Transcript(self._tokenizer.decode(row, skip_special_tokens=True).strip(), tuple(row))
@@ -107,18 +116,13 @@ class Whisper:
     @property
     def prompt(self) -> list[int]:
         """Tokens that open every decoding: start, (language, task), no timestamps."""
-        settings = self._whisper.generation_config
-        tokens = [int(settings.decoder_start_token_id)]
-        if settings.is_multilingual:
-            tokens += [settings.lang_to_id["<|en|>"], settings.task_to_id["transcribe"]]
-        return [*tokens, int(settings.no_timestamps_token_id)]
+        return list(self.settings.prompt)
 
     def head_inputs(self, encoded: Encoded, transcripts: Sequence[Transcript]) -> list[Tensor]:
         """Final decoder states where each transcript token is decided: (tokens, features)."""
         prompt = self.prompt
         lengths = [len(t.tokens) for t in transcripts]
-        pad = int(self._whisper.generation_config.pad_token_id or 0)
-        rows = torch.full((len(lengths), len(prompt) + max(lengths)), pad)
+        rows = torch.full((len(lengths), len(prompt) + max(lengths)), self.settings.pad)
         for row, transcript in zip(rows, transcripts, strict=True):
             sequence = [*prompt, *transcript.tokens]
             row[: len(sequence)] = torch.tensor(sequence)
@@ -142,37 +146,87 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     Raises:
         ModelError: a parameter is missing or has another shape.
     """
-    config = WhisperConfig.from_pretrained(folder, local_files_only=True)
+    config = WhisperConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
         module = blank(config)
-    shape = module.model.encoder.embed_positions.weight.shape
-    state = {POSITIONS: sinusoids(*shape), **parameters}
-    try:
-        mismatch = module.load_state_dict(state, strict=False, assign=True)
-    except RuntimeError as error:
-        raise ModelError(f"{folder} has weights of another shape ({error}).") from error
-    missing = sorted(set(mismatch.missing_keys) - {f"{HEAD}.weight"})
-    if mismatch.unexpected_keys or missing:
-        raise ModelError(f"{folder} lacks {missing}, has {mismatch.unexpected_keys}.")
+    wanted = dict(module.named_parameters())
+    check_shapes(folder, wanted, parameters, {POSITIONS})
+    state = dict(parameters)
+    if POSITIONS not in state:
+        state[POSITIONS] = sinusoids(*wanted[POSITIONS].shape)
+    module.load_state_dict(state, strict=False, assign=True)
     module.tie_weights()
     module.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+    return Whisper(name, module.eval(), *_settings(str(folder), folder, offline=True))
+
+
+def load(source: str, name: str, offline: bool, folder: Path) -> Whisper:
+    """A Whisper from a `save_pretrained` folder or the model hub.
+
+    Args:
+        source: the folder or hub name.
+        name: the name to give the model.
+        offline: whether to stay off the hub.
+        folder: the folder, or where the hub's files are kept.
+
+    Raises:
+        ModelError: it is not whole.
+        Exception: whatever transformers raises for what it cannot read.
+    """
+    features, tokenizer = _settings(source, folder, offline)
+    module = load_whole(WhisperForConditionalGeneration, source, offline, _computed)
     return Whisper(name, module.eval(), features, tokenizer)
 
 
-def load(source: str, name: str, offline: bool) -> Whisper:
-    """A Whisper from a `save_pretrained` folder or the model hub.
+def _computed(name: str, parameter: Tensor) -> Tensor | None:
+    """The encoder's positions follow from a formula, and need not be stored."""
+    return sinusoids(*parameter.shape) if name == POSITIONS else None
+
+
+def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+    """Features and tokenizer, both of which the folder must hold itself."""
+    local = Path(source).is_dir()
+    if local:
+        require_settings(folder)
+    options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
+    features = WhisperFeatureExtractor.from_pretrained(source, **options)
+    tokenizer = WhisperTokenizer.from_pretrained(source, **options)
+    if not local:  # the hub's files are here only now
+        require_settings(folder)
+    return features, tokenizer
+
+
+def require_settings(folder: Path) -> None:
+    """Make sure that a folder holds a Whisper's feature settings and tokenizer.
 
     Raises:
-        OSError, ValueError, RuntimeError, KeyError, SafetensorError: it cannot be loaded.
+        ModelError: one of them is missing.
     """
-    module = WhisperForConditionalGeneration.from_pretrained(
-        source, local_files_only=offline, dtype=torch.float32
-    )
-    processor = WhisperProcessor.from_pretrained(source, local_files_only=offline)
-    return Whisper(name, module.eval(), processor.feature_extractor, processor.tokenizer)
+    require(folder, "feature settings", FEATURE_FILES)
+    require(folder, "tokenizer", [["tokenizer.json"], ["vocab.json", "merges.txt"]])
+
+
+def _check_fit(name: str, module: Any, features: Any) -> None:
+    """Make sure that features are those of the model, and that its output is its embedding.
+
+    Raises:
+        ModelError: they are not.
+    """
+    config = module.config
+    check_rate(name, features)
+    bands, frames = int(features.feature_size), int(features.nb_max_frames)
+    if bands != config.num_mel_bins or frames != 2 * config.max_source_positions:
+        raise ModelError(
+            f"{name} hears {config.num_mel_bins} mel bands and {2 * config.max_source_positions} "
+            f"frames, and its preprocessor_config.json makes {bands} and {frames}.",
+            "Take the preprocessor_config.json that the model was trained with.",
+        )
+    if module.proj_out.weight is not module.model.decoder.embed_tokens.weight:
+        raise ModelError(
+            f"{name} has an output layer ({HEAD}) that is not its embedding, as Whisper's is.",
+            AGAIN,
+        )
 
 
 def blank(config: Any) -> Any:
@@ -231,7 +285,8 @@ def units(module: Any) -> tuple[Unit, ...]:
             )
     rows, columns = module.model.decoder.embed_tokens.weight.shape
     # Control tokens follow the words; the end token among them is the most frequent of all.
-    control = int(module.config.eos_token_id)
+    control = module.config.eos_token_id
+    control = int(min(control) if isinstance(control, list) else control)
     edges = sorted({0, *(edge for edge in _BLOCK_EDGES if edge < control), control, rows})
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         listed.append(

@@ -111,7 +111,7 @@ def compute(
             )
     audio_digests = [[u.digest for u in s.utterances] for s in (speech, listening) if s]
     key = sha256_json(
-        [VERSION, model.digest, audio_digests, dataclasses.asdict(settings)]
+        [VERSION, model.digest, model.text_digest, audio_digests, dataclasses.asdict(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
     )

@@ -20,12 +20,12 @@ from ..storage.locations import baseline_file
 def baseline(
     model: SpeechModel, utterances: Sequence[Utterance], report: Report = silent
 ) -> tuple[list[Transcript], list[Tensor]]:
-    """Full precision transcripts and inputs of the output layer, cached by weights and audio.
+    """Full precision transcripts and inputs of the output layer, cached by model and audio.
 
     Returns:
         One transcript and one tensor (tokens, features) per utterance.
     """
-    content = [2, model.digest, [u.digest for u in utterances]]
+    content = [3, model.digest, model.text_digest, [u.digest for u in utterances]]
     key = sha256_json(content + device_key(model.module))
     path = baseline_file(key)
     total = len(utterances)

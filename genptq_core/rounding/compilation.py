@@ -116,7 +116,8 @@ def compile_map(
             f"{speech.name} has {len(speech)} utterances; {settings.held_out} are set aside.",
             "Give more speech; it needs no transcripts.",
         )
-    keys = [_VERSION, profile.digest, chosen.digest, speech.digest, dataclasses.asdict(settings)]
+    keys = [_VERSION, profile.digest, model.text_digest, chosen.digest, speech.digest]
+    keys.append(dataclasses.asdict(settings))
     digest = sha256_json(keys)
     folder = compiled_folder(digest)
     transcripts, states = baseline(model, speech.utterances, report)
