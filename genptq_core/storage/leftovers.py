@@ -1,4 +1,4 @@
-"""Temporary files and folders: their names, which no other program gives, and what killed runs left.
+"""Temporary files and folders: their names, which only this program gives, and killed runs' ones.
 
 A temporary file for NAME is `.NAME.genptq-XXXXXXXX.tmp`, of hexadecimal digits, next to it. Its
 process holds a lock on it, so that nobody takes it for a leftover however long it is written.
