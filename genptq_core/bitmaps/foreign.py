@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import PROGRAM, BitMapError
 from ..options import UNQUANTIZED, USUAL_GROUP, Option
 from ..profile import Profile
+from ..storage.files import read_text
 from .bitmap import BitMap, bit_map
 from .file import read_bit_map
 
@@ -49,7 +50,7 @@ def read_any_map(path: Path, profile: Profile) -> ForeignMap:
         BitMapError: the file cannot be read, or is of no known kind, or names no layer.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError):
         document = None  # `read_bit_map` says what is wrong with it
     if not isinstance(document, dict) or "schema" in document:

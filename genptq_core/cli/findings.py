@@ -113,19 +113,21 @@ def _by_content(path: Path, is_named: bool) -> Finding | None:
     """A JSON file of this program's, whatever its name; one that the user named is a bit map."""
     if (path.parent / export_file.NAME).exists() and not is_named:
         return None  # its digest is in there
-    head = _head(path) if path.suffix == ".json" else b""
-    if is_named or schema.SCHEMA.encode() in head:
+    is_json = path.suffix == ".json"
+    head = _head(path) if is_json else b""
+    may_be_map = is_named and (is_json or b"genptq" in _head(path, 1_000_000))
+    if may_be_map or schema.SCHEMA.encode() in head:
         return Finding(str(path), path, "map", partial(_check_map, path))
     if re.search(rb'"schema": *"genptq-', head):
         return Finding(str(path), path, "sealed", partial(_check_seal, path))
     return None
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, size: int = 200) -> bytes:
     """The beginning of a file, where damage may have made it unreadable; b"" if it is secret."""
     try:
         with path.open("rb") as handle:
-            return handle.read(200)
+            return handle.read(size)
     except OSError:
         return b""
 

@@ -26,6 +26,12 @@ COMMANDS: tuple[Command[Any], ...] = (
     dashboard.COMMAND,
 )
 
+_BEFORE_PATHS = (
+    *("--profile", "--bitmap", "--speech", "--listen", "--model", "--compile", "--out"),
+    *("--json", "--repair"),
+)
+"""Flags that take a path, and those that take nothing."""
+
 
 def main(
     arguments: Sequence[str] | None = None,
@@ -67,8 +73,7 @@ def _run(arguments: Sequence[str], program: str) -> int:
         GenPTQError: something that the user can mend.
         OSError: a file cannot be used.
     """
-    if any("\0" in argument for argument in arguments):
-        raise GenPTQError("An argument holds a null character.", "No file has such a name.")
+    _check_paths(arguments)
     flags = build_parser(program).parse_args(arguments)
     command: Command[Any] = flags.command
     answer = command.answer(flags, _show)
@@ -85,6 +90,24 @@ def _run(arguments: Sequence[str], program: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise GenPTQError(f"The answer cannot be written: {error.strerror}.") from error
     return answer.code
+
+
+def _check_paths(arguments: Sequence[str]) -> None:
+    """Refuse paths that name nothing; an empty one would stand for the current folder.
+
+    Raises:
+        GenPTQError: there is one.
+    """
+    before = ""
+    for argument in arguments:
+        if "\0" in argument:
+            raise GenPTQError("An argument holds a null character.", "No file has such a name.")
+        flag, equals, value = argument.partition("=")
+        if not equals:
+            flag, value = before, argument
+        if not value and (flag in _BEFORE_PATHS or not flag.startswith("--")):
+            raise GenPTQError(f"The path after {flag} is empty.", "Name a file or a folder.")
+        before = argument
 
 
 def _refuse(program: str, reason: str) -> int:

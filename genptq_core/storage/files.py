@@ -38,8 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
     new_parents: list[Path] = []
     written = False
     try:
-        if path.name in ("", ".."):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        _check_replaceable(path)
         new_parents = make_parents(path.absolute().parent)
         for leftover in leftovers(path.parent, path.name):
             remove(leftover)
@@ -76,6 +75,32 @@ def remove_empty(folders: Sequence[Path]) -> None:
     for folder in reversed(folders):
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Make sure that a file may take a path: a device there would be gone.
+
+    Raises:
+        OSError: a folder, a device or a pipe is there, or a link to one.
+    """
+    if path.name in ("", "..") or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    is_device = path.exists() and not path.is_file()
+    if is_device or path.absolute().parent == Path("/dev"):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+
+
+def require_folder(folder: Path) -> None:
+    """Make sure, before long work, that files can be written to a folder, which may be missing.
+
+    Raises:
+        GenPTQError: something else is there, or it may not be written.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise GenPTQError(f"Cannot write {folder}: {existing} is no folder.", DISK_REMEDY)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise GenPTQError(f"Cannot write {folder}: {existing} is read-only.", DISK_REMEDY)
 
 
 def flush(path: Path) -> None:

@@ -31,7 +31,7 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     new_parents: list[Path] = []
     delivered = False
     try:
-        _check(folder, mark)
+        check_delivery(folder, mark)
         new_parents = make_parents(folder.absolute().parent)
         for leftover in leftovers(folder.absolute().parent, folder.name):
             put_back(leftover)
@@ -85,10 +85,16 @@ def put_back(leftover: Path) -> Path | None:
     return folder
 
 
-def _check(folder: Path, mark: str) -> None:
+def check_delivery(folder: Path, mark: str) -> None:
+    """Make sure that a delivery may take a place: nothing, an empty folder or an earlier one.
+
+    Raises:
+        ExportError: it holds something else.
+        OSError: it cannot be looked at.
+    """
     if not folder.name:
         raise ExportError(f"{folder} is no folder to write to.", "Name a new or an empty folder.")
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise ExportError(f"{folder} is a file.", "Name a folder.")
