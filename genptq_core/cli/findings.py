@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+
+import numpy as np
 
 from .. import profile as profiles
 from ..bitmaps import schema
-from ..errors import BitMapError, GenPTQError
+from ..errors import PROGRAM, BitMapError, GenPTQError, ProfileError
 from ..formats import export_file
 from ..measurement import store
 from ..storage.files import LOCK_NAME, read_text
 from ..storage.json_files import read_json, unsealed
 from ..storage.leftovers import is_locked, target_name
 from ..storage.locations import cache_folder, job_queue_file
+from ..storage.sqlite import reading
 from .job_rows import check_jobs
 
 _ENTRY = re.compile(
@@ -93,7 +95,7 @@ def _is_regular(path: Path) -> bool:
 def _by_name(path: Path) -> Finding | None:
     name, folder = path.name, path.parent
     if name == profiles.JSON_NAME:
-        return Finding(str(folder), path, "profile", partial(profiles.load_profile, folder))
+        return Finding(str(folder), path, "profile", partial(_check_profile, folder))
     if name == store.JSON_NAME:
         return Finding(str(path), path, "shipped", partial(store.read_shipped, path))
     if name == export_file.NAME:
@@ -150,13 +152,26 @@ def _same(path: Path, other: Path) -> bool:
 def _is_foreign(path: Path) -> bool:
     """Whether a database is sound, and another program's: it lacks our table."""
     try:
-        address = f"file:{quote(str(path.absolute()))}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=10)) as connection:
+        with contextlib.closing(reading(path)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             version = connection.execute("PRAGMA user_version").fetchone()[0]
     except (sqlite3.Error, OSError):
         return False
     return bool(tables) and "measured" not in tables and version == 0
+
+
+def _check_profile(folder: Path) -> None:
+    """Check a profile, and that an option's scores are numbers for all utterances or for none."""
+    profile = profiles.load_profile(folder)
+    finite = np.isfinite(profile.projections)  # (utterances, draws, units, options)
+    partial_ones = finite.any(axis=(0, 1)) & ~finite.all(axis=(0, 1))
+    hopeless = ~finite.any(axis=(0, 1, 3))
+    for index in np.flatnonzero(partial_ones.any(axis=1) | hopeless):
+        raise ProfileError(
+            f"{folder / profiles.TENSORS_NAME} holds what is no number among the scores of "
+            f"{profile.units[index].name}.",
+            f"Compute the profile again with: {PROGRAM} profile.",
+        )
 
 
 def _check_entry(path: Path) -> None:

@@ -6,11 +6,11 @@ import contextlib
 import json
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote
 
 from ..errors import StoreError
 from ..storage.files import require_file
 from ..storage.json_files import unsealed
+from ..storage.sqlite import reading
 
 VERSION = 3
 """The queue's version that is read; earlier ones are emptied when the page opens."""
@@ -31,8 +31,7 @@ def check_jobs(path: Path) -> None:
     """
     try:
         require_file(path)
-        address = f"file:{quote(str(path.absolute()))}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=10)) as connection:
+        with contextlib.closing(reading(path)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise StoreError(

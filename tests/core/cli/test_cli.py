@@ -216,7 +216,9 @@ def test_profile_measure_and_measured(
     kept = json.loads((out / "bitmap.json").read_text())
     assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
     assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
-    assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
+    assert run(capsys, "doctor", str(out)) == {
+        "checked": [str(out)], "problems": [], "notes": []
+    }  # fmt: skip
     transcribed = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
     assert list(transcribed["transcripts"]) == [str(tones.parent / "0.wav")]
     refused = refuse(
@@ -342,12 +344,13 @@ def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_pat
     healthy = run(capsys, "doctor")
     assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
     shutil.copytree(PROFILE, tmp_path / "p")
-    leftover = tmp_path / "p" / ".profile.json.x1.tmp"
+    leftover = tmp_path / "p" / ".profile.json.genptq-0123abcd.tmp"
     leftover.write_text("")
     os.utime(leftover, (0, 0))  # long ago: no living process is at it
     tensors = tmp_path / "p" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1])
-    problems = run(capsys, "doctor", str(tmp_path))["problems"]
+    assert main(["doctor", str(tmp_path), "--json"]) == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
     assert len(problems) == 2
     assert any("tensors.safetensors" in p for p in problems)
 
@@ -380,3 +383,54 @@ def test_solving_never_imports_torch() -> None:
         "sys.exit('torch' in sys.modules or 'streamlit' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_full_standard_output_is_one_line() -> None:
+    command = [sys.executable, "-m", "genptq_core", "front", "--profile", PROFILE, "--json"]
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1 and "No space left" in said.stderr
+
+
+def test_what_nobody_put_in_words_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(5, "Input/output error", "disk/file")
+
+    monkeypatch.setattr("genptq_core.cli.front.load_profile", fail)
+    assert "disk/file cannot be used: Input/output error." in refuse(
+        capsys, "front", "--profile", PROFILE
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ggml-tiny.en.bin", b"lmgg\0\0", "a ggml file, as whisper.cpp reads it"),
+        ("model.gguf", b"GGUF\3", "a GGUF file"),
+        ("model.bin", b"GGUF\3", "a GGUF file"),
+        ("model.onnx", b"\x08\x08", "a model of ONNX Runtime"),
+        ("model.pt", b"PK\3\4", "a checkpoint of PyTorch"),
+        ("model.nemo", b"PK\3\4", "an archive of NVIDIA NeMo"),
+        ("model.mlmodel", b"\x08", "a model of Core ML"),
+        ("model.safetensors", b"", "a file of a model's folder, not a model's folder"),
+        ("config.json", b"{}", "a file of a model's folder"),
+        ("notes.txt", b"words", "is a file, not a model's folder"),
+    ],
+)
+def test_models_of_other_programs_are_called_what_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    audio = str(DEMO.parent / "audio" / "demo-001.flac")
+    refused = refuse(capsys, "transcribe", "--model", str(tmp_path / name), audio)
+    assert message in refused and str(tmp_path / name) in refused
+    assert "config.json" in refused or f"Give the folder: {tmp_path}." in refused
+
+
+def test_a_file_of_a_profile_is_called_that(capsys: pytest.CaptureFixture[str]) -> None:
+    file = f"{PROFILE}/profile.json"
+    refused = refuse(capsys, "solve", "--size-mb", "12", "--profile", file)
+    assert refused.endswith(f"is a file, and a profile is a folder. Give its folder: {PROFILE}.")
