@@ -7,6 +7,7 @@ from pathlib import Path
 from .errors import ModelError
 from .models import SpeechModel
 from .models.device import device_of
+from .models.other_programs import described
 from .storage.locations import bundled_models
 
 BUNDLED = ("whisper-tiny.en", "conformer-an4")
@@ -73,6 +74,9 @@ def _source(name: str) -> str:
     if name in BUNDLED:
         return str(bundled_models() / name)
     path = Path(name)
+    other = described(path) if name and path.exists() else None
+    if other:
+        raise ModelError(f"{name} is {other[0]}, not a model's folder.", other[1])
     is_folder = bool(name) and path.is_dir()
     if not is_folder and (path.exists() or name.count("/") != 1 or name.startswith(tuple("./~"))):
         raise ModelError(

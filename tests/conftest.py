@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -14,6 +15,16 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the drill's ledger counted, wherever it was noted."""
+    from tests.drill import ledger
+
+    if ledger.COUNTS:
+        terminalreporter.section("drill")
+        for line in ledger.table():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -62,11 +62,20 @@ def folder() -> Path:
 
 
 def models() -> dict[str, Path]:
-    """Folders of profiles, by name; the embedded model's first."""
+    """Folders of profiles, by name; the embedded model's first. None where there is no folder.
+
+    Raises:
+        ProfileError: it is a file, or cannot be read.
+    """
     try:
         entries = sorted(folder().iterdir(), key=lambda e: (e.name != EMBEDDED, e.name))
-    except OSError:
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ProfileError(
+            f"The folder of profiles, {folder()}, cannot be read: {error.strerror}.",
+            "$GENPTQ_PROFILES must name a folder whose folders are profiles.",
+        ) from error
     return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
 
 

@@ -19,10 +19,12 @@ class Answer:
     Attributes:
         result: the object printed with `--json`.
         text: what is printed otherwise.
+        code: the exit code.
     """
 
     result: dict[str, Any]
     text: str
+    code: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

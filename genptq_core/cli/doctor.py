@@ -9,7 +9,7 @@ from typing import Any
 
 from ..progress import Report
 from .command import Answer, Command
-from .health import examine, repair
+from .health import examine, notes, repair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +42,22 @@ def from_flags(flags: argparse.Namespace) -> DoctorArguments:
 
 
 def run(arguments: DoctorArguments, report: Report) -> Answer:
-    """What was checked, the problems, and what was repaired.
+    """What was checked, the problems, and what was repaired; the exit code is 1 with problems left.
 
     Raises:
-        GenPTQError: the path does not exist, or a store's folder cannot be written.
+        GenPTQError: the path does not exist or holds nothing to check, or a store's folder cannot
+            be written.
     """
     repaired = repair(arguments.path) if arguments.repair else []
     checked, problems = examine(arguments.path)
+    noted = notes(arguments.path)
     lines = [f"{len(checked)} checked, {len(problems)} with problems.", *problems]
     lines += [f"Repaired: {what}" for what in repaired]
-    result: dict[str, Any] = {"checked": checked, "problems": problems}
+    lines += [f"Not touched: {what}" for what in noted]
+    result: dict[str, Any] = {"checked": checked, "problems": problems, "notes": noted}
     if arguments.repair:
         result["repaired"] = repaired
-    return Answer(result, "\n".join(lines))
+    return Answer(result, "\n".join(lines), code=1 if problems else 0)
 
 
 COMMAND = Command(

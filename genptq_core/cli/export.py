@@ -11,12 +11,20 @@ from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import measured_figures
 from ..bitmaps.foreign import read_any_map
 from ..export.runtime_configs import RUNTIME_CONFIGS, export_runtime_config
+from ..formats import export_file
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
+from ..storage.folders import check_delivery
 from ..targets import NATIVE
-from .arguments import TARGET_HELP, add_compile, add_device, add_model_of_profile, add_profile
+from .arguments import (
+    TARGET_HELP,
+    add_compile,
+    add_device,
+    add_model_of_profile,
+    add_profile,
+)
 from .command import Answer, Command
 from .measured import public_changes
 
@@ -78,6 +86,7 @@ def run(arguments: ExportArguments, report: Report) -> Answer:
     Raises:
         GenPTQError: the map cannot be held by the target, or the folder cannot be written.
     """
+    check_delivery(arguments.out, export_file.NAME)  # before work that takes minutes
     profile = load_profile(arguments.profile)
     found = read_any_map(arguments.bit_map, profile)
     if arguments.target in RUNTIME_CONFIGS:
@@ -105,15 +114,16 @@ def _write_runtime_config(arguments: ExportArguments, profile: Profile, chosen: 
 def _write_model(
     arguments: ExportArguments, profile: Profile, chosen: BitMap, report: Report
 ) -> Answer:
+    calibration = load_speech(arguments.compile) if arguments.compile else None
+
     from ..export.export import export
     from ..loading import load_model
 
     model = load_model(arguments.model or profile.source.model, arguments.device)
     compiled, figures = None, {}
-    if arguments.compile:
+    if calibration is not None:
         from ..rounding.compilation import compile_map
 
-        calibration = load_speech(arguments.compile)
         compiled = compile_map(model, profile, chosen, calibration, report=report)
     else:
         records = load_measured(arguments.profile, profile.digest)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import PROGRAM, GenPTQError
@@ -26,31 +26,57 @@ COMMANDS: tuple[Command[Any], ...] = (
     dashboard.COMMAND,
 )
 
+_BEFORE_PATHS = (
+    *("--profile", "--bitmap", "--speech", "--listen", "--model", "--compile", "--out"),
+    *("--json", "--repair"),
+)
+"""Flags that take a path, and those that take nothing."""
 
-def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+
+def main(
+    arguments: Sequence[str] | None = None,
+    program: str = PROGRAM,
+    ready: Callable[[], object] = lambda: None,
+) -> int:
     """Run one command.
 
     Args:
         arguments: as typed, without the program's name; those of this process if absent.
         program: what the program is called in messages.
+        ready: called as soon as KeyboardInterrupt is answered here.
 
     Returns:
-        0, or 2 with one line on standard error for what the user can mend, or 130 when stopped.
+        0, or the answer's code; 2 with one line on standard error for what the user can mend; 130
+        when stopped.
     """
     # Threads that spin while they wait make a shared two-core machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
-    flags = build_parser(program).parse_args(arguments)
-    command: Command[Any] = flags.command
     try:
-        answer = command.answer(flags, _show)
+        ready()
+        return _run(sys.argv[1:] if arguments is None else arguments, program)
     except GenPTQError as error:
-        _clear_progress()
-        print(f"{program}: {_printable(' '.join(str(error).split()))}", file=sys.stderr)
-        return 2
+        return _refuse(program, str(error))
+    except OSError as error:
+        # What nobody has put in words: a name that is too long, a disk that fails.
+        reason = error.strerror or str(error)
+        return _refuse(program, f"{error.filename or 'A file'} cannot be used: {reason}.")
     except KeyboardInterrupt:
         _clear_progress()
         print(f"{program}: stopped; run it again to continue.", file=sys.stderr)
         return 130
+
+
+def _run(arguments: Sequence[str], program: str) -> int:
+    """Answer a command.
+
+    Raises:
+        GenPTQError: something that the user can mend.
+        OSError: a file cannot be used.
+    """
+    _check_paths(arguments)
+    flags = build_parser(program).parse_args(arguments)
+    command: Command[Any] = flags.command
+    answer = command.answer(flags, _show)
     _clear_progress()
     try:
         if flags.json:
@@ -59,7 +85,36 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
             print(_printable(answer.text), flush=True)
     except BrokenPipeError:
         sys.stderr.close()
-    return 0
+    except OSError as error:
+        # What is still in its buffer would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise GenPTQError(f"The answer cannot be written: {error.strerror}.") from error
+    return answer.code
+
+
+def _check_paths(arguments: Sequence[str]) -> None:
+    """Refuse paths that name nothing; an empty one would stand for the current folder.
+
+    Raises:
+        GenPTQError: there is one.
+    """
+    before = ""
+    for argument in arguments:
+        if "\0" in argument:
+            raise GenPTQError("An argument holds a null character.", "No file has such a name.")
+        flag, equals, value = argument.partition("=")
+        if not equals:
+            flag, value = before, argument
+        if not value and (flag in _BEFORE_PATHS or not flag.startswith("--")):
+            raise GenPTQError(f"The path after {flag} is empty.", "Name a file or a folder.")
+        before = argument
+
+
+def _refuse(program: str, reason: str) -> int:
+    """Say in one line what was wrong; returns the exit code."""
+    _clear_progress()
+    print(f"{program}: {_printable(' '.join(reason.split()))}", file=sys.stderr)
+    return 2
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:

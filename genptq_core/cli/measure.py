@@ -132,6 +132,7 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     read = _maps(arguments, profile)
     maps = [(label, found.map) for label, found in read]
     speech = load_speech(arguments.speech, arguments.limit)
+    calibration = load_speech(arguments.compile) if arguments.compile else None
 
     from ..loading import load_model
     from ..measurement.measure import measure
@@ -139,11 +140,10 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
 
     model = load_model(arguments.model or profile.source.model, arguments.workers.device)
     records = []
-    if arguments.compile:
+    if calibration is not None:
         from ..rounding.compilation import ROUNDING, compile_map
 
         # Not stored: the front and its fit are of maps as the profile rounds them.
-        calibration = load_speech(arguments.compile)
         for label, chosen in maps:
             compiled = compile_map(model, profile, chosen, calibration, report=report)
             record = measure(

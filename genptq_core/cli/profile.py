@@ -11,6 +11,7 @@ from ..options import RATES, coded_options, grid_options
 from ..profile import Settings
 from ..progress import Report
 from ..speech.sources import load_speech
+from ..storage.files import require_folder
 from ..workers.pool import Workers
 from .arguments import (
     SOURCES,
@@ -117,6 +118,7 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
         FootprintError: it would take more memory or disk than it may.
         GenPTQError: model, speech or workers cannot be used.
     """
+    require_folder(arguments.out)  # before work that takes hours
     speech = load_speech(arguments.speech, arguments.limit)
     workers = arguments.workers
 

@@ -32,6 +32,9 @@ SQLITE_NAME = "measured.sqlite"
 _REMEDY = f"Repair it with: {PROGRAM} doctor --repair; or move it away, and measure again."
 
 
+_NO_ROOM = "Make room on its disk, and see that it can be written; what it holds is sound."
+_OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+
 _DAMAGE = (ValueError, TypeError, RecursionError)  # of a record that is not text, JSON or sound
 
 
@@ -183,7 +186,5 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
                 )
             yield connection
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(
-            f"The store {path} cannot be used ({error}).",
-            _REMEDY,
-        ) from error
+        remedy = _NO_ROOM if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_DISK else _REMEDY
+        raise StoreError(f"The store {path} cannot be used ({error}).", remedy) from error

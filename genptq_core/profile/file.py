@@ -16,8 +16,8 @@ from safetensors.numpy import load, save_file
 
 from ..errors import PROGRAM, ProfileError
 from ..storage.digests import sha256_file, sha256_json
-from ..storage.files import atomic
-from ..storage.json_files import read_json, validated, write_json
+from ..storage.files import atomic, flush
+from ..storage.json_files import json_text, read_json, validated
 from ..storage.locations import bundled_profiles
 from ..units import Unit
 from .schema import ProfileRecord
@@ -44,11 +44,24 @@ def save(profile: Profile, folder: Path) -> Profile:
         tensors |= {f"sketch/{name}/{part}": array for part, array in parts.items()}
     tensors |= {f"importance/{name}": array for name, array in profile.importance.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    with atomic(Path(folder) / TENSORS_NAME) as temporary:
+    folder = Path(folder)
+    # Both are on the disk before either gets its name: a full one leaves the earlier profile.
+    with atomic(folder / JSON_NAME) as written, atomic(folder / TENSORS_NAME) as temporary:
         # One entry only: the library writes several in random order, and the digest would vary.
         save_file(tensors, temporary, metadata={"schema": f"{SCHEMA}/{VERSION}"})
-        tensors_digest = sha256_file(temporary)
-    content: dict[str, Any] = {
+        content = _content(profile, sha256_file(temporary))
+        digest = sha256_json(content)
+        # The digest leaves the time out: the same profile computed twice is one profile.
+        unsigned = {"seconds": round(profile.seconds, 1), "digest": digest}
+        text = json_text(SCHEMA, VERSION, {**content, **unsigned})
+        written.write_text(text, encoding="utf-8")
+        flush(written)
+    return dataclasses.replace(profile, digest=digest)
+
+
+def _content(profile: Profile, tensors_digest: str) -> dict[str, Any]:
+    """The fields that a profile's digest is over."""
+    return {
         "source": dataclasses.asdict(profile.source),
         "settings": {
             **dataclasses.asdict(profile.settings),
@@ -61,11 +74,6 @@ def save(profile: Profile, folder: Path) -> Profile:
         ],
         "tensors": tensors_digest,
     }
-    digest = sha256_json(content)
-    # The digest leaves the time out: the same profile computed twice is one profile.
-    unsigned = {"seconds": round(profile.seconds, 1), "digest": digest}
-    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, {**content, **unsigned})
-    return dataclasses.replace(profile, digest=digest)
 
 
 def load_profile(folder: Path) -> Profile:
@@ -75,14 +83,18 @@ def load_profile(folder: Path) -> Profile:
         ProfileError: it is missing, damaged, or of another schema version; the first field that is
             wrong is named.
     """
-    path = Path(folder) / JSON_NAME
+    folder = Path(folder)
+    if folder.is_file():
+        remedy = f"Give its folder: {folder.parent}." if folder.name == JSON_NAME else _REMEDY
+        raise ProfileError(f"{folder} is a file, and a profile is a folder.", remedy)
+    path = folder / JSON_NAME
     document = read_json(path, SCHEMA, VERSION, ProfileError, _REMEDY)
     unsigned = ("schema", "version", "digest", "seconds")
     content = {name: value for name, value in document.items() if name not in unsigned}
     if sha256_json(content) != document.get("digest"):
         raise ProfileError(f"{path} is damaged: its content does not match its digest.", _REMEDY)
     record = validated(ProfileRecord, document, path, ProfileError, _REMEDY)
-    tensors_path = Path(folder) / TENSORS_NAME
+    tensors_path = folder / TENSORS_NAME
     tensors = _load_tensors(tensors_path, record.tensors)
     try:
         return _assembled(record, tensors)
@@ -120,6 +132,10 @@ def _assembled(record: ProfileRecord, tensors: dict[str, np.ndarray]) -> Profile
         raise ValueError(f"lengths are {lengths.shape}, not {record.shape[:1]}")
     if not (lengths >= 0).all():
         raise ValueError("an utterance has fewer than no tokens")
+    for name, array in tensors.items():
+        # Scores may be infinite: options too narrow for a layer overflow, and are left out.
+        if name != "projections" and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no number")
     return Profile(
         source=Source(**dict(record.source)),
         settings=Settings(**dict(record.settings)),

@@ -1,31 +1,28 @@
-"""Files: atomic writes that clean up after killed ones, locks, and reads that end."""
+"""Files: atomic writes that clean up after killed runs, locks, and reads that end."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
 import shutil
 import stat
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 from safetensors import SafetensorError
 
 from ..errors import GenPTQError
-
-STALE = 3600.0
-"""Seconds without a change after which a temporary file is taken for one of a killed run."""
+from .leftovers import leftovers, temporary_file
 
 LARGEST_TEXT = 256_000_000
 """Largest file that is read as text or JSON, bytes."""
 
 LOCK_NAME = ".lock"
 """The file in a folder that a process locks to have the folder to itself."""
+
+DISK_REMEDY = "Choose a folder with room that you may write to."
 
 
 @contextlib.contextmanager
@@ -38,29 +35,104 @@ def atomic(path: Path) -> Iterator[Path]:
         GenPTQError: the folder cannot be written; nothing is left behind.
     """
     path = Path(path)
-    temporary: Path | None = None
+    new_parents: list[Path] = []
+    written = False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        delete_leftovers(path.parent, path.name)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; a shared profile should be readable like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise GenPTQError(
-            f"Cannot write {path}: {reason}.", "Choose a folder with room that you may write to."
-        ) from error
+        _check_replaceable(path)
+        new_parents = make_parents(path.absolute().parent)
+        for leftover in leftovers(path.parent, path.name):
+            remove(leftover)
+        with temporary_file(path) as (temporary, mode):
+            yield temporary
+            flush(temporary)
+            # A library may have put a private file in its place.
+            temporary.chmod(mode)
+            temporary.replace(path)
+        written = True
+    except Exception as error:
+        reason = disk_fault(error)
+        if reason is None:
+            raise
+        raise GenPTQError(f"Cannot write {path}: {reason}.", DISK_REMEDY) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if not written:
+            remove_empty(new_parents)
+
+
+def make_parents(folder: Path) -> list[Path]:
+    """Create a folder; returns it and its parents that did not exist, outermost first.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Delete folders, given outermost first, as far as they are empty."""
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Make sure that a file may take a path: a device there would be gone.
+
+    Raises:
+        OSError: a folder, a device or a pipe is there, or a link to one.
+    """
+    if path.name in ("", "..") or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    is_device = path.exists() and not path.is_file()
+    if is_device or path.absolute().parent == Path("/dev"):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+
+
+def require_folder(folder: Path) -> None:
+    """Make sure, before long work, that files can be written to a folder, which may be missing.
+
+    Raises:
+        GenPTQError: something else is there, or it may not be written.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise GenPTQError(f"Cannot write {folder}: {existing} is no folder.", DISK_REMEDY)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise GenPTQError(f"Cannot write {folder}: {existing} is read-only.", DISK_REMEDY)
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file's content is on the disk.
+
+    Raises:
+        OSError: it is not: the disk is full, or fails.
+    """
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """Why something could not be written; None if the error is about something else.
+
+    Libraries in Rust say it with exceptions of their own, others with one that hides the cause.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, GenPTQError):
+        text = " ".join((getattr(seen, "strerror", None) or str(seen)).split())
+        is_first = seen is error or seen is error.__cause__
+        if isinstance(seen, OSError | SafetensorError) and (is_first or _is_full(seen)):
+            return text
+        if "(os error " in text:
+            return text
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _is_full(error: BaseException) -> bool:
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    return getattr(error, "errno", None) in codes
 
 
 @contextlib.contextmanager
@@ -86,30 +158,6 @@ def locked(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # the file system has no locks
             stack.enter_context(lock)
         yield
-
-
-def leftovers(folder: Path, name: str = "*", below: bool = False) -> list[Path]:
-    """Temporary files and folders that killed runs left in a folder.
-
-    Args:
-        folder: where to look.
-        name: only those for a file of this name.
-        below: look into folders below as well.
-    """
-    pattern = f".{name if name == '*' else glob.escape(name)}.*.tmp"
-    candidates = sorted(folder.rglob(pattern) if below else folder.glob(pattern))
-    stale = []
-    for path in candidates:
-        with contextlib.suppress(OSError):  # another process has deleted it
-            if time.time() - path.lstat().st_mtime > STALE:
-                stale.append(path)
-    return stale
-
-
-def delete_leftovers(folder: Path, name: str) -> None:
-    """Delete the temporary files that killed runs left for a file."""
-    for path in leftovers(folder, name):
-        remove(path)
 
 
 def remove(path: Path) -> None:

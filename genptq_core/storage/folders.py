@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import ExportError
-from .files import leftovers, remove
+from ..errors import ExportError, GenPTQError
+from .files import DISK_REMEDY, disk_fault, flush, make_parents, remove, remove_empty
+from .leftovers import leftovers, target_name, temporary_folder
 
 
 @contextlib.contextmanager
@@ -26,61 +26,75 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
             remains, and an earlier delivery stays as it was.
     """
     folder = Path(folder)
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
     new_parents: list[Path] = []
-    workspace: Path | None = None
+    delivered = False
     try:
-        _check(folder, mark)
-        new_parents = _make_parents(folder.absolute().parent)
+        check_delivery(folder, mark)
+        new_parents = make_parents(folder.absolute().parent)
         for leftover in leftovers(folder.absolute().parent, folder.name):
             put_back(leftover)
             remove(leftover)
         # In the same parent, so that renaming never crosses a file system.
-        name = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent)
-        workspace = Path(name)
-        fresh = workspace / "new"
-        fresh.mkdir()
-        yield fresh
-        _flush(fresh)
-        if folder.exists():
-            folder.rename(workspace / "old")
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if (workspace / "old").exists():
-                (workspace / "old").rename(folder)
+        with temporary_folder(folder) as workspace:
+            fresh = workspace / "new"
+            fresh.mkdir()
+            yield fresh
+            _finish(fresh)
+            _swap(fresh, folder, workspace / "old")
+        delivered = True
+    except Exception as error:
+        # Of a file that could not be written, the cause: its own name is gone with the folder.
+        is_inside = isinstance(error, GenPTQError) and ".genptq-" in error.message
+        reason = disk_fault(error.__cause__ if is_inside and error.__cause__ else error)
+        if reason is None:
             raise
-        new_parents = []
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ExportError(
-            f"Cannot write {folder}: {reason}.", "Choose a folder with room that you may write to."
-        ) from error
+        raise ExportError(f"Cannot write {folder}: {reason}.", DISK_REMEDY) from error
     finally:
-        if workspace is not None:
-            shutil.rmtree(workspace, ignore_errors=True)
-        for parent in reversed(new_parents):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        if not delivered:
+            remove_empty(new_parents)
+
+
+def _swap(fresh: Path, folder: Path, aside: Path) -> None:
+    """Put a new folder in the place of an earlier one, which is moved aside."""
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
 
 
 def put_back(leftover: Path) -> Path | None:
     """Restore the earlier delivery that a run had moved aside when it was killed.
 
     Args:
-        leftover: the folder that the run left, `.NAME.*.tmp`.
+        leftover: the folder that the run left.
 
     Returns:
         The restored folder; None if there was nothing to restore.
     """
-    folder = leftover.with_name(leftover.name[1:].rpartition(".")[0].rpartition(".")[0])
-    if folder.exists() or not (leftover / "old").is_dir():
+    name, earlier = target_name(leftover), leftover / "old"
+    folder = leftover.with_name(name or leftover.name)
+    if os.path.lexists(folder) or earlier.is_symlink() or not earlier.is_dir():
         return None
-    (leftover / "old").rename(folder)
+    earlier.rename(folder)
     return folder
 
 
-def _check(folder: Path, mark: str) -> None:
-    if not folder.exists():
+def check_delivery(folder: Path, mark: str) -> None:
+    """Make sure that a delivery may take a place: nothing, an empty folder or an earlier one.
+
+    Raises:
+        ExportError: it holds something else.
+        OSError: it cannot be looked at.
+    """
+    if not folder.name:
+        raise ExportError(f"{folder} is no folder to write to.", "Name a new or an empty folder.")
+    if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise ExportError(f"{folder} is a file.", "Name a folder.")
@@ -90,15 +104,17 @@ def _check(folder: Path, mark: str) -> None:
         )
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Create a folder; returns it and its parents that did not exist, outermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
+def _finish(folder: Path) -> None:
+    """Flush the files of a folder, and give all of it the permissions of anything new.
 
-
-def _flush(folder: Path) -> None:
+    Files from a library may be private, and copies may be read-only.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
     for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as written:
-                os.fsync(written.fileno())
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            path.chmod(mode)
+        elif path.is_file():
+            path.chmod(mode & 0o666)
+            flush(path)

@@ -20,8 +20,17 @@ Record = TypeVar("Record")
 
 def write_json(path: Path, schema: str, version: int, content: dict[str, Any]) -> None:
     """Write `content` as JSON with its schema name, version and seal, atomically."""
+    write_text(path, json_text(schema, version, content))
+
+
+def json_text(schema: str, version: int, content: dict[str, Any]) -> str:
+    """The text of `content` as JSON with its schema name, version and seal.
+
+    Raises:
+        ValueError, TypeError: JSON cannot hold it.
+    """
     document = sealed({"schema": schema, "version": version, **content})
-    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(

@@ -13,6 +13,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 TENSOR_FOLDERS = ("work", "baselines", "compiled", "shards", "kept")
 """Folders of the cache that hold tensors, which are computed again if they are damaged."""
 
+OWN_FOLDERS = (*TENSOR_FOLDERS, "measured", "speech", "uploads", "exports")
+"""Every folder that the program makes in the cache; what else is there belongs to others."""
+
 
 def data_folder() -> Path:
     """The data that ships: inside the installed package, or in the repository."""

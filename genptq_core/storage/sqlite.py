@@ -5,6 +5,21 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+from pathlib import Path
+from urllib.parse import quote
+
+
+def reading(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, and leaves no files next to a database that nobody has open.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    # In write-ahead mode, whoever has it open keeps this file; without one nothing can change.
+    is_open = path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro" if is_open else "immutable=1"
+    address = f"file:{quote(str(path.absolute()))}?{mode}"
+    return sqlite3.connect(address, uri=True, timeout=10)
 
 
 def enter_wal(connection: sqlite3.Connection, patience: float = 30.0) -> None:

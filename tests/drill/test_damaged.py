@@ -88,11 +88,11 @@ def _read_map(folder: Path) -> Any:
     return parse(document, path).model_dump(exclude={"sha256"}), read_bit_map(path, PROFILE)
 
 
-def _entries(folder: Path) -> None:
+def _entries(folder: Path, name: str = "entry.safetensors") -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = {f"{i}": torch.randn(40, 30, generator=generator) for i in range(4)}
     tensors["half"] = torch.ones(7, dtype=torch.float16)
-    write_cached(folder / "entry.safetensors", tensors, [["a text", [1, 2, 3]]])
+    write_cached(folder / name, tensors, [["a text", [1, 2, 3]]])
 
 
 KINDS = {
@@ -190,9 +190,9 @@ def test_damage_to_an_export_is_named(count: int, random_whisper: Path, tmp_path
 
 @pytest.mark.parametrize("ending", [0, 1, -1])
 def test_a_damaged_cache_entry_is_found_and_deleted(cache: Path, ending: int) -> None:
-    path = cache / "baselines" / "entry.safetensors"
+    path = cache / "baselines" / f"{'ab' * 16}.safetensors"
     path.parent.mkdir()
-    _entries(path.parent)
+    _entries(path.parent, path.name)
     assert not [p for p in health.examine()[1] if str(path) in p]
     data = bytearray(path.read_bytes())
     data[ending or len(data) // 2] ^= 1

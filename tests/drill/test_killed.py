@@ -27,7 +27,7 @@ from genptq_core.measurement import store
 from genptq_core.profile import Profile, load_profile, save
 from genptq_core.rounding.compilation import CompileSettings, compile_map
 from genptq_core.storage.digests import sha256_file
-from genptq_core.storage.files import STALE, leftovers
+from genptq_core.storage.leftovers import STALE, leftovers
 from tests.core import synthetic
 from tests.drill import ledger
 

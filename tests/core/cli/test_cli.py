@@ -219,7 +219,9 @@ def test_profile_measure_and_measured(
     kept = json.loads((out / "bitmap.json").read_text())
     assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
     assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}
-    assert run(capsys, "doctor", str(out)) == {"checked": [str(out)], "problems": []}
+    assert run(capsys, "doctor", str(out)) == {
+        "checked": [str(out)], "problems": [], "notes": []
+    }  # fmt: skip
     transcribed = run(capsys, "transcribe", "--model", str(out), str(tones.parent / "0.wav"))
     assert list(transcribed["transcripts"]) == [str(tones.parent / "0.wav")]
     refused = refuse(
@@ -402,12 +404,13 @@ def test_doctor_finds_planted_damage(capsys: pytest.CaptureFixture[str], tmp_pat
     healthy = run(capsys, "doctor")
     assert len(healthy["checked"]) >= 2 and healthy["problems"] == []
     shutil.copytree(PROFILE, tmp_path / "p")
-    leftover = tmp_path / "p" / ".profile.json.x1.tmp"
+    leftover = tmp_path / "p" / ".profile.json.genptq-0123abcd.tmp"
     leftover.write_text("")
     os.utime(leftover, (0, 0))  # long ago: no living process is at it
     tensors = tmp_path / "p" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1])
-    problems = run(capsys, "doctor", str(tmp_path))["problems"]
+    assert main(["doctor", str(tmp_path), "--json"]) == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
     assert len(problems) == 2
     assert any("tensors.safetensors" in p for p in problems)
 
