@@ -19,6 +19,8 @@ from .address import remember, unpick
 
 _CHART = "layers_chart"
 _COLUMNS = ("layers", "demand", "value")
+_PRICED = 20
+"""Demands above which they get no prices of their own: each takes a solution without it."""
 
 
 def draw(scene: Scene) -> None:
@@ -210,7 +212,7 @@ def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
 def _prices(scene: Scene, demanded: tuple[demands.Demand, ...]) -> list[tuple[str, str]]:
     """Each demand as a line, and what the map gains without it at the same size."""
     pick = scene.pick
-    if pick is None or pick.by_hand or len(demanded) < 2:
+    if pick is None or pick.by_hand or not 2 <= len(demanded) <= _PRICED:
         return []
     prices = []
     for place, demand in enumerate(demanded):
