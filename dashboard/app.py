@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.page import loaders
 from dashboard.page.build import scene_of
+from dashboard.page.origin import foreign
 from dashboard.page.scene import Scene
 from dashboard.views import (
     budget,
@@ -63,6 +64,10 @@ def main() -> None:
         "layer gets a bit width of its own, solved as you move, and you see what it costs in "
         "word errors, hear it, and take the model with you."
     )
+    headers = st.context.headers
+    if foreign(headers.get("Origin"), headers.get("Host"), st.get_option("server.allowedHosts")):
+        st.error("Another page asked for this one. Open it at its own address.")
+        return
     job_list.live_jobs()
     _explorer()
 
