@@ -14,6 +14,7 @@ from dashboard.views import (
     budget,
     compare,
     export,
+    failure,
     front,
     headline,
     job_list,
@@ -66,7 +67,7 @@ def main() -> None:
     )
     headers = st.context.headers
     if foreign(headers.get("Origin"), headers.get("Host"), st.get_option("server.allowedHosts")):
-        st.error("Another page asked for this one. Open it at its own address.")
+        failure.show("Another page asked for this one. Open it at its own address.")
         return
     job_list.live_jobs()
     _explorer()
@@ -78,7 +79,7 @@ def _explorer() -> None:
     try:
         _draw()
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
 
 
 def _draw() -> None:
@@ -111,7 +112,7 @@ def _scene(folders: dict[str, Path]) -> Scene | None:
     try:
         constrained = loaders.constrain(loaded, drawn.knobs)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return None
     scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
     knobs.infeasible(scene)

@@ -37,6 +37,7 @@ from ..jobs.requests import (
 from ..page import loaders
 from ..page.knobs import SHORT
 from ..wording import markdown, seconds, widths
+from . import failure
 
 ICONS = {
     QUEUED: ":material/schedule:",
@@ -69,7 +70,7 @@ def queue_request(request: Request) -> None:
         queue.add(request)
         processes.start_worker(queue)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
     else:
         st.rerun(scope="app")
 
@@ -83,7 +84,7 @@ def _latest() -> list[Job]:
     try:
         return Queue().jobs(100)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return []
 
 
@@ -158,13 +159,13 @@ def _change(change: Callable[[Queue], object]) -> None:
 def live_jobs() -> None:
     """A line per live job above everything, polled only while there is one."""
     if message := st.session_state.pop("queue_error", ""):
-        st.error(message)
+        failure.show(message)
     queue = Queue()
     try:
         jobs = queue.jobs()
         processes.resume(queue, jobs)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return
     live = any(job.state in LIVE for job in jobs)
     st.fragment(_live_lines, run_every=_POLL if live else None)()
@@ -175,7 +176,7 @@ def _live_lines() -> None:
     try:
         jobs = Queue().jobs()
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return
     live = {job.id for job in jobs if job.state in LIVE}
     before: set[int] = st.session_state.get("live_jobs", set())

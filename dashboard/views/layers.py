@@ -15,6 +15,7 @@ from ..charts.of_scene import REFERENCE_BITS, layers_of
 from ..page import demands, loaders
 from ..page.scene import Scene, price_of_limits
 from ..wording import markdown, points
+from . import failure
 from .address import remember, unpick
 
 _CHART = "layers_chart"
@@ -136,7 +137,7 @@ def _ties(scene: Scene, unit: Unit) -> None:
 def _price(scene: Scene) -> None:
     """What the demands cost at this size, and what went wrong with the last of them."""
     if error := st.session_state.pop("demand_error", ""):
-        st.error(error)
+        failure.show(error)
     price = price_of_limits(scene)
     if price is None:
         return

@@ -17,7 +17,7 @@ from ..jobs.requests import Transcribe
 from ..page.knobs import SHORT
 from ..page.scene import Scene
 from ..wording import markdown, marked, widths
-from . import job_list
+from . import failure, job_list
 
 LEGEND = (
     ":red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
@@ -93,7 +93,7 @@ def _recorder(scene: Scene, owner: str) -> None:
     try:
         path = uploads.keep(recording.getvalue(), name)
     except GenPTQError as error:
-        st.error(markdown(str(error)))
+        failure.show(error)
         return
     job_list.queue_request(
         Transcribe(
