@@ -8,11 +8,13 @@ import streamlit as st
 
 from dashboard.page import loaders
 from dashboard.page.build import scene_of
+from dashboard.page.origin import foreign
 from dashboard.page.scene import Scene
 from dashboard.views import (
     budget,
     compare,
     export,
+    failure,
     front,
     headline,
     job_list,
@@ -63,6 +65,10 @@ def main() -> None:
         "layer gets a bit width of its own, solved as you move, and you see what it costs in "
         "word errors, hear it, and take the model with you."
     )
+    headers = st.context.headers
+    if foreign(headers.get("Origin"), headers.get("Host"), st.get_option("server.allowedHosts")):
+        failure.show("Another page asked for this one. Open it at its own address.")
+        return
     job_list.live_jobs()
     _explorer()
 
@@ -73,7 +79,7 @@ def _explorer() -> None:
     try:
         _draw()
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
 
 
 def _draw() -> None:
@@ -106,7 +112,7 @@ def _scene(folders: dict[str, Path]) -> Scene | None:
     try:
         constrained = loaders.constrain(loaded, drawn.knobs)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return None
     scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
     knobs.infeasible(scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import string
 from collections.abc import Sequence
 
@@ -26,9 +27,26 @@ _NAMES = {
 }
 
 
+_REWRITTEN = re.compile(r"://|www\.|@|<-|->|--|[<>~]=", re.IGNORECASE)
+"""What Streamlit turns into links and signs, escaped or not."""
+
+_APART = "\N{WORD JOINER}"
+
+
 def markdown(text: str) -> str:
-    """Text from a file, so that Streamlit's Markdown shows it letter by letter."""
-    return " ".join(text.split()).translate(_PUNCTUATION)
+    """Text from outside, so that Streamlit's Markdown shows it letter by letter, without links."""
+    return " ".join(_word(word) for word in text.split())
+
+
+def _word(word: str) -> str:
+    """A word in Markdown: escaped, or as code where signs would be rewritten even so."""
+    if not _REWRITTEN.search(word):
+        return word.translate(_PUNCTUATION)
+    if not re.search(r"[\[\]`\\|]", word):
+        return f"`{word}`"
+    # Brackets may stand in a label's, where code would not keep them from ending it.
+    apart = _REWRITTEN.sub(lambda sign: f"{sign[0][0]}{_APART}{sign[0][1:]}", word)
+    return apart.translate(_PUNCTUATION)
 
 
 def hover(text: str) -> str:

@@ -3,7 +3,8 @@
 The page adds jobs and starts `python -m dashboard.jobs.worker` (see `processes`); the worker takes
 one job at a time, writes its progress and a heartbeat, and ends when none is left. Since all state
 is in the file, a reload of the page shows its jobs again, a restarted server continues with what
-waits, and a worker that died is known by its silence. Only the worker imports torch.
+waits, and a worker that died is known by its silence. One that was only asleep goes on with its job
+unless that was taken over. A damaged row is a job that failed. Only the worker imports torch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from genptq_core.storage.locations import job_queue_file
 from genptq_core.storage.sqlite import enter_wal
 
 from . import uploads
-from .requests import Request, Transcribe, fault, from_json, kind_of, to_json
+from .requests import Request, Transcribe, Unreadable, fault, from_json, kind_of, to_json
 
 VERSION = 3
 SILENCE = 20.0
@@ -37,6 +38,9 @@ ENDED_EARLY = (
 )
 
 DAMAGED = "What came of it was damaged in the queue's file. Run it again."
+
+UNREADABLE = "Forget it, and ask for it again."
+"""What to do about a damaged job."""
 
 QUEUED, RUNNING, DONE = "queued", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
@@ -69,7 +73,7 @@ class Job:
 
     Attributes:
         id: number in the queue.
-        request: what to do.
+        request: what to do, unless that is damaged; the job has failed then.
         state: queued, running, done, failed, cancelled or interrupted.
         stage, done, total: progress within the current stage.
         stage_started: time the stage began, seconds since the epoch.
@@ -79,7 +83,7 @@ class Job:
     """
 
     id: int
-    request: Request
+    request: Request | Unreadable
     state: str
     stage: str
     done: int
@@ -119,6 +123,7 @@ class Queue:
             connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
             with contextlib.closing(connection):
                 connection.row_factory = sqlite3.Row
+                connection.text_factory = lambda data: data.decode(errors="replace")
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version > VERSION:
                     raise StoreError(
@@ -155,12 +160,21 @@ class Queue:
             return int(row.lastrowid or 0)
 
     def jobs(self, limit: int = 20) -> list[Job]:
-        """The latest jobs, newest first, silent workers' jobs marked as interrupted."""
+        """All live jobs and the latest others, newest first; silent workers' are interrupted.
+
+        Args:
+            limit: how many to list, besides live ones.
+        """
         if not self.path.exists():
             return []
         with self._open() as connection:
             _mark_silent(connection)
-            rows = connection.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (limit,))
+            _mark_damaged(connection)
+            rows = connection.execute(
+                "SELECT * FROM jobs WHERE state IN (?, ?)"
+                " OR id IN (SELECT id FROM jobs ORDER BY id DESC LIMIT ?) ORDER BY id DESC",
+                (*LIVE, limit),
+            )
             return [_job(row) for row in rows.fetchall()]
 
     def cancel(self, number: int) -> None:
@@ -177,6 +191,7 @@ class Queue:
     def forget(self, number: int) -> None:
         """Take an ended job, and what came of it, off the list."""
         with self._open() as connection:
+            _mark_damaged(connection)
             for job in _jobs(connection, ENDED):
                 if job.id == number:
                     connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
@@ -188,14 +203,18 @@ class Queue:
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
             if row is None:
                 raise StoreError(f"There is no job {number} to run again.", "Reload the page.")
+            request = _job(row).request
+            if isinstance(request, Unreadable):
+                raise StoreError(f"Job {number} is damaged.", "Forget it, and ask for it again.")
             if row["state"] in ENDED:
                 connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
-        return self.add(_job(row).request)
+        return self.add(request)
 
     def claim(self) -> Job | None:
         """Take the next queued job, unless another worker is running."""
         with self._open() as connection:
             _mark_silent(connection)
+            _mark_damaged(connection)
             waiting = _jobs(connection, (QUEUED,))
             if not waiting or _jobs(connection, (RUNNING,)):
                 return None
@@ -208,9 +227,22 @@ class Queue:
             return waiting[0]
 
     def beat(self, number: int) -> bool:
-        """Note that a job's worker lives; returns whether it should continue."""
+        """Note that a job's worker lives; returns whether it should continue.
+
+        One that was taken for dead continues too, unless its job is gone, as where it was queued
+        again, or another worker has begun meanwhile.
+        """
         with self._open() as connection:
-            connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time(), number))
+            connection.execute(
+                "UPDATE jobs SET state = ?, message = '', finished = NULL"
+                " WHERE id = ? AND state = ? AND cancel = 0"
+                " AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = ?)",
+                (RUNNING, number, INTERRUPTED, RUNNING),
+            )
+            connection.execute(
+                "UPDATE jobs SET heartbeat = ? WHERE id = ? AND state = ?",
+                (time.time(), number, RUNNING),
+            )
             row = connection.execute(
                 "SELECT cancel, state FROM jobs WHERE id = ?", (number,)
             ).fetchone()
@@ -221,18 +253,27 @@ class Queue:
         with self._open() as connection:
             connection.execute(
                 "UPDATE jobs SET stage_started = CASE WHEN stage = ? THEN stage_started ELSE ? END,"
-                " stage = ?, done = ?, total = ? WHERE id = ?",
-                (stage, time.time(), stage, done, total, number),
+                " stage = ?, done = ?, total = ? WHERE id = ? AND state = ?",
+                (stage, time.time(), stage, done, total, number, RUNNING),
             )
 
     def finish(
         self, number: int, state: str, message: str = "", result: dict[str, Any] | None = None
     ) -> None:
-        """Note a job's end; a recording that it no longer needs is deleted."""
+        """Note a job's end; a recording that it no longer needs is deleted.
+
+        Nothing is noted of a job that is gone or has ended already, nor is one cancelled that the
+        user did not cancel: it was taken for dead, and stays interrupted.
+        """
         with self._open() as connection:
+            row = connection.execute(
+                "SELECT * FROM jobs WHERE id = ? AND state IN (?, ?) AND (cancel = 1 OR ? <> ?)",
+                (number, RUNNING, INTERRUPTED, state, CANCELLED),
+            ).fetchone()
+            if row is None:
+                return
             _end(connection, number, state, message, result)
-            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
-            if row is not None and state != INTERRUPTED:
+            if state != INTERRUPTED:
                 _clean(_job(row))
 
     def sweep(self) -> None:
@@ -272,6 +313,19 @@ def _mark_silent(connection: sqlite3.Connection) -> None:
     )
 
 
+def _mark_damaged(connection: sqlite3.Connection) -> None:
+    """End the jobs that cannot be read, so that none stands in the way of others."""
+    marks = ", ".join("?" * len(ENDED))
+    rows = connection.execute(f"SELECT * FROM jobs WHERE state NOT IN ({marks})", ENDED)
+    for row in rows.fetchall():
+        job = _job(row)
+        if isinstance(job.request, Unreadable):
+            connection.execute(
+                "UPDATE jobs SET state = ?, message = ?, finished = ? WHERE id = ?",
+                (FAILED, job.message, time.time(), job.id),
+            )
+
+
 def _jobs(connection: sqlite3.Connection, states: Sequence[str]) -> list[Job]:
     marks = ", ".join("?" * len(states))
     rows = connection.execute(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
@@ -302,20 +356,28 @@ _COLUMNS = [field.name for field in fields(_Row)]
 
 
 def _job(row: sqlite3.Row) -> Job:
-    """The job of a row.
-
-    Raises:
-        StoreError: the row or its request is damaged.
-    """
+    """The job of a row; one that failed where the row is damaged."""
     columns = {name: row[name] for name in _COLUMNS}
     try:
         # As JSON, for a strict dataclass is read from nothing else.
         sound = _ROW.validate_json(json.dumps(columns))
-    except (ValidationError, TypeError) as error:
+        request = from_json(sound.kind, sound.request)
+    except (ValidationError, TypeError, StoreError) as error:
         reason = fault(error) if isinstance(error, ValidationError) else str(error)
-        raise StoreError(
-            f"Job {row['id']!r} in the queue is damaged ({reason}).", "Move the queue's file away."
-        ) from error
+        named = isinstance(error, StoreError)
+        message = f"Job {row['id']} in the queue is damaged ({reason}). {UNREADABLE}"
+        return Job(
+            id=row["id"],
+            request=Unreadable(str(row["kind"])),
+            state=FAILED,
+            stage="",
+            done=0,
+            total=0,
+            stage_started=None,
+            cancel=False,
+            message=str(error) if named else message,
+            result={},
+        )
     state, message = str(sound.state), sound.message
     try:
         result = unsealed(json.loads(sound.result))
@@ -324,7 +386,7 @@ def _job(row: sqlite3.Row) -> Job:
         state, message, result = FAILED, DAMAGED, {}
     return Job(
         id=sound.id,
-        request=from_json(sound.kind, sound.request),
+        request=request,
         state=state,
         stage=sound.stage,
         done=sound.done,

@@ -130,6 +130,18 @@ class ExportMap:
 
 Request = Measure | Transcribe | ComputeProfile | ExportMap
 
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in the queue in place of a request that was damaged there.
+
+    Attributes:
+        kind: its kind, as far as that can be read.
+    """
+
+    kind: str
+
+
 KINDS: dict[str, type[Any]] = {
     "measure": Measure,
     "transcribe": Transcribe,
@@ -181,5 +193,5 @@ def fault(error: ValidationError) -> str:
 def _damaged(kind: str, reason: str) -> StoreError:
     return StoreError(
         f"A job of kind {kind!r} in the queue is damaged ({reason}).",
-        "Move the queue's file away.",
+        "Forget it, and ask for it again.",
     )

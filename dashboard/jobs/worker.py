@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,15 @@ from genptq_core.speech.sources import load_speech
 from genptq_core.speech.utterances import speech_set, utterance
 from genptq_core.workers.pool import Workers, named_scheduler
 
+from . import processes
 from .queue import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
-from .requests import ComputeProfile, ExportMap, Measure, Transcribe
+from .requests import ComputeProfile, ExportMap, Measure, Transcribe, Unreadable
 
 _BEAT = 1.0
 """Seconds between heartbeats, and so the longest that a cancellation waits to be seen."""
+
+_PATIENCE = 10.0
+"""Seconds for a job to hear that it should stop, before its process ends without it."""
 
 NO_MEMORY = (
     "There was not enough memory. Take a smaller model, fewer label draws or options, "
@@ -38,13 +45,28 @@ def obey_signals() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def run_queue(queue: Queue) -> int:
-    """Carry out queued jobs until none is left; returns how many were taken."""
+Successor = Callable[[Queue], None]
+"""Starts a worker that goes on with the queue."""
+
+
+def run_queue(queue: Queue, successor: Successor | None = None) -> int:
+    """Carry out queued jobs until none is left; returns how many were taken.
+
+    A job that is stopped may leave anything half done, such as the import of a library that cannot
+    be imported twice, so the next job is for another process.
+
+    Args:
+        queue: the queue.
+        successor: starts that process.
+    """
     queue.sweep()
     taken = 0
     while (job := queue.claim()) is not None:
         taken += 1
-        _run(queue, job)
+        if not _run(queue, job, successor):
+            if successor is not None:
+                successor(queue)
+            break
     return taken
 
 
@@ -56,45 +78,78 @@ def _interrupt_main() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def _run(queue: Queue, job: Job) -> None:
-    """Carry out a job, with a heartbeat, and note how it ended."""
-    ended = threading.Event()
-    # Read by the main thread alone, to tell a cancellation from Ctrl-C.
-    cancelled = threading.Event()
+class _Heart:
+    """The heartbeat of a job's worker, which interrupts the main thread where the job should stop.
 
-    def beat() -> None:
-        while not ended.wait(_BEAT):
+    Args:
+        queue: the queue.
+        number: the job's number.
+        successor: starts the worker that goes on where the main thread does not hear.
+    """
+
+    def __init__(self, queue: Queue, number: int, successor: Successor | None) -> None:
+        self.queue, self.number, self.successor = queue, number, successor
+        self.stopping = threading.Event()
+        """Whether the main thread was interrupted, to tell that from Ctrl-C."""
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def end(self) -> None:
+        """Stop beating; no interruption comes after this."""
+        with self._lock:
+            self._ended.set()
+
+    def _beat(self) -> None:
+        told = 0.0
+        while not self._ended.wait(_BEAT):
             try:
-                if queue.beat(job.id) or cancelled.is_set():
+                if self.queue.beat(self.number):
                     continue
             except StoreError:
                 continue  # a busy disk is no reason to give up; silence will tell if it lasts
-            cancelled.set()
-            _interrupt_main()
+            with self._lock:
+                if self._ended.is_set():
+                    return
+                if not self.stopping.is_set():
+                    told = time.monotonic()
+                    self.stopping.set()
+                    _interrupt_main()
+                elif self.successor is not None and time.monotonic() - told > _PATIENCE:
+                    # Some code took the interruption for its own, or never returns.
+                    with contextlib.suppress(GenPTQError):
+                        self.queue.finish(self.number, CANCELLED)
+                        self.successor(self.queue)
+                    os._exit(1)
 
-    heart = threading.Thread(target=beat, daemon=True)
-    heart.start()
+
+def _run(queue: Queue, job: Job, successor: Successor | None) -> bool:
+    """Carry out a job, and note how it ended; returns whether this process can take another."""
+    heart = _Heart(queue, job.id, successor)
     try:
         try:
             result = _carry_out(queue, job)
         finally:
             # The heart stops before the end is noted, or it would take that for a cancellation.
-            ended.set()
-            heart.join(timeout=5)
+            heart.end()
         queue.finish(job.id, DONE, result=result)
     except KeyboardInterrupt:
-        queue.finish(job.id, CANCELLED if cancelled.is_set() else INTERRUPTED)
-        if not cancelled.is_set():
+        heart.end()
+        stopped = heart.stopping.is_set()
+        queue.finish(job.id, CANCELLED if stopped else INTERRUPTED)
+        if not stopped:
             raise
+        return False
     except GenPTQError as error:
         queue.finish(job.id, FAILED, str(error))
     except Exception as error:
         if _short_of_memory(error):
             queue.finish(job.id, FAILED, NO_MEMORY)
-            return
+            return True
         # The worker is the last to see it: the page has only what is written here.
         queue.finish(job.id, FAILED, f"Unexpected {type(error).__name__}: {error}")
         raise
+    return not heart.stopping.is_set()
 
 
 def _short_of_memory(error: Exception) -> bool:
@@ -113,6 +168,8 @@ def _carry_out(queue: Queue, job: Job) -> dict[str, Any]:
         queue.progress(job.id, at.stage, at.done, at.total)
 
     request = job.request
+    if isinstance(request, Unreadable):
+        raise StoreError(f"Job {job.id} is damaged.", "Forget it, and ask for it again.")
     if isinstance(request, Measure):
         return _measure(request, report)
     if isinstance(request, Transcribe):
@@ -210,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     obey_signals()
     try:
-        run_queue(Queue(options.queue))
+        run_queue(Queue(options.queue), processes.start_worker)
     except GenPTQError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -5,7 +5,8 @@
     tie block:*attn*     matching layers share their option, after `block:` those of one block
     decoder <= 3 MB      the layers of a part may take this much together
 
-Pure functions, no Streamlit. Later lines win over earlier ones where both pin a layer.
+Pure functions, no Streamlit. Later lines win over earlier ones where both pin a layer. A link may
+come from anyone, so its text is read in linear time, and only up to a length and a number of lines.
 """
 
 from __future__ import annotations
@@ -26,7 +27,18 @@ KINDS = (IS, LEAST, MOST, TIED, BUDGET)
 
 _SIGNS = {IS: "=", LEAST: ">=", MOST: "<="}
 _FORM = 'Write one per line: "*fc1* = 4", "*encoder* >= 3", "tie block:*attn*", "decoder <= 3 MB".'
-_LINE = re.compile(r"(?P<what>.+?)\s*(?P<sign>>=|<=|=)\s*(?P<value>[^=<>]+)")
+
+LONGEST = 100_000
+"""Characters that demands may have."""
+
+LONGEST_LINE = 600
+"""Characters that one of them may have."""
+
+MOST_LINES = 1_000
+"""Demands that there may be: one for every layer of a large model."""
+
+LARGEST_MB = 1_000_000_000
+"""Megabytes below which a budget lies."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +69,50 @@ def parse(text: str) -> tuple[Demand, ...]:
     """Demands from lines; semicolons separate them too, and # begins a comment.
 
     Raises:
-        ConstraintError: a line is none of the forms.
+        ConstraintError: a line is none of the forms, or there is too much to read.
     """
-    demands = []
+    if len(text) > LONGEST:
+        raise ConstraintError(
+            f"The demands have {len(text):,} characters, and {LONGEST:,} are the most.",
+            "Say it with patterns; * matches anything.",
+        )
+    demands: list[Demand] = []
     for number, line in enumerate(text.replace(";", "\n").splitlines(), start=1):
         line = line.split("#", 1)[0].strip()
-        if line:
-            demands.append(_parse_line(number, line))
+        if not line:
+            continue
+        if len(demands) == MOST_LINES:
+            raise ConstraintError(
+                f"There are more than {MOST_LINES:,} demands.",
+                "Say it with patterns; * matches anything.",
+            )
+        demands.append(_parse_line(number, line))
     return tuple(demands)
 
 
 def _parse_line(number: int, line: str) -> Demand:
+    if len(line) > LONGEST_LINE:
+        raise ConstraintError(
+            f"Line {number}, {line[:40]!r} and so on, has {len(line):,} characters, and "
+            f"{LONGEST_LINE} are the most.",
+            _FORM,
+        )
     if line.startswith("tie ") and line[4:].strip():
         return Demand(line[4:].strip(), TIED)
-    match = _LINE.fullmatch(line)
-    if match is None:
+    what, sign, value = _pieces(line)
+    if not what or not value:
         raise ConstraintError(f"Line {number}, {line!r}, is not pattern = bits.", _FORM)
-    what, sign, value = (match[name].strip() for name in ("what", "sign", "value"))
     megabytes = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*MB", value)
     if megabytes and sign == "<=":
         if what not in PARTS:
             raise ConstraintError(
                 f"Line {number} gives {what!r} a budget, which is no part.",
                 f"Parts: {', '.join(PARTS)}.",
+            )
+        if not 0 < float(megabytes[1]) < LARGEST_MB:
+            raise ConstraintError(
+                f"Line {number} gives the {what} {megabytes[1]} MB as its budget.",
+                f"A budget is more than 0 and less than {LARGEST_MB:,} MB.",
             )
         return Demand(what, BUDGET, megabytes[1])
     try:
@@ -90,6 +123,17 @@ def _parse_line(number: int, line: str) -> Demand:
     if kind != IS and "/" in value:
         raise ConstraintError(f"Line {number} bounds bits by {value!r}.", "A bound has no groups.")
     return Demand(what, kind, value)
+
+
+def _pieces(line: str) -> tuple[str, str, str]:
+    """What stands before the last sign of a line, the sign, and what stands after it."""
+    before, _, value = line.rpartition("=")
+    if any(sign in value for sign in "<>"):
+        return "", "", ""
+    sign = "="
+    if before.endswith(("<", ">")):
+        before, sign = before[:-1], f"{before[-1]}="
+    return before.strip(), sign, value.strip()
 
 
 def write(demands: Iterable[Demand]) -> str:

@@ -33,10 +33,13 @@ LONGEST = 4000
 _MOST = 1_000_000
 """Characters that a word may unpack to."""
 
+_PICKS = LONGEST // 20
+"""Picks that a word may hold; none takes fewer characters than this leaves it."""
+
 
 def written(picks: KeptPicks) -> tuple[str, int]:
     """Kept picks as a word, and how many of them are in it: the latest, as many as fit."""
-    for start in range(max(len(picks) - LONGEST // 20, 0), len(picks)):
+    for start in range(max(len(picks) - _PICKS, 0), len(picks)):
         text = json.dumps([_item(kept) for kept in picks[start:]], separators=(",", ":"))
         word = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
         if len(word) <= LONGEST:
@@ -47,12 +50,13 @@ def written(picks: KeptPicks) -> tuple[str, int]:
 def read(word: str) -> KeptPicks:
     """The kept picks of a word, not yet checked; what cannot be read is left out."""
     try:
-        data = base64.urlsafe_b64decode(word[:LONGEST] + "=" * (-len(word) % 4))
+        word = word[:LONGEST]
+        data = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
         document = json.loads(zlib.decompressobj().decompress(data, _MOST))
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         return ()
     picks: KeptPicks = ()
-    for item in document if isinstance(document, list) else ():
+    for item in document[-_PICKS:] if isinstance(document, list) else ():
         try:
             picks = keep(picks, _kept(item))
         except (TypeError, ValueError, IndexError, AttributeError):

@@ -28,7 +28,12 @@ from genptq_core.profile import (
 )
 from genptq_core.speech.sources import HUB, load_speech
 from genptq_core.speech.utterances import SpeechSet
-from genptq_core.storage.locations import bundled_profiles, bundled_speech, measured_file
+from genptq_core.storage.locations import (
+    bundled_profiles,
+    bundled_speech,
+    cache_folder,
+    measured_file,
+)
 
 from .build import Constrained, Loaded
 from .demands import bound_units, parse
@@ -57,26 +62,37 @@ def stamp(*paths: Path) -> Stamp:
 
 
 def folder() -> Path:
-    """Where profiles are: `$GENPTQ_PROFILES`, else the folder of those that ship."""
-    return Path(os.environ.get("GENPTQ_PROFILES") or bundled_profiles())
+    """Where new profiles go: `$GENPTQ_PROFILES`, else with those that ship, in a checkout.
+
+    An installed program keeps its own folder as it is; there they go to the cache folder.
+    """
+    named = os.environ.get("GENPTQ_PROFILES")
+    if named:
+        return Path(named)
+    shipped = bundled_profiles()
+    checkout = (shipped.parents[1] / "pyproject.toml").is_file() and os.access(shipped, os.W_OK)
+    return shipped if checkout else cache_folder() / "profiles"
 
 
 def models() -> dict[str, Path]:
     """Folders of profiles, by name; the embedded model's first. None where there is no folder.
 
     Raises:
-        ProfileError: it is a file, or cannot be read.
+        ProfileError: a folder of them is a file, or cannot be read.
     """
-    try:
-        entries = sorted(folder().iterdir(), key=lambda e: (e.name != EMBEDDED, e.name))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ProfileError(
-            f"The folder of profiles, {folder()}, cannot be read: {error.strerror}.",
-            "$GENPTQ_PROFILES must name a folder whose folders are profiles.",
-        ) from error
-    return {entry.name: entry for entry in entries if (entry / JSON_NAME).is_file()}
+    entries: dict[str, Path] = {}
+    for place in (folder(), *(() if os.environ.get("GENPTQ_PROFILES") else (bundled_profiles(),))):
+        try:
+            found = [entry for entry in place.iterdir() if (entry / JSON_NAME).is_file()]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ProfileError(
+                f"The folder of profiles, {place}, cannot be read: {error.strerror}.",
+                "$GENPTQ_PROFILES must name a folder whose folders are profiles.",
+            ) from error
+        entries |= {entry.name: entry for entry in found}  # what ships keeps its name
+    return dict(sorted(entries.items(), key=lambda item: (item[0] != EMBEDDED, item[0])))
 
 
 def read_profile(folder: Path) -> Profile:

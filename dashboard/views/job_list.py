@@ -25,10 +25,19 @@ from ..jobs.queue import (
     Job,
     Queue,
 )
-from ..jobs.requests import ComputeProfile, ExportMap, Measure, Request, Transcribe
+from ..jobs.requests import (
+    KINDS,
+    ComputeProfile,
+    ExportMap,
+    Measure,
+    Request,
+    Transcribe,
+    Unreadable,
+)
 from ..page import loaders
 from ..page.knobs import SHORT
 from ..wording import markdown, seconds, widths
+from . import failure
 
 ICONS = {
     QUEUED: ":material/schedule:",
@@ -61,17 +70,21 @@ def queue_request(request: Request) -> None:
         queue.add(request)
         processes.start_worker(queue)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
     else:
         st.rerun(scope="app")
 
 
 def latest(kind: type) -> list[Job]:
     """The latest jobs of a kind of request, newest first; an error is shown."""
+    return [job for job in _latest() if isinstance(job.request, kind)]
+
+
+def _latest() -> list[Job]:
     try:
-        return [job for job in Queue().jobs(100) if isinstance(job.request, kind)]
+        return Queue().jobs(100)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return []
 
 
@@ -83,8 +96,20 @@ def readable_speech() -> dict[str, SpeechSet]:
 
 
 def history(kind: type) -> None:
-    """The jobs of a kind of request that ended, with a way to run again those without a result."""
-    ended = [job for job in latest(kind) if job.state in ENDED]
+    """The jobs of a kind of request that ended, with a way to run again those without a result.
+
+    Damaged jobs are among them; those of which not even the kind can be read, among measurements.
+    """
+    ended = [
+        job
+        for job in _latest()
+        if job.state in ENDED
+        and (
+            KINDS.get(job.request.kind, Measure) is kind
+            if isinstance(job.request, Unreadable)
+            else isinstance(job.request, kind)
+        )
+    ]
     if not ended:
         return
     st.markdown("**Earlier**")
@@ -99,6 +124,7 @@ def ended_line(job: Job) -> None:
         st.markdown(f"{ICONS[job.state]} {title(job)}: {job.state}.{message}", width="stretch")
         # A recording is still there only where its job was cut off.
         complete = not isinstance(job.request, Transcribe) or job.state == INTERRUPTED
+        complete = complete and not isinstance(job.request, Unreadable)
         if job.state in UNDONE and complete:
             again = "Resume" if job.state == INTERRUPTED else "Run again"
             st.button(again, key=f"again-{job.id}", on_click=_run_again, args=(job.id,))
@@ -133,13 +159,13 @@ def _change(change: Callable[[Queue], object]) -> None:
 def live_jobs() -> None:
     """A line per live job above everything, polled only while there is one."""
     if message := st.session_state.pop("queue_error", ""):
-        st.error(message)
+        failure.show(message)
     queue = Queue()
     try:
         jobs = queue.jobs()
         processes.resume(queue, jobs)
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return
     live = any(job.state in LIVE for job in jobs)
     st.fragment(_live_lines, run_every=_POLL if live else None)()
@@ -150,7 +176,7 @@ def _live_lines() -> None:
     try:
         jobs = Queue().jobs()
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
         return
     live = {job.id for job in jobs if job.state in LIVE}
     before: set[int] = st.session_state.get("live_jobs", set())
@@ -160,7 +186,8 @@ def _live_lines() -> None:
     ended = before - live
     for job in jobs:
         if job.id in ended and job.state == DONE:
-            st.toast(f"{_ENDED_AS[type(job.request)]}: {title(job)}", icon=ICONS[job.state])
+            done = _ENDED_AS.get(type(job.request), "Done")
+            st.toast(f"{done}: {title(job)}", icon=ICONS[job.state])
         elif job.id in ended and job.state in UNDONE:
             st.toast(f"{title(job)}: {job.state}. {markdown(job.message)}")
     if ended:
@@ -186,6 +213,8 @@ def _live_line(job: Job) -> None:
 def title(job: Job) -> str:
     """What a job does, as Markdown."""
     request = job.request
+    if isinstance(request, Unreadable):
+        return f"job {job.id}"
     if isinstance(request, ComputeProfile):
         first = f", first {request.utterances}" if request.utterances else ""
         name, speech = markdown(Path(request.out).name), _speech(request.manifest)

@@ -26,7 +26,7 @@ from ..page.measurements import Measurements
 from ..page.scene import Scene
 from ..page.start import Start
 from ..wording import measured_name
-from . import budget
+from . import budget, failure
 from .address import remember, unpick
 
 
@@ -91,7 +91,7 @@ def infeasible(scene: Scene) -> None:
     error = scene.infeasible
     if error is None:
         return
-    st.error(str(error))
+    failure.show(error)
     st.button(
         "Go to the smallest feasible size",
         key="use_smallest",

@@ -15,10 +15,13 @@ from ..charts.of_scene import REFERENCE_BITS, layers_of
 from ..page import demands, loaders
 from ..page.scene import Scene, price_of_limits
 from ..wording import markdown, points
+from . import failure
 from .address import remember, unpick
 
 _CHART = "layers_chart"
 _COLUMNS = ("layers", "demand", "value")
+_PRICED = 20
+"""Demands above which they get no prices of their own: each takes a solution without it."""
 
 
 def draw(scene: Scene) -> None:
@@ -134,7 +137,7 @@ def _ties(scene: Scene, unit: Unit) -> None:
 def _price(scene: Scene) -> None:
     """What the demands cost at this size, and what went wrong with the last of them."""
     if error := st.session_state.pop("demand_error", ""):
-        st.error(error)
+        failure.show(error)
     price = price_of_limits(scene)
     if price is None:
         return
@@ -210,7 +213,7 @@ def _edited(key: str, before: tuple[demands.Demand, ...]) -> None:
 def _prices(scene: Scene, demanded: tuple[demands.Demand, ...]) -> list[tuple[str, str]]:
     """Each demand as a line, and what the map gains without it at the same size."""
     pick = scene.pick
-    if pick is None or pick.by_hand or len(demanded) < 2:
+    if pick is None or pick.by_hand or not 2 <= len(demanded) <= _PRICED:
         return []
     prices = []
     for place, demand in enumerate(demanded):

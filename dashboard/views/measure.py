@@ -16,7 +16,7 @@ from ..page.knobs import SHORT
 from ..page.paths import shown, typed
 from ..page.scene import Scene
 from ..wording import markdown, megabytes, percent
-from . import job_list
+from . import failure, job_list
 
 _LITTLE = 0.05
 """Part of the uncertainty under which one more measurement is not worth its minutes."""
@@ -44,9 +44,9 @@ def queue_measurement(
     try:
         source = speech_source(manifest.strip())
     except GenPTQError as error:
-        st.error(str(error))
+        failure.show(error)
     except (OSError, ValueError, RuntimeError) as error:
-        st.error(f"The path cannot be used ({markdown(str(error))}).")
+        failure.show(f"The path cannot be used ({error}).")
     else:
         job_list.queue_request(
             Measure(

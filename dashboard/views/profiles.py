@@ -20,8 +20,8 @@ from ..page import loaders
 from ..page.command_line import profile_command
 from ..page.paths import shown, typed
 from ..page.scene import Scene
-from ..wording import markdown, seconds
-from . import job_list
+from ..wording import seconds
+from . import failure, job_list
 from .measure import speech_source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -92,14 +92,14 @@ def form() -> None:
             codes=codes,
         )
     except (GenPTQError, ArgumentTypeError) as error:
-        st.error(markdown(str(error)))
+        failure.show(error)
         request = None
     if request is not None:
         st.markdown("The same from a command line:")
         st.code(command(request), language="bash", wrap_lines=True)
     obstacle = _obstacle(name, folders)
     if name and obstacle:
-        st.error(obstacle)
+        failure.show(obstacle)
     pressed = st.button(
         "Compute it",
         key="profile_start",
@@ -111,9 +111,9 @@ def form() -> None:
         try:
             speech_source(manifest.strip())
         except GenPTQError as error:
-            st.error(markdown(str(error)))
+            failure.show(error)
         except (OSError, ValueError, RuntimeError) as error:
-            st.error(f"The path cannot be used ({markdown(str(error))}).")
+            failure.show(f"The path cannot be used ({error}).")
         else:
             job_list.queue_request(request)
     job_list.history(ComputeProfile)
@@ -124,11 +124,11 @@ def _obstacle(name: str, folders: dict[str, Path]) -> str:
     if not _NAME.fullmatch(name):
         return "A name is letters, digits, dots and dashes, and begins with a letter or digit."
     if name in folders:
-        return f"There is a profile {markdown(name)} already; choose another name."
+        return f"There is a profile {name} already; choose another name."
     if not os.access(_writable(loaders.folder()), os.W_OK):
         return (
-            f"The folder {markdown(str(loaders.folder()))} cannot be written. Name one that can be "
-            r"in \$GENPTQ\_PROFILES."
+            f"The folder {loaders.folder()} cannot be written. Name one that can be "
+            "in $GENPTQ_PROFILES."
         )
     return ""
 

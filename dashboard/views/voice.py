@@ -18,7 +18,7 @@ from ..jobs.requests import Transcribe
 from ..page.knobs import SHORT
 from ..page.scene import Scene
 from ..wording import markdown, marked, widths
-from . import job_list
+from . import failure, job_list
 
 LEGEND = (
     ":red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
@@ -94,7 +94,7 @@ def _recorder(scene: Scene, owner: str) -> None:
     try:
         path = uploads.keep(recording.getvalue(), name)
     except GenPTQError as error:
-        st.error(markdown(str(error)))
+        failure.show(error)
         return
     job_list.queue_request(
         Transcribe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,15 @@ PARTS = ("encoder", "decoder", "embedding")
 
 BY_BLOCK = "block:"
 """A tie that begins with this holds within each block separately."""
+
+MANY = 50
+"""Demands above which they are not taken out one by one; the time grows with their square."""
+
+LONGEST_GLOB = 500
+"""Characters that a pattern may have; reading one takes time that grows with their square."""
+
+MOST_BYTES = 10**15
+"""Bytes below which budgets lie."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,11 @@ class Constraints:
     def without_each(self) -> Iterator[tuple[str, Constraints]]:
         """Each demand that can raise the smallest size, in words, and the constraints without it.
 
-        Bounds from above and budgets of parts are no such demands.
+        Bounds from above and budgets of parts are no such demands. Of more than `MANY` there is
+        none: taking out a single one of so many says little.
         """
+        if len(self.pins) + len(self.limits) + len(self.ties) > MANY:
+            return
         for index, (glob, wanted) in enumerate(self.pins):
             pins = self.pins[:index] + self.pins[index + 1 :]
             name = wanted.key if isinstance(wanted, Option) else f"{wanted:g}"
@@ -109,9 +122,16 @@ def matching(units: Sequence[Unit], glob: str, what: str) -> list[int]:
         what: what the glob is for, such as "pin", for the message.
 
     Raises:
-        ConstraintError: it matches none.
+        ConstraintError: it matches none, or is too long.
     """
-    indices = [i for i, unit in enumerate(units) if fnmatch.fnmatchcase(unit.name, glob)]
+    if len(glob) > LONGEST_GLOB:
+        raise ConstraintError(
+            f"The {what} {glob[:40]!r} and so on has {len(glob):,} characters, and {LONGEST_GLOB} "
+            "are the most.",
+            f"Names look like {units[0].name}; * matches anything.",
+        )
+    matches = re.compile(fnmatch.translate(glob)).match
+    indices = [i for i, unit in enumerate(units) if matches(unit.name)]
     if not indices:
         raise ConstraintError(
             f"The {what} {glob!r} matches no layer.",
@@ -164,8 +184,14 @@ def part_members(units: Sequence[Unit], budgets: Sequence[tuple[str, int]]) -> n
     """The units of each part that has a budget: shape (budgets, units), bool.
 
     Raises:
-        ConstraintError: the model has no such part, or a part has two budgets.
+        ConstraintError: the model has no such part, a part has two budgets, or one is no size.
     """
+    for part, most in budgets:
+        if not 0 <= most < MOST_BYTES:
+            raise ConstraintError(
+                f"The budget of part {part!r} is no size that a part can have.",
+                f"Give it 0 or more, and less than {MOST_BYTES:,} bytes.",
+            )
     parts = [part for part, _ in budgets]
     for part in parts:
         if not any(unit.part == part for unit in units):

@@ -1,7 +1,8 @@
 """`genptq dashboard`: open the page in a browser.
 
 The page is Streamlit's, which the core does not import: it runs in a process of its own, with the
-settings in `.streamlit` next to its script.
+settings in `.streamlit` next to its script. It answers to the names of this machine alone; behind a
+proxy, `$GENPTQ_HOSTS` names the proxy's, separated by commas.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,9 @@ PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 """The page's script, installed next to the core."""
 
 HOST = "127.0.0.1"
+LOOPBACK = ("localhost", HOST, "::1")
+"""Names that the page answers to, as in its settings."""
+
 PORTS = range(8501, 8601)
 """Ports that are tried in turn where none is named."""
 
@@ -68,19 +73,36 @@ def run(arguments: DashboardArguments, report: Report) -> Answer:
     """The page's address, once the page has stopped.
 
     Raises:
-        GenPTQError: the page is missing or failed, or the port is taken.
+        GenPTQError: the page is missing or failed, the port is taken, or a host is no name.
     """
+    proxies = _proxies(os.environ.get("GENPTQ_HOSTS", ""))
     if not PAGE.is_file():
         raise GenPTQError(f"The page is not installed: {PAGE} is missing.", "Install it again.")
     port = _free_port(arguments.port)
     address = f"http://{HOST}:{port}"
-    with _serving(port) as server:
+    with _serving(port, proxies) as server:
         if arguments.browser and _has_display() and _answers(server, port):
             webbrowser.open(address)
         code = _wait(server)
     if code > 0:
         raise GenPTQError(f"The page stopped with exit code {code}.", "Its messages are above.")
     return Answer({"address": address}, f"The page at {address} has stopped.")
+
+
+def _proxies(text: str) -> list[str]:
+    """The names in a list with commas, in small letters.
+
+    Raises:
+        GenPTQError: one is none.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        if len(name) > 253 or not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+            raise GenPTQError(
+                f"GENPTQ_HOSTS names {name[:60]!r}, which is no name of a machine.",
+                "Give names without scheme and port, like models.example.com, with commas.",
+            )
+    return names
 
 
 def _free_port(named: int | None) -> int:
@@ -94,7 +116,7 @@ def _free_port(named: int | None) -> int:
 
 
 @contextlib.contextmanager
-def _serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(port: int, proxies: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The page's process, which ends when this one is told to."""
     environment = dict(os.environ)
     if PAGE.parents[1] != Path.cwd():
@@ -102,6 +124,11 @@ def _serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
         environment["PYTHONSAFEPATH"] = "1"
     command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
     command += ["--server.address", HOST, "--server.port", str(port)]
+    if proxies:
+        for name in (*LOOPBACK, *proxies):
+            command += ["--server.allowedHosts", name]
+        for name in proxies:  # a proxy may ask in this machine's name for a page of its own
+            command += ["--server.corsAllowedOrigins", f"https://{name}"]
     # Standard output is for the answer.
     server = subprocess.Popen(command, env=environment, stdout=sys.stderr.fileno())
     before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())

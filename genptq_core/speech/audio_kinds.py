@@ -54,7 +54,7 @@ class Samples:
         promised: bytes of samples that its header says, or None if it was never finished.
         present: bytes from there to the end of the file.
         after: bytes after the samples that are no chunks, so perhaps more of them.
-        a_second: bytes a second.
+        byte_rate: bytes per second.
         block: bytes of one sample of every channel.
     """
 
@@ -62,7 +62,7 @@ class Samples:
     promised: int | None
     present: int
     after: int
-    a_second: int
+    byte_rate: int
     block: int
 
 
@@ -148,7 +148,7 @@ def _walk(file: BinaryIO) -> tuple[bool, Samples | None]:
     return False, None
 
 
-def _samples(file: BinaryIO, size: int, end: int, a_second: int, block: int) -> Samples:
+def _samples(file: BinaryIO, size: int, end: int, byte_rate: int, block: int) -> Samples:
     start = file.tell()
     present = end - start
     unfinished = (size >= _UNKNOWN and present < size) or (
@@ -160,7 +160,14 @@ def _samples(file: BinaryIO, size: int, end: int, a_second: int, block: int) -> 
         ends = (start + size + size % 2, start + size)  # some writers leave out the byte of padding
         after = 0 if any(_is_chunk(file, at, end) for at in ends) else present - size
     file.seek(start)
-    return Samples(start, promised, present, after, a_second, block)
+    return Samples(
+        start=start,
+        promised=promised,
+        present=present,
+        after=after,
+        byte_rate=byte_rate,
+        block=block,
+    )
 
 
 def _is_chunk(file: BinaryIO, position: int, end: int) -> bool:

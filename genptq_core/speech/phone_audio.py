@@ -47,7 +47,7 @@ def read(path: Path, kind: str, longest: float, largest: int) -> tuple[np.ndarra
         with path.open("rb") as file, av.open(file, format=_FORMATS[kind], mode="r") as container:
             stream = _stream(path, container)
             promised = _promised(stream, container)
-            samples, rate = _samples(av, path, container, stream, longest, largest)
+            samples, rate = _samples(av, path, container, stream, longest=longest, largest=largest)
     except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise SpeechError(

@@ -39,9 +39,15 @@ def bundled_speech() -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder for what can be computed again: `$GENPTQ_CACHE`, else the user's cache folder."""
+    """The folder for what can be computed again: `$GENPTQ_CACHE`, else the user's cache folder.
+
+    A relative one is from the folder where the program was started: it is made absolute when first
+    asked for, in the environment too, so that processes started later mean the same.
+    """
     named = os.environ.get("GENPTQ_CACHE")
     if named:
+        if not os.path.isabs(named):
+            os.environ["GENPTQ_CACHE"] = named = os.path.abspath(named)
         return Path(named)
     try:
         return user_cache_path("genptq", appauthor=False)

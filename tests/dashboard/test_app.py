@@ -45,8 +45,9 @@ def _map(page: AppTest) -> str:
 
 
 def _errors(page: AppTest) -> list[str]:
+    """What the page says went wrong, as it is read."""
     assert not page.exception
-    return [error.value for error in page.error]
+    return [error.value.replace("\\", "").replace("`", "") for error in page.error]
 
 
 def test_the_page_opens_on_a_recommended_start(profile: Profile) -> None:

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.allocation.constraints import (
+    LONGEST_GLOB,
+    MANY,
     Constraints,
     allowed_options,
+    matching,
     part_members,
     tied_groups,
 )
@@ -184,3 +187,23 @@ def test_what_a_format_stores_alike_is_tied() -> None:
 def test_budgets_of_no_part_or_twice_are_refused(parts: tuple[tuple[str, int], ...]) -> None:
     with pytest.raises(ConstraintError, match=r"no part|two budgets"):
         part_members(PROFILE.units, parts)
+
+
+def test_a_pattern_of_any_length_is_read_or_refused_soon() -> None:
+    assert matching(PROFILE.units, "*" * LONGEST_GLOB, "pin") == list(range(12))
+    for glob in ("[" * 100_000, "*a" * 100_000, "x" * 100_000):
+        with pytest.raises(ConstraintError, match="characters, and 500 are the most") as caught:
+            matching(PROFILE.units, glob, "pin")
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("most", [-1, 10**15, 2**63, 10**400, 10**5000], ids=range(5))
+def test_a_budget_that_is_no_size_is_refused(most: int) -> None:
+    with pytest.raises(ConstraintError, match="part 'decoder' is no size"):
+        part_members(PROFILE.units, [("decoder", most)])
+
+
+def test_many_demands_are_not_taken_out_one_by_one() -> None:
+    pins, ties = (("*", 4),) * (MANY - 1), ("*",)
+    assert len(list(Constraints(pins, ties=ties).without_each())) == MANY
+    assert not list(Constraints(pins, ties=ties * 2).without_each())

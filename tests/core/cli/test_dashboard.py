@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,37 @@ def test_ports_that_cannot_be_are_refused(capsys: pytest.CaptureFixture[str], po
         taken.listen()
         assert main(["dashboard", "--port", str(port)]) == 2
     assert f"port {port} is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", ["https://a.example", "a.example:80", "*", "a b", "a/", "ü.de"])
+def test_a_host_that_is_no_name_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    monkeypatch.setenv("GENPTQ_HOSTS", f"b.example,{names}")
+    assert main(["dashboard", "--no-browser"]) == 2
+    assert f"GENPTQ_HOSTS names {names!r}, which is no name" in capsys.readouterr().err
+
+
+def test_a_proxy_is_named_to_the_page(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    started: list[list[str]] = []
+
+    class Ended:
+        returncode = 0
+
+        def __init__(self, command: list[str], **_: object) -> None:
+            started.append(command)
+
+        def wait(self) -> int:
+            return 0
+
+        def terminate(self) -> None:
+            pass
+
+    monkeypatch.setattr(dashboard.subprocess, "Popen", Ended)
+    monkeypatch.setattr(dashboard.sys, "stderr", dashboard.sys.__stderr__)
+    monkeypatch.setenv("GENPTQ_HOSTS", " Models.example.com ,")
+    assert main(["dashboard", "--no-browser", "--port", str(port)]) == 0
+    words = started[0]
+    hosts = [b for a, b in pairwise(words) if a == "--server.allowedHosts"]
+    assert hosts == [*dashboard.LOOPBACK, "models.example.com"]
+    assert words[-2:] == ["--server.corsAllowedOrigins", "https://models.example.com"]

@@ -25,6 +25,7 @@ from dashboard.jobs.queue import (
     FAILED,
     INTERRUPTED,
     QUEUED,
+    RUNNING,
     SILENCE,
     Job,
     Queue,
@@ -34,6 +35,7 @@ from dashboard.jobs.requests import (
     Measure,
     Request,
     Transcribe,
+    Unreadable,
     from_json,
     kind_of,
     to_json,
@@ -106,12 +108,13 @@ def test_every_kind_of_request_comes_back(queue: Queue, request_: Request) -> No
     assert queue.jobs()[0].result == {"full": "a", "picked": "b"}
 
 
-def test_a_damaged_request_is_an_error(queue: Queue) -> None:
+def test_a_damaged_request_is_a_job_that_failed(queue: Queue) -> None:
     queue.add(REQUEST)
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
         connection.execute("UPDATE jobs SET request = '[1]'")
-    with pytest.raises(StoreError, match="damaged"):
-        queue.jobs()
+    job = queue.jobs()[0]
+    assert (job.state, job.request) == (FAILED, Unreadable("measure"))
+    assert "damaged" in job.message and "\n" not in job.message
 
 
 @pytest.mark.parametrize(
@@ -171,15 +174,50 @@ def test_whole_numbers_stay_whole_when_a_request_is_written_again() -> None:
         ("stage_started", float("inf")),
         ("stage_started", "now"),
         ("message", b"bytes"),
+        ("stage", b"\xff\xfe"),
+        ("kind", "sing"),
+        ("request", ""),
+        ("request", "[" * 100_000),
+        ("request", 7),
+        ("request", b"{}"),
     ],
 )
-def test_a_row_that_is_no_job_is_an_error(queue: Queue, column: str, value: object) -> None:
-    queue.add(REQUEST)
+def test_a_damaged_row_stops_no_other_job(queue: Queue, column: str, value: object) -> None:
+    number = queue.add(REQUEST)
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
         connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
-    with pytest.raises(StoreError, match="Job 1 in the queue is damaged") as caught:
-        queue.jobs()
-    assert "\n" not in str(caught.value)
+    following = queue.add(replace(REQUEST, label="another"))
+    job = _state(queue, number)
+    assert job.state == FAILED
+    assert "in the queue is damaged" in job.message and "\n" not in job.message
+    if isinstance(job.request, Unreadable):
+        with pytest.raises(StoreError, match="damaged"):
+            queue.requeue(number)
+    queue.sweep()
+    taken = queue.claim()
+    assert taken is not None and taken.id == following
+    queue.forget(number)
+    assert [job.id for job in queue.jobs()] == [following]
+
+
+def test_a_damaged_row_of_a_job_at_work_stops_no_other(queue: Queue) -> None:
+    number = queue.add(REQUEST)
+    assert queue.claim() is not None
+    with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
+        connection.execute("UPDATE jobs SET request = CAST(x'ff00fe' AS TEXT)")
+    following = queue.add(REQUEST)
+    taken = queue.claim()
+    assert taken is not None and taken.id == following
+    assert not queue.beat(number)
+
+
+def test_live_jobs_are_always_listed(queue: Queue) -> None:
+    live = [queue.add(replace(REQUEST, label=f"{i}")) for i in range(30)]
+    assert queue.claim() is not None
+    assert [job.id for job in queue.jobs()] == live[::-1]
+    for number in live[1:]:
+        queue.cancel(number)
+    assert [job.id for job in queue.jobs(5)] == [*live[:24:-1], live[0]]
 
 
 @pytest.mark.parametrize("column", ["request", "result"])
@@ -194,9 +232,8 @@ def test_no_flipped_digit_or_letter_passes_for_a_job(queue: Queue, column: str) 
         flipped = sound[:place] + chr(ord(sound[place]) ^ 1) + sound[place + 1 :]
         with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:
             connection.execute(f"UPDATE jobs SET {column} = ?", (flipped,))
-        try:
-            job = queue.jobs()[0]
-        except StoreError:
+        job = queue.jobs()[0]
+        if isinstance(job.request, Unreadable):
             continue
         named = (job.state, job.message, job.result) == (FAILED, DAMAGED, {})
         # A seal's own name that is no longer one makes it a field that nothing reads.
@@ -324,6 +361,66 @@ def test_a_silent_worker_is_interrupted_and_its_job_can_run_again(
     assert taken is not None and taken.id == again
 
 
+def test_a_worker_that_was_only_asleep_goes_on(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = queue.add(REQUEST)
+    assert queue.claim() is not None
+    later = time.time() + SILENCE + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert _state(queue, number).state == INTERRUPTED
+    assert queue.beat(number)
+    job = _state(queue, number)
+    assert (job.state, job.message) == (RUNNING, "")
+    queue.finish(number, DONE)
+    assert _state(queue, number).state == DONE
+    assert not queue.beat(number)
+
+
+def test_a_worker_that_wakes_leaves_alone_what_another_took_over(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = uploads.keep(_recording(), "a.wav")
+    number = queue.add(_transcribe(path))
+    assert queue.claim() is not None
+    later = time.time() + SILENCE + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    queue.jobs()
+    again = queue.requeue(number)
+    assert not queue.beat(number)
+    queue.progress(number, "measuring", 1, 2)
+    for state in (DONE, CANCELLED, FAILED, INTERRUPTED):
+        queue.finish(number, state)
+    assert [(job.id, job.state) for job in queue.jobs()] == [(again, QUEUED)]
+    assert path.exists()
+
+
+def test_a_worker_that_wakes_beside_another_stays_interrupted(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(at: Queue, job: Job) -> dict[str, str]:
+        if job.id != number:
+            return {}
+        monkeypatch.setattr(time, "time", lambda: later)
+        following = at.claim()
+        assert following is not None and following.id == other
+        time.sleep(30)
+        return {}
+
+    number, other = queue.add(REQUEST), queue.add(replace(REQUEST, label="another"))
+    later = time.time() + SILENCE + 1
+    monkeypatch.setattr(worker, "_carry_out", slowly)
+    monkeypatch.setattr(worker, "_BEAT", 0.05)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert worker.run_queue(queue) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    job = _state(queue, number)
+    assert job.state == INTERRUPTED and "ended before it was done" in job.message
+    assert _state(queue, other).state == RUNNING
+
+
 def test_cancelling(queue: Queue) -> None:
     waiting = queue.add(REQUEST)
     queue.cancel(waiting)
@@ -389,6 +486,57 @@ def test_a_cancelled_job_stops_within_seconds(
     finally:
         for stop, handler in before.items():
             signal.signal(stop, handler)
+    assert _state(queue, number).state == CANCELLED
+
+
+def test_after_a_cancelled_job_another_process_takes_the_next(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stubborn(at: Queue, job: Job) -> dict[str, str]:
+        at.cancel(job.id)
+        with contextlib.suppress(KeyboardInterrupt):  # as a library may
+            time.sleep(5)
+        return {}
+
+    monkeypatch.setattr(worker, "_carry_out", stubborn)
+    monkeypatch.setattr(worker, "_BEAT", 0.05)
+    number, other = queue.add(REQUEST), queue.add(replace(REQUEST, label="another"))
+    successors: list[Queue] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert worker.run_queue(queue, successors.append) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert successors == [queue]
+    assert _state(queue, number).state in (DONE, CANCELLED)
+    assert _state(queue, other).state == QUEUED
+
+
+_DEAF = """
+import sys, time
+from pathlib import Path
+from dashboard.jobs import worker
+from dashboard.jobs.queue import Queue
+
+def deaf(queue, job):
+    queue.cancel(job.id)
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+
+worker._carry_out, worker._BEAT, worker._PATIENCE = deaf, 0.05, 0.2
+worker.obey_signals()
+worker.run_queue(Queue(Path(sys.argv[1])), lambda queue: print("next", flush=True))
+"""
+
+
+def test_a_job_that_hears_nothing_is_cancelled_all_the_same(queue: Queue) -> None:
+    number = queue.add(REQUEST)
+    command = [sys.executable, "-c", _DEAF, str(queue.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "next\n"), done.stderr
     assert _state(queue, number).state == CANCELLED
 
 

@@ -163,7 +163,7 @@ def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyP
     def says() -> bool:
         shown = _page(tab="Measure")
         assert _errors(shown) == []
-        texts = [m.value.replace("\\", "") for m in shown.markdown]
+        texts = [m.value.replace("`", "") for m in shown.markdown]
         return any("scheduler at tcp://10.0.0.5:8786 share" in text for text in texts)
 
     assert not says()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dashboard.page import demands
 from genptq_core.allocation.constraints import Constraints
@@ -49,6 +53,70 @@ def test_bad_lines_are_refused_with_a_hint(text: str) -> None:
     with pytest.raises(ConstraintError) as caught:
         demands.parse(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        ("99999999999999999999", "Line 1 gives the decoder 99999999999999999999 MB"),
+        ("9" * 400, "as its budget"),
+        ("0", "Line 1 gives the decoder 0 MB as its budget"),
+        ("0.000", "more than 0"),
+        ("1000000000", "less than 1,000,000,000 MB"),
+        ("1e400", "gives '1e400 MB' as its bits"),
+        ("nan", "gives 'nan MB' as its bits"),
+        ("inf", "gives 'inf MB' as its bits"),
+        ("-1", "gives '-1 MB' as its bits"),
+        ("٣", "gives '٣ MB' as its bits"),
+    ],
+)
+def test_a_budget_that_is_no_size_is_refused_by_name(size: str, sentence: str) -> None:
+    with pytest.raises(ConstraintError, match=sentence):
+        demands.parse(f"decoder <= {size} MB")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 16_000,
+        "a" + " " * 16_000 + "= 4 =",
+        "a <= " + "9" * 16_000,
+        "a <= 3" + " " * 16_000 + "MBx",
+        "[" * 16_000 + " = 4",
+        "tie " + "[" * 16_000,
+        "[" * 590 + " = 4",
+        "*a" * 290 + "*b = 4",
+        "* = 4;" * 2_000,
+        "x" * 10_000_000,
+        "; " * 10_000_000,
+        " = 4;" * 15_000,
+    ],
+    ids=lambda text: f"{text[:12]} {len(text)}",
+)
+def test_a_long_text_is_refused_in_linear_time(profile: Profile, text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConstraintError) as caught:
+        demands.bound_units(profile, demands.parse(text))
+    assert time.monotonic() - started < 0.5
+    assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize("line", ["*f* = 4", "* >= 3", "* <= 8", "tie block:*", "tie *f*"])
+def test_as_many_demands_as_are_taken_are_read_at_once(profile: Profile, line: str) -> None:
+    text = f"{line}\n" * demands.MOST_LINES
+    started = time.monotonic()
+    assert problem(profile, demands.constrain(demands.parse(text), Constraints())).smallest
+    assert time.monotonic() - started < 5
+
+
+@given(st.text(alphabet="ab*[]=<>;# \t\n./0123456789MBtie:\x85\u2028é") | st.text())
+def test_any_text_is_demands_or_a_sentence(text: str) -> None:
+    try:
+        parsed = demands.parse(text)
+    except ConstraintError as error:
+        assert error.hint
+        return
+    assert set(demands.parse(demands.write(parsed))) <= set(parsed)
 
 
 def test_a_lock_replaces_what_was_asked_of_that_layer(profile: Profile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -122,6 +123,25 @@ def test_a_word_cannot_fill_the_memory() -> None:
     word = base64.urlsafe_b64encode(bomb).decode()
     assert len(word) <= kept_link.LONGEST * 2
     assert kept_link.read(word) == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [["n", "p", str(i), {}, [], []] for i in range(40_000)],
+        [["n", "p", "m", {}, ["4"], [0] * 400_000]],
+        [["n", "p", "m", {"widths": ["4"] * 150_000}, [], []]],
+        [["n", "p", "m", {"pins": ["a" + " " * 900_000]}, [], []]],
+        [["n" * 900_000, "p", "m", {}, [], []]],
+        [["n", "p", "m", {}, ["9" * 900_000], []]],
+        [["n", "p", "m", {"mb": ["9" * 900_000]}, [], []]],
+    ],
+    ids=("picks", "places", "widths", "pins", "name", "key", "number"),
+)
+def test_a_word_takes_little_time_whatever_is_in_it(content: Any) -> None:
+    started = time.monotonic()
+    assert len(kept_link.read(_word(content))) <= 200
+    assert time.monotonic() - started < 1
 
 
 def test_picks_that_do_not_fit_their_profile_go(profile: Profile) -> None:

@@ -1,4 +1,4 @@
-"""The folder of profiles that $GENPTQ_PROFILES names."""
+"""Where profiles are, and where new ones go."""
 
 from __future__ import annotations
 
@@ -8,6 +8,43 @@ import pytest
 
 from dashboard.page import loaders
 from genptq_core.errors import ProfileError
+from genptq_core.storage.locations import bundled_profiles
+
+
+@pytest.fixture(autouse=True)
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GENPTQ_PROFILES", raising=False)
+
+
+def _profile(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "profile.json").write_text("{}")
+    return folder
+
+
+def test_in_a_checkout_new_ones_join_those_that_ship() -> None:
+    assert loaders.folder() == bundled_profiles()
+    assert "whisper-tiny.en" in loaders.models()
+
+
+def test_an_installed_program_keeps_new_ones_elsewhere_and_lists_both(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "site-packages" / "genptq_core" / "data" / "profiles"
+    monkeypatch.setattr(loaders, "bundled_profiles", lambda: shipped)
+    theirs, mine = _profile(shipped / "whisper-tiny.en"), _profile(cache / "profiles" / "a")
+    assert loaders.folder() == cache / "profiles"
+    assert loaders.models() == {"whisper-tiny.en": theirs, "a": mine}
+    assert list(loaders.models()) == ["whisper-tiny.en", "a"]
+
+
+def test_a_folder_that_is_named_is_the_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENPTQ_PROFILES", str(tmp_path))
+    mine = _profile(tmp_path / "a")
+    assert loaders.folder() == tmp_path
+    assert loaders.models() == {"a": mine}
 
 
 def test_a_folder_of_profiles_that_is_a_file_is_named(
