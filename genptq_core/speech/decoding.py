@@ -175,17 +175,17 @@ def _check_wave(path: Path, samples: Samples) -> None:
     """Make sure that a WAV has as many samples as its header says, and few other bytes."""
     if samples.promised is None:
         return
-    missing = (samples.promised - samples.present) / samples.a_second
+    missing = (samples.promised - samples.present) / samples.byte_rate
     if missing > _SLACK:
         raise _cut(
             path,
-            f"is cut short: its header says {samples.promised / samples.a_second:.2f} s, and it "
-            f"holds {samples.present / samples.a_second:.2f} s",
+            f"is cut short: its header says {samples.promised / samples.byte_rate:.2f} s, and it "
+            f"holds {samples.present / samples.byte_rate:.2f} s",
         )
-    if samples.after / samples.a_second > _AFTER:
+    if samples.after / samples.byte_rate > _AFTER:
         raise SpeechError(
-            f"{path} goes on for {samples.after / samples.a_second:.2f} s after the "
-            f"{samples.promised / samples.a_second:.2f} s that its header says: it was never "
+            f"{path} goes on for {samples.after / samples.byte_rate:.2f} s after the "
+            f"{samples.promised / samples.byte_rate:.2f} s that its header says: it was never "
             "finished.",
             "Record it again, or correct its header.",
         )
@@ -195,7 +195,7 @@ def _finished(path: Path, samples: Samples) -> io.BytesIO:
     """A WAV in memory with true sizes in its header and nothing after its samples."""
     size = samples.present if samples.promised is None else samples.promised
     size -= size % samples.block
-    check_length(path, size // samples.block, max(samples.a_second // samples.block, 1))
+    check_length(path, size // samples.block, max(samples.byte_rate // samples.block, 1))
     if size > LARGEST * 8:
         raise SpeechError(f"{path} has more samples than are accepted.", "Convert it to 16 kHz.")
     with path.open("rb") as file:
