@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         default=NATIVE,
-        help=f"{TARGET_HELP}; or a recipe, {', '.join(RUNTIME_CONFIGS)}",
+        help=f"{TARGET_HELP}; or a configuration alone, {', '.join(RUNTIME_CONFIGS)}",
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the model")
     add_model_of_profile(parser)
@@ -107,7 +107,7 @@ def _write_runtime_config(arguments: ExportArguments, profile: Profile, chosen: 
         "status": status,
         "digest": chosen.digest,
     }
-    text = f"{arguments.out}: a recipe for {arguments.target}, {status}; no weights."
+    text = f"{arguments.out}: a configuration for {arguments.target}, {status}; no weights."
     return Answer(result, text)
 
 

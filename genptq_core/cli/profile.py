@@ -68,9 +68,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="columns that share a scale; several: 32,64",
     )
     parser.add_argument(
-        "--rates", type=rates, default=RATES, help="bits a weight of entropy codes; none: 0"
+        "--rates", type=rates, default=RATES, help="bits per weight of entropy codes; none: 0"
     )
-    parser.add_argument("--draws", type=int, default=4, help="label draws an utterance")
+    parser.add_argument("--draws", type=int, default=4, help="label draws per utterance")
     parser.add_argument("--seed", type=int, default=0)
     add_device(parser)
     parser.add_argument(

@@ -65,7 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_profile(parser)
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--size-mb", type=float, help="size of the whole model, 10^6 bytes")
-    budget.add_argument("--avg-bits", type=float, help="mean bits a quantized weight")
+    budget.add_argument("--avg-bits", type=float, help="mean bits per quantized weight")
     budget.add_argument(
         "--max-wer-increase", type=float, help="a fraction: 0.01 is one percentage point"
     )

@@ -1,6 +1,6 @@
 """A bit map as the configuration of another quantizer, which rounds the original itself.
 
-Files and messages call such a configuration a recipe. Those that `benchmarks.runtime_configs` ran
+Files and messages call such a configuration a config. Those that `benchmarks.runtime_configs` ran
 in their runtime name the version that followed them; the others say that they are untested. What a
 runtime cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
 """
@@ -201,7 +201,7 @@ def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
     """The text of a recipe file; arguments as in `document`.
 
     Raises:
-        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+        ConstraintError: there is none of that name, or the runtime could hold nothing of the map.
     """
     content = {"schema": SCHEMA, "version": VERSION, **document(profile, chosen, name)}
     return json.dumps(sealed(content), indent=1, allow_nan=False) + "\n"
@@ -216,26 +216,27 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
         name: the runtime's configuration, of `RUNTIME_CONFIGS`.
 
     Raises:
-        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+        ConstraintError: there is none of that name, or the runtime could hold nothing of the map.
     """
     if name not in RUNTIME_CONFIGS:
         raise ConstraintError(
-            f"There is no recipe {name!r}.", f"Recipes: {', '.join(RUNTIME_CONFIGS)}."
+            f"There is no configuration for {name!r}.",
+            f"There are some for: {', '.join(RUNTIME_CONFIGS)}.",
         )
-    recipe = RUNTIME_CONFIGS[name]
-    options, unheld = _by_module(profile, chosen, recipe.widths)
+    config = RUNTIME_CONFIGS[name]
+    options, unheld = _by_module(profile, chosen, config.widths)
     if all(option.form == "half" for option in options.values()):
         raise ConstraintError(
-            f"{recipe.title} can hold nothing of this map.", "Solve with --target integer."
+            f"{config.title} can hold nothing of this map.", "Solve with --target integer."
         )
     return {
-        "runtime": recipe.title,
-        "status": recipe.status,
+        "runtime": config.title,
+        "status": config.status,
         "model": profile.source.model,
         "map_digest": chosen.digest,
-        "use": recipe.use,
+        "use": config.use,
         "left_at_16_bit": unheld,
-        "configuration": recipe.configuration(options),
+        "configuration": config.configuration(options),
     }
 
 
@@ -254,7 +255,7 @@ def export_runtime_config(
         Names of the files.
 
     Raises:
-        ConstraintError: there is no such recipe, or the runtime could hold nothing of the map.
+        ConstraintError: there is none of that name, or the runtime could hold nothing of the map.
         ExportError: the folder cannot be written.
     """
     content = document(profile, chosen, name)

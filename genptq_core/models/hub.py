@@ -122,7 +122,7 @@ def _check_family(where: str, model_type: str) -> None:
     if model_type not in known:
         raise ModelError(
             f"{where} holds a {model_type!r} model; supported are {', '.join(known)}.",
-            "README says how another family is added.",
+            "CONTRIBUTING.md says how another family is added.",
         )
 
 

@@ -87,7 +87,7 @@ def test_autoround_s_recipe_reads_back(tmp_path: Path) -> None:
 def test_what_is_impossible_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConstraintError, match="HQQ can hold nothing"):
         export_runtime_config(PROFILE, bit_map(PROFILE, ["16"] * 9), "hqq", tmp_path / "out")
-    with pytest.raises(ConstraintError, match="no recipe 'gguf'"):
+    with pytest.raises(ConstraintError, match="no configuration for 'gguf'"):
         export_runtime_config(PROFILE, CHOSEN, "gguf", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
