@@ -1,7 +1,8 @@
 """A bit map as the configuration of another quantizer, which rounds the original itself.
 
-Files and messages call such a configuration a config. Those that `benchmarks.runtime_configs` ran
-in their runtime name the version that followed them; the others say that they are untested. What a
+The file of such a configuration is named `recipe.json`, as it was from its first version. Those that
+`benchmarks.runtime_configs` ran in their runtime name the version that followed them; the others
+say that they are untested. What a
 runtime cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
 """
 
@@ -198,7 +199,7 @@ def coverage(profile: Profile, chosen: BitMap, name: str) -> Coverage:
 
 
 def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
-    """The text of a recipe file; arguments as in `document`.
+    """The text of a configuration's file; arguments as in `document`.
 
     Raises:
         ConstraintError: there is none of that name, or the runtime could hold nothing of the map.
@@ -208,7 +209,7 @@ def to_json(profile: Profile, chosen: BitMap, name: str) -> str:
 
 
 def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
-    """The content of a recipe file.
+    """The content of a configuration's file.
 
     Args:
         profile: the profile.
@@ -243,7 +244,7 @@ def document(profile: Profile, chosen: BitMap, name: str) -> dict[str, Any]:
 def export_runtime_config(
     profile: Profile, chosen: BitMap, name: str, out: Path
 ) -> tuple[str, ...]:
-    """Write a recipe and its bit map to a folder, which appears whole or not at all.
+    """Write a configuration and its bit map to a folder, which appears whole or not at all.
 
     Args:
         profile: the profile.
