@@ -1,9 +1,9 @@
 """A bit map as the configuration of another quantizer, which rounds the original itself.
 
-The file of such a configuration is named `recipe.json`, as it was from its first version. Those that
+Its file is named `recipe.json`, as it was from its first version. Those that
 `benchmarks.runtime_configs` ran in their runtime name the version that followed them; the others
-say that they are untested. What a
-runtime cannot hold (row blocks, convolutions, widths that it lacks) stays at 16 bit, and is named.
+say that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it
+lacks) stays at 16 bit, and is named.
 """
 
 from __future__ import annotations
