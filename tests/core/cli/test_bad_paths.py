@@ -1,10 +1,9 @@
-"""Every command with every bad path: exit code 2, one line on standard error, and soon."""
+"""Every command with every bad path: exit code 2, and one line on standard error."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from genptq_core.profile import save
 from tests.conftest import DEMO
 from tests.core import synthetic
 from tests.drill import ledger
-
-PATIENCE = 10.0
-"""Most seconds until a bad path is refused, on a machine that does something else as well."""
 
 
 def _made(content: bytes) -> Callable[[Path], str]:
@@ -158,9 +154,7 @@ def test_bad_paths_are_refused_in_one_line(
         folder.mkdir()
         words = {**given, "OUT": str(folder / "out"), "@": make(folder)}
         before = sorted(folder.rglob("*"))
-        started = time.monotonic()
         code = main([words.get(word, word) for word in command.split()])
-        took = time.monotonic() - started
         captured = capsys.readouterr()
         what = f"{slot} of {name}: {captured.err}"
         assert code == 2, what
@@ -171,7 +165,6 @@ def test_bad_paths_are_refused_in_one_line(
             what
         )
         assert "\x1b" not in captured.err, what
-        assert took < PATIENCE, what
         assert sorted(folder.rglob("*")) == before, what
         shutil.rmtree(folder)
         ledger.note("command line: bad paths", ledger.NAMED)

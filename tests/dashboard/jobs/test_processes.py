@@ -17,7 +17,7 @@ from tests.core.tiny_models import WAV2VEC2, random_ctc
 
 def _wait(queue: Queue, number: int, *states: str) -> Job:
     """A job once it is in one of some states."""
-    for _ in range(3000):
+    for _ in range(12_000):
         job = next(job for job in queue.jobs() if job.id == number)
         if job.state in states:
             return job
