@@ -15,8 +15,8 @@ from genptq_core.storage.digests import sha256
 from genptq_core.storage.files import atomic
 from genptq_core.storage.locations import uploads_folder
 
-TYPES = ("wav", "flac", "ogg", "mp3")
-"""Kinds of file taken."""
+TYPES = ("wav", "flac", "ogg", "mp3", "m4a", "webm")
+"""Kinds of file taken; the last two where PyAV is installed, and named where it is not."""
 
 LARGEST = 8
 """Largest file taken, MB."""

@@ -193,7 +193,7 @@ def _ready(folder: Path) -> None:
         key=f"zip-{folder.name}",
         on_click="ignore",
         icon=":material/download:",
-        help=f"Written to {folder}.",
+        help=f"Written to {markdown(str(folder))}.",
     )
 
 

@@ -243,7 +243,7 @@ def _status(job: Job) -> str:
     if job.state == QUEUED:
         return "waiting its turn"
     if not job.total:
-        return f"{job.stage}\u2026"
+        return f"{markdown(job.stage)}\u2026"
     remaining = job.seconds_left(time.time())
     pace = f", about {seconds(remaining)} left in this stage" if remaining is not None else ""
-    return f"{job.stage}, {job.done} of {job.total}{pace}"
+    return f"{markdown(job.stage)}, {job.done} of {job.total}{pace}"

@@ -25,7 +25,7 @@ from ..page.knobs import BY_SIZE, SHORT, Knobs, from_session, size_range, widths
 from ..page.measurements import Measurements
 from ..page.scene import Scene
 from ..page.start import Start
-from ..wording import measured_name
+from ..wording import markdown, measured_name
 from . import budget, failure
 from .address import remember, unpick
 
@@ -189,7 +189,7 @@ def _limits(profile: Profile, menu: Sequence[Option]) -> None:
         help=(
             "One pattern = bits per line, or >=, <=; * matches anything, later lines win. "
             "`tie block:*attn*` makes layers share their option, `decoder <= 3 MB` limits a part. "
-            f"Names look like {profile.units[0].name}. {_pinned_to(menu)}"
+            f"Names look like {markdown(profile.units[0].name)}. {_pinned_to(menu)}"
         ),
     )
 
