@@ -69,3 +69,7 @@ class FootprintError(GenPTQError):
 
 class ExportError(GenPTQError):
     """An exported model cannot be written, or what was written cannot be read."""
+
+
+class ModelWarning(UserWarning):
+    """Something about a model that was settled, and that its user should know."""

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from ..errors import PROGRAM, GenPTQError
+from ..errors import PROGRAM, GenPTQError, ModelWarning
 from ..progress import Progress
 from . import dashboard, doctor, export, front, measure, measured, profile, solve, transcribe
 from .command import Command
@@ -53,7 +55,10 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
         ready()
-        return _run(sys.argv[1:] if arguments is None else arguments, program)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", ModelWarning)
+            warnings.showwarning = partial(_warn, program, warnings.showwarning)
+            return _run(sys.argv[1:] if arguments is None else arguments, program)
     except GenPTQError as error:
         return _refuse(program, str(error))
     except OSError as error:
@@ -108,6 +113,22 @@ def _check_paths(arguments: Sequence[str]) -> None:
         if not value and (flag in _BEFORE_PATHS or not flag.startswith("--")):
             raise GenPTQError(f"The path after {flag} is empty.", "Name a file or a folder.")
         before = argument
+
+
+def _warn(
+    program: str,
+    otherwise: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *where: Any,
+    **more: Any,
+) -> None:
+    """Say our own warnings in one line; all others as Python says them."""
+    if not issubclass(category, ModelWarning):
+        otherwise(message, category, *where, **more)
+        return
+    _clear_progress()
+    print(f"{program}: {_printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _refuse(program: str, reason: str) -> int:

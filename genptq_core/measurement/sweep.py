@@ -18,6 +18,7 @@ from ..speech.utterances import SpeechSet, Utterance
 from ..workers.local_copies import (
     MODEL_LOCK,
     check_recordings,
+    identity_of,
     local_model,
     local_profile,
     name_with_absolute_path,
@@ -114,7 +115,7 @@ class ShardCall:
 
     Attributes:
         model: name or absolute folder of the model.
-        model_digest: digest that its weights must have.
+        model_identity: what it must be; see `identity_of`.
         device: device on which it runs.
         profile: absolute folder of the profile.
         profile_digest: digest that it must have.
@@ -125,7 +126,7 @@ class ShardCall:
     """
 
     model: str
-    model_digest: str
+    model_identity: str
     device: str
     profile: str
     profile_digest: str
@@ -145,7 +146,7 @@ def run_shard_call(call: ShardCall) -> tuple[ShardCall, ShardResult]:
     """
     with MODEL_LOCK:
         check_recordings(call.utterances)
-        model = local_model(call.model, call.model_digest, call.device)
+        model = local_model(call.model, call.model_identity, call.device)
         profile = local_profile(call.profile, call.profile_digest)
         key = rounding_key(profile, call.chosen.options)
         result = measure_shard(
@@ -188,7 +189,7 @@ def _calls(
                 break
             call = ShardCall(
                 model=name,
-                model_digest=model.digest,
+                model_identity=identity_of(model),
                 device=device,
                 profile=str(folder.resolve()),
                 profile_digest=profile.digest,

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import ModelError, ModelWarning
 from ..speech.utterances import RATE
 from ..storage.files import read_text
 
@@ -42,10 +42,6 @@ _SETTINGS = (
 _INTEGERS = ("I", "U", "BOOL")
 _FLAGS = ("num_batches_tracked", "position_ids", "_shape")  # whole numbers that are no weights
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-class ModelWarning(UserWarning):
-    """Something about a model that was settled, and that its user should know."""
 
 
 def say(message: str) -> None:

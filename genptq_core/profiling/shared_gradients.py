@@ -15,6 +15,7 @@ from ..speech.utterances import Utterance, speech_set
 from ..workers.local_copies import (
     MODEL_LOCK,
     check_recordings,
+    identity_of,
     local_model,
     name_with_absolute_path,
     with_absolute_paths,
@@ -31,7 +32,7 @@ class GradientCall:
 
     Attributes:
         model: name or absolute folder of the model.
-        model_digest: what its weights must be.
+        model_identity: what it must be; see `identity_of`.
         device: where to run it.
         folder: the profile's workspace folder, the same for all workers.
         settings: the profile's.
@@ -43,7 +44,7 @@ class GradientCall:
     """
 
     model: str
-    model_digest: str
+    model_identity: str
     device: str
     folder: Path
     settings: Settings
@@ -68,7 +69,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
         finished, total = 0, sum(map(len, missing))
         common = GradientCall(
             model=name_with_absolute_path(workspace.model),
-            model_digest=workspace.model.digest,
+            model_identity=identity_of(workspace.model),
             device=workers.device,
             folder=workspace.folder.resolve(),
             settings=workspace.settings,
@@ -107,7 +108,7 @@ def run_gradient_call(call: GradientCall) -> tuple[int, int]:
                 "Let $GENPTQ_CACHE name a folder that all machines share, the same on each.",
             )
         check_recordings([call.utterances[i] for i in call.members])
-        model = local_model(call.model, call.model_digest, call.device)
+        model = local_model(call.model, call.model_identity, call.device)
         speech = speech_set("", list(call.utterances))
         workspace = Workspace(
             folder=call.folder,

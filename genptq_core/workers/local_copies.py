@@ -48,17 +48,23 @@ def check_recordings(recordings: Sequence[Utterance]) -> None:
             raise SpeechError(f"{recording.audio} is another recording on a worker.", remedy)
 
 
+def identity_of(model: SpeechModel) -> str:
+    """What tells a model from others: its weights, and all else that turns audio into text."""
+    return f"{model.digest}/{model.text_digest}"
+
+
 @lru_cache(maxsize=1)
-def local_model(name: str, digest: str, device: str) -> SpeechModel:
+def local_model(name: str, identity: str, device: str) -> SpeechModel:
     """A model, loaded once.
 
     Raises:
         ModelError: it cannot be loaded, has other weights, or there is no such device.
     """
     model = load_model(name, device)
-    if model.digest != digest:
+    if identity_of(model) != identity:
         raise ModelError(
-            f"{name} has other weights on a worker.", "Give all machines the same model."
+            f"{name} has other weights, or another tokenizer or other settings, on a worker.",
+            "Give all machines the same model.",
         )
     return model
 

@@ -275,7 +275,7 @@ def job(
     local_copies.local_profile.cache_clear()
     return ShardCall(
         model=model.name,
-        model_digest=model.digest,
+        model_identity=local_copies.identity_of(model),
         device="cpu",
         profile=str(folder),
         profile_digest=profile.digest,
@@ -301,7 +301,7 @@ def test_a_worker_with_other_recordings_says_so(job: ShardCall, tmp_path: Path) 
 
 def test_a_worker_with_another_model_or_profile_says_so(job: ShardCall) -> None:
     with pytest.raises(ModelError, match="has other weights on a worker"):
-        run_shard_call(dataclasses.replace(job, model_digest="0" * 64))
+        run_shard_call(dataclasses.replace(job, model_identity="0" * 64))
     with pytest.raises(ModelError, match="There is no device 'tpu'"):
         run_shard_call(dataclasses.replace(job, device="tpu"))
     with pytest.raises(ProfileError, match="is another profile on a worker"):

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from genptq_core.errors import ModelError
+from genptq_core.errors import ModelError, ModelWarning
 from genptq_core.loading import load_model
 from genptq_core.measurement.shards import shard_key
-from genptq_core.models.folders import ModelWarning
 from genptq_core.models.greedy import greedy
 from genptq_core.models.whisper_settings import WhisperSettings, settings_of
 from genptq_core.rounding.baseline import baseline

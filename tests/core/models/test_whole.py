@@ -14,10 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from genptq_core.errors import GenPTQError, ModelError
+from genptq_core.errors import GenPTQError, ModelError, ModelWarning
 from genptq_core.loading import load_model
 from genptq_core.models.checkpoint import bare_name
-from genptq_core.models.folders import ModelWarning
 from tests.core.tiny_models import CONFORMER, PARAKEET, WAV2VEC2, random_ctc
 
 FAMILIES = ("whisper", PARAKEET, WAV2VEC2, CONFORMER)
