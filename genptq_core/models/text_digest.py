@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..errors import GenPTQError
 from ..storage.digests import sha256, sha256_json
+from ..storage.files import disk_fault
 
 _NO_MATTER = (
     *("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "architectures"),
@@ -27,15 +29,27 @@ def text_digest(save_settings: Callable[[Path], None], decoding: Any) -> str:
     Args:
         save_settings: writes them to a folder.
         decoding: what else decides how a model decodes, as JSON.
+
+    Raises:
+        GenPTQError: the folder for temporary files cannot be written.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_settings(folder)
-        files = {
-            path.relative_to(folder).as_posix(): _content(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            save_settings(folder)
+            files = {
+                path.relative_to(folder).as_posix(): _content(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+    except Exception as error:  # the tokenizer's library has exceptions of its own
+        reason = disk_fault(error)
+        if reason is None:
+            raise
+        raise GenPTQError(
+            f"Cannot write {tempfile.gettempdir()}: {reason}.",
+            "Make room there, or let $TMPDIR name a folder with room.",
+        ) from error
     return sha256_json([files, decoding])
 
 

@@ -135,6 +135,7 @@ def test_the_doctor_is_quiet_next_to_running_jobs(cache: Path, tmp_path: Path) -
 def test_damaged_rows_of_the_queue_are_named(column: str, cache: Path) -> None:
     queue = Queue()
     number = queue.add(ComputeProfile("whisper-tiny.en", "speech.jsonl", 2, "out"))
+    assert queue.claim() is not None
     queue.finish(number, queues.DONE, result={"text": "said"})
     assert not health.examine(cache)[1]
     with contextlib.closing(sqlite3.connect(queue.path)) as connection, connection:

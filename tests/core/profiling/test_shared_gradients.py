@@ -117,7 +117,7 @@ def test_a_worker_that_lacks_something_says_so(
         share = shared_gradients(Noting())
         compute(model, load_manifest(tones), tmp_path / "p", SETTINGS, cut, share=share)
     job = dataclasses.replace(JOBS[0], members=range(4, 6))
-    with pytest.raises(ModelError, match="other weights on a worker"):
+    with pytest.raises(ModelError, match="has other weights, or another tokenizer"):
         run_gradient_call(dataclasses.replace(job, model_identity="0" * 64))
     with pytest.raises(ClusterError, match=r"does not see .*\. Let \$GENPTQ_CACHE name a folder"):
         run_gradient_call(dataclasses.replace(job, errors=(tmp_path / "gone",)))
