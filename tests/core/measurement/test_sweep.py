@@ -300,7 +300,7 @@ def test_a_worker_with_other_recordings_says_so(job: ShardCall, tmp_path: Path) 
 
 
 def test_a_worker_with_another_model_or_profile_says_so(job: ShardCall) -> None:
-    with pytest.raises(ModelError, match="has has other weights, or another tokenizer"):
+    with pytest.raises(ModelError, match="has other weights, or another tokenizer"):
         run_shard_call(dataclasses.replace(job, model_identity="0" * 64))
     with pytest.raises(ModelError, match="There is no device 'tpu'"):
         run_shard_call(dataclasses.replace(job, device="tpu"))
