@@ -25,7 +25,10 @@ def _wait(queue: Queue, number: int, *states: str) -> Job:
     raise AssertionError(queue.path.with_suffix(".log").read_text())
 
 
-@pytest.mark.parametrize("later", [None, 0.0, 1.0])
+@pytest.mark.parametrize(
+    "later",
+    [pytest.param(None, marks=pytest.mark.slow), pytest.param(0.0, marks=pytest.mark.slow), 1.0],
+)
 def test_a_job_cancelled_in_its_first_seconds_breaks_no_other(
     tmp_path: Path, tones: Path, later: float | None
 ) -> None:
