@@ -56,7 +56,8 @@ def test_ctrl_c_at_the_start(delay: float) -> None:
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-    stopped = process.returncode == 130 and said.count(b"\n") == 1
+    # The interpreter may end itself by the signal, if it came during an import: a shell says 130.
+    stopped = process.returncode in (130, -signal.SIGINT) and said.count(b"\n") == 1
     ledger.note("command line: Ctrl-C", ledger.NAMED if stopped else ledger.FAILED)
     assert stopped, said
 
