@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from dashboard.jobs.queue import DONE, FAILED, Queue
 from dashboard.jobs.requests import ComputeProfile, ExportMap, Measure, Request, Transcribe
@@ -42,7 +41,7 @@ from genptq_core.measurement.records import Measured
 from genptq_core.measurement.shards import shard_key
 from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
 from genptq_core.models import SpeechModel
-from genptq_core.models.bundled import load as load_bundled
+from genptq_core.models.whisper_settings import ENGLISH_WORDS
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
 from genptq_core.profiling.compute import ComputedProfile, compute
@@ -57,7 +56,7 @@ from genptq_core.storage.locations import bundled_profiles, cache_folder
 from genptq_core.targets import TARGETS, target_of, usable_targets
 from tests.conftest import DEMO
 from tests.core import synthetic
-from tests.core.tiny_models import PARAKEET, random_ctc
+from tests.core.tiny_models import PARAKEET, random_ctc, random_whisper
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = ("whisper-tiny.en", "conformer-an4")
@@ -110,27 +109,7 @@ def one_thread() -> Iterator[None]:
 
 def tiny_whisper(folder: Path) -> SpeechModel:
     """A Whisper of one block on each side, 16 wide, whose weights are whole 512ths."""
-    whole, features, tokenizer = load_bundled()
-    config = WhisperConfig(
-        vocab_size=whole.config.vocab_size,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        max_target_positions=32,
-    )
-    small = WhisperForConditionalGeneration(config)
-    small.generation_config = whole.generation_config
-    small.save_pretrained(folder)
-    features.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder = random_whisper(folder, ENGLISH_WORDS)
     return _exact(load_model(str(folder)), "tiny-whisper")
 
 
