@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests import examples
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+
+assert examples.THOROUGH  # known to --hypothesis-profile from the start
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -69,7 +69,7 @@ HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
 @pytest.fixture(scope="session", autouse=True)
 def one_scan_of_what_is_installed() -> Iterator[None]:
-    """Streamlit reads every installed package's metadata as a page opens, which takes half a second.
+    """Streamlit reads every installed package's metadata as a page opens: half a second.
 
     The packages stay the same while tests run, so that one reading serves all pages.
     """
