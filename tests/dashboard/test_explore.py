@@ -129,32 +129,31 @@ def test_layers_are_tied_and_listed(browser: Any, page: Opened) -> None:
     _check_no_exception(browser)
 
 
-def test_a_click_on_the_front_sets_the_size(browser: Any, page: Opened) -> None:
-    before = _open(browser, page.address)
+def test_a_move_redraws_each_chart_once_and_a_click_on_the_front_sets_the_size(
+    browser: Any, page: Opened
+) -> None:
+    first = _open(browser, page.address)
+    count = "return [...document.querySelectorAll('.plot')].map(p => +p.dataset.revision)"
+    drawn = browser.execute_script(count)
+    layers = "return document.querySelector('.st-key-layers_chart .plot').data[0].y"
+    bars = browser.execute_script(layers)
+    _press(browser, "mb", Keys.ARROW_LEFT * 1)
+    moved = _until(lambda: _digest(browser) != first and _digest(browser), "another map")
+    _until(lambda: browser.execute_script(count) == [n + 1 for n in drawn], "one redraw each")
+    assert browser.execute_script(layers) != bars
+    assert "Last move:" in browser.find_element(By.CSS_SELECTOR, "body").text
+
     at = "return document.querySelector('.st-key-front_chart .plot')._fullData"
     targets = f"{at}.find(t => t.name === 'sizes to click').customdata.map(c => c[0])"
     sizes = [int(value.removeprefix("size:")) for value in browser.execute_script(targets)]
     place = len(sizes) // 4
     _click_at(browser, "front_chart", "sizes to click", place)
-    _until(lambda: _digest(browser) != before, "another map")
+    _until(lambda: _digest(browser) != moved, "the map of that size")
     asked = 1e6 * float(_query(browser)["mb"][0])
     assert sizes[place - 1] < asked < sizes[place + 2]
     star = f"{at}.find(t => t.name.startsWith('your pick')).x[0]"
     _until(lambda: abs(1e6 * browser.execute_script(star) / asked - 1) < 0.1, "the star to follow")
     _check_no_exception(browser)
-
-
-def test_a_move_redraws_each_chart_once_and_says_what_it_did(browser: Any, page: Opened) -> None:
-    before = _open(browser, page.address)
-    count = "return [...document.querySelectorAll('.plot')].map(p => +p.dataset.revision)"
-    drawn = browser.execute_script(count)
-    first = "return document.querySelector('.st-key-layers_chart .plot').data[0].y"
-    bars = browser.execute_script(first)
-    _press(browser, "mb", Keys.ARROW_LEFT * 1)
-    _until(lambda: _digest(browser) != before, "another map")
-    _until(lambda: browser.execute_script(count) == [n + 1 for n in drawn], "one redraw each")
-    assert browser.execute_script(first) != bars
-    assert "Last move:" in browser.find_element(By.CSS_SELECTOR, "body").text
 
 
 def test_sessions_keep_to_themselves(browser: Any, page: Opened) -> None:
@@ -174,7 +173,7 @@ def test_sessions_keep_to_themselves(browser: Any, page: Opened) -> None:
         browser.switch_to.window(first)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_a_phone_shows_all_of_it(browser: Any, page: Opened, scheme: str) -> None:
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     feature = [{"name": "prefers-color-scheme", "value": scheme}]

@@ -142,9 +142,16 @@ def test_a_measurement_and_an_export_outlive_a_reload(
     _check_no_exception(browser)
 
 
-def test_a_job_is_cancelled(browser: Any, site: Site, small: Path) -> None:
+def test_a_job_is_cancelled(browser: Any, site: Site, small: Path, tmp_path: Path) -> None:
+    lines = []
+    for index in range(1000):  # work for minutes
+        name = f"{index}.wav"
+        soundfile.write(tmp_path / name, np.full(800, 1e-4 * index, dtype=np.float32), 16_000)
+        lines.append(f'{{"audio": "{name}", "text": "number {index}"}}')
+    (tmp_path / "many.jsonl").write_text("\n".join(lines))
     browser.get(site.url("small", "Measure"))
     _until(lambda: _digest(browser), "the map")
+    _write(browser, "manifest_whisper", str(tmp_path / "many.jsonl"))
     _write(browser, "measure_limit", "0")
     _click(browser, ".st-key-measure_this button")
     _click(browser, "[class*='st-key-cancel-'] button")

@@ -59,9 +59,7 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(
-    random_whisper: Path, six_tones: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Made:
+def made(random_whisper: Path, six_tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Made once, with all that it takes in a cache."""
     folder = tmp_path_factory.mktemp("compilation")
     with pytest.MonkeyPatch.context() as patch:
