@@ -227,11 +227,11 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser(chromium: Any) -> Iterator[Any]:
-    """That Chromium, with nothing open before and after."""
+    """That Chromium, which leaves its last page: one goes on asking its server for news."""
     yield chromium
-    chromium.get("about:blank")  # a page goes on asking its server for news
+    chromium.get("about:blank")
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,11 @@ def test_same_text_as_ctranslate2_on_demo_speech(tiny_en: SpeechModel) -> None:
     assert count_errors([u.text for u in speech.utterances], texts).wer < 0.20
 
 
+@pytest.mark.slow
 def test_same_text_as_ctranslate2_on_human_speech(
     tiny_en: SpeechModel, shared_speech: Path
 ) -> None:
-    speech = load_manifest(shared_speech / "librispeech-mini" / "dev.jsonl", limit=1)
+    speech = load_manifest(shared_speech / "librispeech-mini" / "dev.jsonl", limit=2)
     assert transcribe(tiny_en, speech) == ctranslate2_transcribe(tiny_en, speech)
 
 
