@@ -35,7 +35,14 @@ COMMANDS = {
 
 def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "genptq_core", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Tests that run in the background of a shell inherit it ignored, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 QUICK = ("profile that is a pipe", "recording with a strange name")
