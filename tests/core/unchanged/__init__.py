@@ -229,7 +229,11 @@ def exported(model: SpeechModel, folder: Path) -> dict[str, dict[str, Any]]:
             file: [(one.folder / file).stat().st_size, sha256_file(one.folder / file)[:16]]
             for file in one.files
         }
-        found[name] = {"promised": one.predicted_bytes, "written": one.bytes, "files": files}
+        found[name] = {
+            "promised": one.predicted_bytes,
+            "written": one.weights_bytes,
+            "files": files,
+        }
     return found
 
 
@@ -324,12 +328,19 @@ def content_of(profile: Profile) -> dict[str, Any]:
     return {
         "digest": profile.digest,
         "seconds": profile.seconds,
-        "source": vars(profile.source),
+        "source": _without_overhead(profile.source),
         "settings": settings,
         "units": [vars(unit) for unit in profile.units],
         "anchors": [[_keys(a.options), a.loss] for a in profile.anchors],
         "arrays": {name: sha256_array(array)[:16] for name, array in arrays.items()},
     }
+
+
+def _without_overhead(source: Source) -> dict[str, Any]:
+    """A source's fields, without one that older profiles lack and that changes no result."""
+    fields = dict(vars(source))
+    del fields["overhead"]
+    return fields
 
 
 def _keys(options: Sequence[Option]) -> list[str]:
