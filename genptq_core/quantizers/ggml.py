@@ -10,15 +10,17 @@ from .ggml_layout import (
     TYPES,
     BlockType,
     Scales,
+    code_of,
+    half,
     pack,
     restored,
     row_bytes,
     type_of,
     unpack_codes,
 )
+from .ggml_nested import nested_scales
 
 _AT_ONCE = 1 << 17  # weights that are worked on together, so that they stay in the cache
-_LARGEST = 65504.0  # of float16
 
 
 def nearest(kind: BlockType | str, weight: np.ndarray) -> np.ndarray:
@@ -40,7 +42,7 @@ def nearest(kind: BlockType | str, weight: np.ndarray) -> np.ndarray:
     kind = type_of(kind) if isinstance(kind, str) else kind
     out = np.empty((len(weight), row_bytes(kind, weight.shape[1])), dtype=np.uint8)
     step = max(1, _AT_ONCE // weight.shape[1])
-    tries = 1 if kind.width == 8 else 5
+    tries = 1 if kind.width == 8 else 13 if kind.nested else 5
     for start in range(0, len(weight), step):
         rows = weight[start : start + step].astype(np.float32)
         scales = _chosen(kind, rows, None, tries)
@@ -106,7 +108,7 @@ def nearest_codes(weight: np.ndarray, scales: Scales) -> np.ndarray:
     kind = scales.kind
     step, base = scales.grid()
     groups = weight.reshape(*step.shape, kind.group)
-    return _codes(kind, groups, step, base).astype(np.uint8).reshape(weight.shape)
+    return code_of(kind, groups, step, base).astype(np.uint8).reshape(weight.shape)
 
 
 def _chosen(
@@ -125,8 +127,8 @@ def _chosen(
     else:
         step, base = _with_minimum(kind, groups, minds, tries)
     if kind.nested:
-        return _nested(kind, groups, minds, step, base)
-    return Scales(kind, _half(step), None if base is None else _half(base))
+        return nested_scales(kind, groups, minds, step, base)
+    return Scales(kind, half(step), None if base is None else half(base))
 
 
 def _symmetric(kind: BlockType, groups: np.ndarray, minds: np.ndarray, tries: int) -> np.ndarray:
@@ -178,7 +180,7 @@ class _Search:
         """Take a step and a base where they are better; returns the codes that they give."""
         step = self._rounded(step)
         base = np.zeros_like(step) if base is None else self._rounded(base)
-        codes = _codes(self._kind, self._groups, step, base)
+        codes = code_of(self._kind, self._groups, step, base)
         signed = codes - np.float32(self._kind.offset) if self._kind.offset else codes
         read = signed * step[..., None]
         if not self._kind.offset:
@@ -214,59 +216,7 @@ class _Search:
     def _rounded(self, values: np.ndarray) -> np.ndarray:
         if self._flat:
             return values.astype(np.float32)
-        return _half(values).astype(np.float32)
-
-
-def _codes(kind: BlockType, groups: np.ndarray, step: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """The nearest code of every weight, as float32."""
-    inverse = np.divide(1, step, out=np.zeros_like(step), where=step != 0)
-    if kind.offset:
-        codes = groups * inverse[..., None]
-        codes += np.float32(kind.offset)
-    else:
-        codes = groups - base[..., None]
-        codes *= inverse[..., None]
-    np.rint(codes, out=codes)
-    return np.clip(codes, kind.least, kind.most, out=codes)
-
-
-def _nested(
-    kind: BlockType,
-    groups: np.ndarray,
-    minds: np.ndarray,
-    step: np.ndarray,
-    base: np.ndarray | None,
-) -> Scales:
-    """Scales of the groups as codes of a scale for each block."""
-    each = kind.weights // kind.group
-    rows = len(step)
-    if base is None:
-        outer, inner = _coded_steps(step.reshape(rows, -1, each), -128, 127)
-        return Scales(kind, outer, inner=inner.astype(np.int8).reshape(rows, -1))
-    step = np.abs(step).reshape(rows, -1, each)
-    outer, inner = _coded_steps(step, 0, 63)
-    below, minimums = _coded_steps(-base.reshape(rows, -1, each), 0, 63)
-    return Scales(
-        kind,
-        outer,
-        below,
-        inner.astype(np.uint8).reshape(rows, -1),
-        minimums.astype(np.uint8).reshape(rows, -1),
-    )
-
-
-def _coded_steps(values: np.ndarray, least: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values of shape (rows, blocks, each) as a float16 scale for the block, and codes."""
-    far = np.abs(values).argmax(axis=2)
-    extreme = np.take_along_axis(values, far[..., None], axis=2)[..., 0]
-    outer = _half(extreme / np.float32(least if least else most))
-    wide = outer.astype(np.float32)[..., None]
-    codes = np.divide(values, wide, out=np.zeros_like(values), where=wide != 0)
-    return outer, np.clip(np.rint(codes), least, most)
-
-
-def _half(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)
+        return half(values).astype(np.float32)
 
 
 __all__ = [

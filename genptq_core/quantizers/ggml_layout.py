@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import ExportError
 
 _REMEDY = "The file is damaged: export again."
+_LARGEST = 65504.0  # of float16
 _HALF = 16  # the first 16 weights of a small block are in the low halves of its bytes
 
 
@@ -66,17 +67,33 @@ class BlockType:
         return self.group < self.weights
 
 
+def _small(name: str, number: int, width: int, offset: int) -> BlockType:
+    """A type of 32 weights with one scale and, where no code stands for zero, one minimum."""
+    size = 4 * width + (2 if offset else 4)
+    return BlockType(
+        name=name, number=number, weights=32, bytes=size, width=width, offset=offset, group=32
+    )
+
+
+def _nested(name: str, number: int, width: int, size: int) -> BlockType:
+    """A type of 256 weights whose scales are codes."""
+    offset, group = (32, 16) if width == 6 else (0, 32)
+    return BlockType(
+        name=name, number=number, weights=256, bytes=size, width=width, offset=offset, group=group
+    )
+
+
 TYPES = {
     kind.name: kind
     for kind in (
-        BlockType("q4_0", 2, 32, 18, 4, 8, 32),
-        BlockType("q4_1", 3, 32, 20, 4, 0, 32),
-        BlockType("q5_0", 6, 32, 22, 5, 16, 32),
-        BlockType("q5_1", 7, 32, 24, 5, 0, 32),
-        BlockType("q8_0", 8, 32, 34, 8, 128, 32),
-        BlockType("q4_k", 12, 256, 144, 4, 0, 32),
-        BlockType("q5_k", 13, 256, 176, 5, 0, 32),
-        BlockType("q6_k", 14, 256, 210, 6, 32, 16),
+        _small("q4_0", 2, 4, 8),
+        _small("q4_1", 3, 4, 0),
+        _small("q5_0", 6, 5, 16),
+        _small("q5_1", 7, 5, 0),
+        _small("q8_0", 8, 8, 128),
+        _nested("q4_k", 12, 4, 144),
+        _nested("q5_k", 13, 5, 176),
+        _nested("q6_k", 14, 6, 210),
     )
 }
 """Every type, by name, in the order of ggml's numbers."""
@@ -157,6 +174,30 @@ def restored(codes: np.ndarray, scales: Scales) -> np.ndarray:
         signed *= step[..., None]
         signed += base[..., None]
     return signed.reshape(rows, columns)
+
+
+def code_of(kind: BlockType, groups: np.ndarray, step: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """The nearest code of every weight, as float32.
+
+    Args:
+        kind: the blocks' type.
+        groups: weights, shape (rows, groups, weights of a group).
+        step, base: of each group, shape (rows, groups).
+    """
+    inverse = np.divide(1, step, out=np.zeros_like(step), where=step != 0)
+    if kind.offset:
+        codes = groups * inverse[..., None]
+        codes += np.float32(kind.offset)
+    else:
+        codes = groups - base[..., None]
+        codes *= inverse[..., None]
+    np.rint(codes, out=codes)
+    return np.clip(codes, kind.least, kind.most, out=codes)
+
+
+def half(values: np.ndarray) -> np.ndarray:
+    """Values as float16, those beyond its range at its ends."""
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)
 
 
 def pack(codes: np.ndarray, scales: Scales) -> np.ndarray:
