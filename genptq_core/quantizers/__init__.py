@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ..options import Option
 from .coded import Coded, quantize_coded
+from .ggml_gptq import Blocks, quantize_blocks
 from .gptq import quantize_gptq, quantize_grids
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
 from .hessian import Sketch, is_wide, sketch, sketch_of_products, sketch_products
 
-Stored = Coded | Quantized | Tensor
-"""A weight as it is stored: codes of either form, or the weight itself where it stays at 16 bit."""
+Stored = Coded | Quantized | Blocks | Tensor
+"""A weight as it is stored: codes of some form, or the weight itself where it stays at 16 bit."""
 
 
 def quantize(
@@ -29,7 +30,7 @@ def quantize(
 
     Returns:
         What is stored for each option: the weight itself at 16 bit; None if the weight cannot be
-        made that small.
+        made that small, or blocks do not divide its rows.
     """
     stored: dict[Option, Stored | None] = {}
     rates = [option for option in options if option.form == "coded"]
@@ -38,6 +39,9 @@ def quantize(
     grids = [option for option in options if option.form == "grid"]
     sizes = [(int(option.bits), option.group_size) for option in grids]
     stored.update(zip(grids, quantize_grids(weight, hessian, sizes), strict=True))
+    blocks = [option for option in options if option.form == "block"]
+    names = [option.block for option in blocks]
+    stored.update(zip(blocks, quantize_blocks(weight, hessian, names), strict=True))
     stored.update((option, weight) for option in options if option.form == "half")
     return [stored[option] for option in options]
 
@@ -48,6 +52,7 @@ def restored(stored: Stored) -> Tensor:
 
 
 __all__ = [
+    "Blocks",
     "Coded",
     "Grid",
     "Quantized",
@@ -56,6 +61,7 @@ __all__ = [
     "fit_grid",
     "is_wide",
     "quantize",
+    "quantize_blocks",
     "quantize_coded",
     "quantize_gptq",
     "quantize_grids",
