@@ -8,6 +8,7 @@ import numpy as np
 
 from ..options import Option
 from .codec import decode, multiplied
+from .ggml import unpack as unpack_blocks
 from .packing import unpack
 
 
@@ -26,15 +27,15 @@ def restored_array(
 
     Raises:
         KeyError: an array is missing.
-        ValueError: an array has another size than it should, or the option is none of a file.
+        ValueError: an array has another size than it should.
         ExportError: codes cannot be read.
     """
     if option.form == "half":
         return parts["half"].astype(np.float32).reshape(rows, columns)
     if option.form == "coded":
         return multiplied(*decode(parts["coded"].tobytes(), rows, columns))
-    if option.form != "grid":
-        raise ValueError(f"no file of this kind holds {option.key}")
+    if option.form == "block":
+        return unpack_blocks(option.block, parts["blocks"], columns)
     bits, size = int(option.bits), option.group_size
     groups = -(-columns // size)
     scale = parts["scales"].astype(np.float32).reshape(rows, groups)

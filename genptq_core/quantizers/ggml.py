@@ -20,6 +20,7 @@ from .ggml_layout import (
 )
 from .ggml_nested import nested_scales
 
+_STRIDE = 0.35  # between two ranges that are tried, in steps from one code to the next
 _AT_ONCE = 1 << 17  # weights that are worked on together, so that they stay in the cache
 
 
@@ -140,7 +141,8 @@ def _symmetric(kind: BlockType, groups: np.ndarray, minds: np.ndarray, tries: in
     search.add(extreme / (high if kind.width == 8 else low))  # ggml's own
     for attempt in range(tries):
         # The extreme weight gets the lowest code or the highest, or is clipped.
-        end = (low, high)[attempt % 2] * (1 + 0.06 * ((attempt + 1) // 2))
+        beyond = _STRIDE * ((attempt + 1) // 2)
+        end = low - beyond if attempt % 2 == 0 else high + beyond
         search.fit(extreme / np.float32(end))
     return search.step
 
@@ -157,7 +159,7 @@ def _with_minimum(
     search.add(span / kind.most, low)  # ggml's own
     for attempt in range(tries):
         # Narrower by nothing, at both ends, at the lower one, at the upper one, and so on.
-        cut = np.float32(0.04 * ((attempt + 2) // 3)) * span
+        cut = np.float32(_STRIDE / kind.most * ((attempt + 2) // 3)) * span
         bottom = low + cut * (attempt % 3 != 2)
         top = high - cut * (attempt % 3 != 1)
         search.fit((top - bottom) / kind.most, bottom)
