@@ -13,7 +13,7 @@ from ..allocation.memory import solve_within_memory
 from ..allocation.solving import Allocation, solve, solve_average_bits
 from ..allocation.wer_curve import WerCurve, solve_wer_increase
 from ..bitmaps.bitmap import bit_map
-from ..bitmaps.figures import bits_by_name, groups_by_name
+from ..bitmaps.figures import ways_by_name
 from ..bitmaps.file import write_bit_map
 from ..errors import PROGRAM, ConstraintError, InfeasibleError
 from ..measurement.predictions import with_predictions
@@ -152,8 +152,7 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
         "milliseconds": allocation.milliseconds,
         "target": arguments.target,
         "digest": chosen.digest,
-        "bits": bits_by_name(profile, allocation.options),
-        "group_sizes": groups_by_name(profile, allocation.options),
+        **ways_by_name(profile, allocation.options),
         "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
     }
     text = f"{_in_words(problem, allocation)}\n{in_words(sizes, way)}.\n{to_run(runs)}"
