@@ -12,7 +12,7 @@ from ..bitmaps.file import write_bit_map
 from ..errors import ExportError
 from ..formats import export_file
 from ..formats.plain_settings import folder_bytes
-from ..formats.registry import FORMATS, OVERHEADS
+from ..formats.registry import FORMATS
 from ..loading import load_model
 from ..models import SpeechModel
 from ..models.weights import replaced
@@ -102,9 +102,9 @@ def export(
         if size != promised_weights:
             raise _fault(form.name, size, promised_weights)
         written = folder_bytes(folder)
-        if written != promised and form.format in OVERHEADS:
+        if written != promised:
             # Either the program is wrong, or other libraries than the profile's write the settings.
-            known = size + OVERHEADS[form.format](model)
+            known = size + FORMATS[form.format].overhead(model)
             if written != known:
                 raise _fault(form.name, written, known)
         predicted = figures_of(profile, chosen)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import ExportError, GenPTQError, ModelError
@@ -34,7 +33,9 @@ from ..quantizers.tensors import half
 from ..storage.files import write_text
 from ..targets.compressed_tensors import LINEAR
 from ..units import Unit
+from . import safetensors_file
 from .plain_settings import compact, folder_bytes, settings_bytes, write_settings
+from .safetensors_file import Entry
 
 NAME = "model.safetensors"
 FILES = (NAME,)
@@ -75,8 +76,12 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     text = _settings_text(settings, _configuration(packed))
     room = overhead(model) - folder_bytes(folder, _SETTINGS) - 8 - len(text.encode())
     write_text(path, text + " " * (room % _ALIGNED))
-    _write_tensors(folder / NAME, tensors, room - room % _ALIGNED)
-    return sum(tensor.nbytes for tensor in tensors.values())
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    entries = {name: Entry(array.dtype.name, array.shape) for name, array in arrays.items()}
+    header = room - room % _ALIGNED
+    return safetensors_file.write(
+        folder / NAME, entries, arrays.items(), {"format": "pt"}, header_bytes=header
+    )
 
 
 def overhead(model: SpeechModel) -> int:
@@ -178,25 +183,6 @@ def _longest_header(model: SpeechModel) -> int:
         },
     }
     return len(json.dumps(header, separators=(",", ":")).encode()) + _ALIGNED
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor], header: int) -> None:
-    """Write tensors after a header that blanks fill up to so many bytes, as the format allows.
-
-    Raises:
-        ExportError: the header is longer.
-    """
-    data = memoryview(save(tensors, {"format": "pt"}))
-    length = int.from_bytes(data[:8], "little")
-    said = bytes(data[8 : 8 + length]).rstrip(b" ")
-    if len(said) > header:
-        raise ExportError(
-            f"{path.name} has a header of {len(said)} bytes; at most {header} were expected.",
-            "This is a fault of the program: please report it.",
-        )
-    with path.open("wb") as handle:
-        handle.write(header.to_bytes(8, "little") + said.ljust(header))
-        handle.write(data[8 + length :])
 
 
 def _packed(stored: Quantized) -> dict[str, Tensor]:

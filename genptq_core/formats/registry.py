@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 
 from ..errors import ExportError
@@ -16,28 +15,25 @@ FORMATS: dict[str, ModuleType] = {
     "onnx_runtime": onnx_runtime,
 }
 
-OVERHEADS: dict[str, Callable[[SpeechModel], int]] = {
-    "compressed_tensors": compressed_tensors.overhead,
-    "onnx_runtime": onnx_runtime.overhead,
-}
-"""Bytes of all files that a runtime reads besides the tensors, by format, whatever the map."""
-
 
 def overheads(model: SpeechModel) -> dict[str, int]:
     """Bytes that a folder takes besides its tensors, by the name of each target for a model.
 
-    Formats whose package is not installed are left out.
+    Formats whose package is not installed, or that cannot hold the model, are left out.
     """
-    by_format: dict[str, int] = {}
-    for target in TARGETS.values():
-        fits = not target.families or model.family in target.families
-        if fits and target.format in OVERHEADS and target.format not in by_format:
+    by_format: dict[str, int | None] = {}
+    found: dict[str, int] = {}
+    for name, target in TARGETS.items():
+        if target.families and model.family not in target.families:
+            continue
+        if target.format not in FORMATS:
+            continue
+        if target.format not in by_format:
             try:
-                by_format[target.format] = OVERHEADS[target.format](model)
-            except ExportError:  # its package is not installed
-                continue
-    return {
-        name: by_format[target.format]
-        for name, target in TARGETS.items()
-        if target.format in by_format and (not target.families or model.family in target.families)
-    }
+                by_format[target.format] = FORMATS[target.format].overhead(model)
+            except ExportError:
+                by_format[target.format] = None
+        size = by_format[target.format]
+        if size is not None:
+            found[name] = size
+    return found
