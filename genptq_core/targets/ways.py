@@ -54,6 +54,13 @@ class Way:
         """As `--runs-in` takes it."""
         return self.runtime.name + (f":{self.form.name}" if self.form else "")
 
+    @property
+    def title(self) -> str:
+        """As the page names it."""
+        if self.form is None:
+            return self.runtime.title
+        return f"{self.runtime.title}, unpacked to {self.form.title}"
+
     def memory(self, profile: Profile, options: Sequence[Option]) -> int:
         """Bytes of all weights of a map in memory."""
         if self.form:
@@ -86,6 +93,15 @@ def ways_for(target: Target, family: str) -> tuple[Way, ...]:
         for form in runtime.forms
     ]
     return (*direct, *unpacked)
+
+
+def named_way(target: Target, family: str, name: str) -> Way | None:
+    """The way to run a target's folder that `Way.name` gives; the usual one if "" or no such.
+
+    None where nothing runs it.
+    """
+    ways = ways_for(target, family)
+    return next((way for way in ways if way.name == name), ways[0] if ways else None)
 
 
 def way_of(

@@ -171,10 +171,20 @@ def _rounded(value: float, digits: int) -> float | None:
 
 
 def tasks_of(profile: Profile) -> dict[str, Problem]:
-    """The problem of every target that a profile's model can be written for."""
+    """The problem of every target that a profile's model can be written for, sizes of weights.
+
+    What a folder takes besides is the same for every map, so it changes none.
+    """
+    profile = _of_weights(profile)
     family = profile.source.family
     fit = [name for name, t in TARGETS.items() if not t.families or family in t.families]
     return {name: problem(profile, target=name) for name in fit}
+
+
+def _of_weights(profile: Profile) -> Profile:
+    """A profile whose sizes are of weights alone."""
+    source = dataclasses.replace(profile.source, overhead={})
+    return dataclasses.replace(profile, source=source)
 
 
 def budgets_of(task: Problem) -> list[int]:
@@ -574,7 +584,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
     with one_thread():
         speech = clips(folder / "clips")
         outcome = compute(model, speech, folder / "profile", CACHED)
-        profile = outcome.profile
+        profile = _of_weights(outcome.profile)
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
         if keep:
