@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConstraintError
+from ..options import BLOCKS
 from ..storage.locations import bundled_profiles
 from ..targets import TARGETS
 from ..targets.runtimes import GENPTQ, RUNTIMES
@@ -52,6 +53,17 @@ def rates(text: str) -> tuple[float, ...]:
     if any(round(rate, 3) != rate for rate in numbers):
         raise argparse.ArgumentTypeError(f"{text!r}: rates go by thousandths of a bit")
     return numbers
+
+
+def block_types(text: str) -> tuple[str, ...]:
+    """Names of block types; 0 for none."""
+    names = () if text == "0" else tuple(part.strip() for part in text.split(","))
+    wrong = next((name for name in names if name not in BLOCKS), None)
+    if wrong is not None:
+        raise argparse.ArgumentTypeError(
+            f"{wrong!r} is no block type; there are {', '.join(BLOCKS)}"
+        )
+    return names
 
 
 def profile_folder(text: str) -> Path:

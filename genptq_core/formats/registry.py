@@ -7,11 +7,12 @@ from types import ModuleType
 from ..errors import ExportError
 from ..models import SpeechModel
 from ..targets import TARGETS
-from . import compressed_tensors, native, onnx_runtime
+from . import compressed_tensors, gguf, native, onnx_runtime
 
 FORMATS: dict[str, ModuleType] = {
     "native": native,
     "compressed_tensors": compressed_tensors,
+    "gguf": gguf,
     "onnx_runtime": onnx_runtime,
 }
 
@@ -25,8 +26,6 @@ def overheads(model: SpeechModel) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, target in TARGETS.items():
         if target.families and model.family not in target.families:
-            continue
-        if target.format not in FORMATS:
             continue
         if target.format not in by_format:
             try:

@@ -26,7 +26,7 @@ from genptq_core.profile import Profile
 from genptq_core.targets import TARGETS, Target, counts_all, predicted_bytes
 from tests.core import synthetic
 
-FORMS = {t.format: t for t in TARGETS.values() if t.format in FORMATS}
+FORMS = {target.format: target for target in TARGETS.values()}
 
 
 @pytest.fixture(scope="module")
