@@ -1,6 +1,6 @@
 """Decodes a speech set in one runtime, in a process of its own; the figures are printed as JSON.
 
-    python -m benchmarks.runtime_drivers --runtime transcribe.cpp --model model.gguf --speech MANIFEST
+    python -m benchmarks.runtime_drivers --runtime transcribe.cpp --model X.gguf --speech Y.jsonl
 
 `benchmarks.runtimes` starts it for each row of its table, so that memory and processor time are of
 that runtime and model alone. A driver takes the path of a model and returns a function from samples

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks import ggml_presets
 from genptq_core import UNQUANTIZED, Profile, bit_map, load_model, problem, solve
 from genptq_core.bitmaps.bitmap import BitMap
