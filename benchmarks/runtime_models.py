@@ -15,14 +15,15 @@ from typing import Any
 
 from benchmarks import ggml_presets
 from genptq_core import UNQUANTIZED, Profile, bit_map, load_model, problem, solve
-from genptq_core.bitmaps.bitmap import BitMap
 from genptq_core.export.export import export
 from genptq_core.formats import gguf_whisper, settings_files
 from genptq_core.formats.whisper_layout import WhisperLayout
 from genptq_core.models import SpeechModel, bundled
+from genptq_core.rounding.compilation import compile_map
+from genptq_core.speech.utterances import SpeechSet
 from genptq_core.storage.files import remove
 
-GGUF = "model.gguf"
+EXPORT, GGUF = "export", "model.gguf"
 ONNX_FILES = ("encoder.onnx", "decoder.onnx")
 
 
@@ -52,24 +53,33 @@ class Models:
             begun.rename(path)
         return path
 
-    def exported(self, chosen: BitMap, target: str, name: str) -> Path:
-        """A bit map, exported."""
-
-        def make(folder: Path) -> None:
-            export(self.profile, chosen, target, folder / "export", self.model)
-
-        return self.made(name, make) / "export"
-
     def full(self, target: str) -> Path:
         """The model with nothing rounded, exported."""
-        chosen = bit_map(self.profile, [UNQUANTIZED] * len(self.profile.units))
-        return self.exported(chosen, target, f"{target}-float16")
 
-    def of_size(self, target: str, megabytes: float) -> Path:
-        """The map that the solver gives for a target and a size, exported."""
-        budget = int(megabytes * 1e6)
-        chosen = bit_map(self.profile, solve(problem(self.profile, target=target), budget).options)
-        return self.exported(chosen, target, f"{target}-{megabytes:g}")
+        def make(folder: Path) -> None:
+            chosen = bit_map(self.profile, [UNQUANTIZED] * len(self.profile.units))
+            export(self.profile, chosen, target, folder / EXPORT, self.model)
+
+        return self.made(f"{target}-float16", make) / EXPORT
+
+    def of_size(self, target: str, megabytes: float, tuning: SpeechSet | None = None) -> Path:
+        """The map that the solver gives for a target and a size, exported.
+
+        Args:
+            target: name of the target.
+            megabytes: what to solve for, as the target counts.
+            tuning: speech to compile the map with; None leaves it as the profile rounds.
+        """
+
+        def make(folder: Path) -> None:
+            allocation = solve(problem(self.profile, target=target), int(megabytes * 1e6))
+            chosen = bit_map(self.profile, allocation.options)
+            compiled = compile_map(self.model, self.profile, chosen, tuning) if tuning else None
+            out = folder / EXPORT
+            export(self.profile, chosen, target, out, self.model, compiled=compiled)
+
+        name = f"{target}-{megabytes:g}" + (f"-compiled-{tuning.digest[:8]}" if tuning else "")
+        return self.made(name, make) / EXPORT
 
     def embedded(self) -> Path:
         """The float16 model as CTranslate2 has it, of the package that carries it."""

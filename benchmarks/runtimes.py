@@ -14,9 +14,9 @@ A row is a runtime, a way and a size:
 Each row is decoded in a process of its own (`benchmarks.runtime_drivers`): one thread, greedy, one
 utterance after another. *Download* is the folder that is shipped, every file in it; *memory* the
 process's peak with the runtime and its libraries; *processor* the processor seconds per second of
-speech, loading excluded. WER and interval are compared with full precision in the same runtime. A
-*loop* is a text more than 10 words longer than twice the reference, an *early stop* one of which
-that holds the other way round; what a runtime does at full precision too is counted apart.
+speech, loading excluded. WER and interval are compared with full precision in the same runtime. On
+a *loop*, 8 or more words in a row were not said, or the text is 10 words longer than twice the
+reference; on an *early stop*, 8 or more words in a row are missing.
 
 Rows go to benchmarks/results/runtimes.json as they come; a row that is there, of the same model
 file and speech, is not run again.
@@ -38,11 +38,13 @@ from typing import Any
 from benchmarks.runtime_report import FULL, markdown
 from genptq_core import load_manifest, load_profile
 from genptq_core.speech.utterances import SpeechSet
-from genptq_core.speech.wer import count_errors, count_loops
+from genptq_core.speech.wer import Span, align, count_errors, count_loops
 from genptq_core.storage.digests import sha256_file, sha256_json
 from genptq_core.storage.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
+RUN = 8
+"""Words in a row, added or missing, that make an utterance a runaway."""
 RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
 
 
@@ -120,6 +122,10 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
 
 
+def _write(path: Path, results: dict[str, Any]) -> None:
+    write_text(path, json.dumps(results) + "\n")
+
+
 def keep(results: dict[str, Any], row: dict[str, Any]) -> None:
     """Add a row in place of an earlier one of the same runtime, way, size and speech."""
 
@@ -130,13 +136,22 @@ def keep(results: dict[str, Any], row: dict[str, Any]) -> None:
 
 
 def judged(references: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
-    """Errors of each utterance, and which of them ran away."""
+    """Errors of each utterance, and which of them loop or stop early."""
     pairs = list(zip(references, texts, strict=True))
+    spans = [align(said, text) for said, text in pairs]
+    added = [max(_lengths(found, "insert"), default=0) >= RUN for found in spans]
+    missing = [max(_lengths(found, "delete"), default=0) >= RUN for found in spans]
+    looped = [count_loops([said], [text]) > 0 for said, text in pairs]
     return {
         "errors": count_errors(references, texts).errors.tolist(),
-        "loops": [i for i, (said, text) in enumerate(pairs) if count_loops([said], [text])],
-        "stops": [i for i, (said, text) in enumerate(pairs) if count_loops([text], [said])],
+        "loops": [i for i in range(len(pairs)) if looped[i] or added[i]],
+        "stops": [i for i in range(len(pairs)) if missing[i]],
     }
+
+
+def _lengths(spans: Sequence[Span], kind: str) -> list[int]:
+    """Words of each run of one kind."""
+    return [len(f"{s.reference} {s.hypothesis}".split()) for s in spans if s.kind == kind]
 
 
 def described(speech: SpeechSet) -> dict[str, Any]:
@@ -176,8 +191,15 @@ def measured(row: Row, model: Model, speech: SpeechSet, options: argparse.Namesp
 
 
 def run(rows: Sequence[Row], options: argparse.Namespace) -> None:
-    """Measure what is missing, a row after another."""
+    """Measure what is missing, a row after another; count the others' errors again."""
     speech = load_manifest(options.speech, options.limit)
+    references = [u.text for u in speech.utterances]
+    results = read(options.out)
+    for known in results["rows"]:
+        if known["speech"] == speech.digest:
+            known |= judged(references, known["texts"])
+    if results["rows"]:
+        _write(options.out, results)
     for row in rows:
         print(f"{row.name} …", flush=True)
         try:
@@ -200,7 +222,7 @@ def run(rows: Sequence[Row], options: argparse.Namespace) -> None:
         results = read(options.out)
         results["speech"][speech.digest] = described(speech)
         keep(results, found)
-        write_text(options.out, json.dumps(results) + "\n")
+        _write(options.out, results)
         print(
             f"  {sum(found['errors'])} errors, {len(found['loops'])} loops, "
             f"{len(found['stops'])} early stops, {found['processor_factor']:.3f} processor s/s, "

@@ -28,10 +28,11 @@ def row(errors: list[int], way: str = "preset", **more: Any) -> dict[str, Any]:
     return {"way": way, **key, **figures, **sizes, **ran, "errors": errors, **more}
 
 
-def test_runaways_are_told_by_length() -> None:
-    said = ["cats like milk"] * 2 + ["dogs bark " * 10]
-    found = judged(said, ["Cats like milk.", "milk " * 17, "dogs bark"])
-    assert found == {"errors": [0, 16, 18], "loops": [1], "stops": [2]}
+def test_runaways_are_told_by_runs_of_words() -> None:
+    said = ["cats like milk"] * 2 + ["dogs bark " * 10, "a b c d e f g h i j k l m n"]
+    heard = ["Cats like milk.", "milk " * 17, "dogs bark", "a b c d e f g x y z l m n"]
+    found = judged(said, heard)
+    assert found == {"errors": [0, 16, 18, 4], "loops": [1], "stops": [2]}
 
 
 def test_a_row_takes_the_place_of_another_of_its_cell() -> None:
