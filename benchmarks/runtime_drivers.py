@@ -30,7 +30,9 @@ Transcribe = Callable[[np.ndarray], str]
 
 
 def transcribe_cpp(model: Path) -> Transcribe:
-    """transcribe.cpp with its own settings; a text that it gave up on counts as far as it went."""
+    """transcribe.cpp with its own settings, so greedy at first: it decodes again, less and less
+    greedily, what it takes for a loop. A text that it gives up on counts as far as it went.
+    """
     import transcribe_cpp as runtime
 
     session = runtime.Model(str(model)).session(n_threads=1)

@@ -1,6 +1,6 @@
 """What each runtime makes of each way to ship a model: download, memory, speed and word errors.
 
-    pip install -r requirements-bench.txt
+    pip install -r requirements-dev.txt -r requirements-bench.txt
     python -m benchmarks.runtimes --speech librispeech-mini/dev.jsonl
     python -m benchmarks.runtimes --report
 
@@ -37,6 +37,7 @@ from typing import Any
 
 from benchmarks.runtime_report import FULL, markdown
 from genptq_core import load_manifest, load_profile
+from genptq_core.errors import GenPTQError
 from genptq_core.speech.utterances import SpeechSet
 from genptq_core.speech.wer import Span, align, count_errors, count_loops
 from genptq_core.storage.digests import sha256_file, sha256_json
@@ -203,33 +204,35 @@ def run(rows: Sequence[Row], options: argparse.Namespace) -> None:
     for row in rows:
         print(f"{row.name} …", flush=True)
         try:
-            model = row.make()
-        except NotImplementedError as error:
+            print(f"  {_measure(row, speech, options)}", flush=True)
+        except (GenPTQError, ImportError, subprocess.CalledProcessError) as error:
             print(f"  left out: {error}", flush=True)
-            continue
-        found = {
-            "runtime": row.runtime,
-            "way": row.way,
-            "size": row.size,
-            "compiled": row.compiled,
-            "digest": digest_of(model.path),
-            "speech": speech.digest,
-        }
-        if key_of(found) in {key_of(r) for r in read(options.out)["rows"]}:
-            print("  is there", flush=True)
-            continue
-        found |= measured(row, model, speech, options)
-        results = read(options.out)
-        results["speech"][speech.digest] = described(speech)
-        keep(results, found)
-        _write(options.out, results)
-        print(
-            f"  {sum(found['errors'])} errors, {len(found['loops'])} loops, "
-            f"{len(found['stops'])} early stops, {found['processor_factor']:.3f} processor s/s, "
-            f"{found['peak_bytes'] / 1e6:.0f} MB peak, "
-            f"{found['download_bytes'] / 1e6:.2f} MB to download",
-            flush=True,
-        )
+
+
+def _measure(row: Row, speech: SpeechSet, options: argparse.Namespace) -> str:
+    """Measure a row unless it is there; returns a line to print."""
+    model = row.make()
+    found = {
+        "runtime": row.runtime,
+        "way": row.way,
+        "size": row.size,
+        "compiled": row.compiled,
+        "digest": digest_of(model.path),
+        "speech": speech.digest,
+    }
+    if key_of(found) in {key_of(known) for known in read(options.out)["rows"]}:
+        return "is there"
+    found |= measured(row, model, speech, options)
+    results = read(options.out)
+    results["speech"][speech.digest] = described(speech)
+    keep(results, found)
+    _write(options.out, results)
+    return (
+        f"{sum(found['errors'])} errors, {len(found['loops'])} loops, "
+        f"{len(found['stops'])} early stops, {found['processor_factor']:.3f} processor s/s, "
+        f"{found['peak_bytes'] / 1e6:.0f} MB peak, "
+        f"{found['download_bytes'] / 1e6:.2f} MB to download"
+    )
 
 
 def table(options: argparse.Namespace) -> Iterator[Row]:
