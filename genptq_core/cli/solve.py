@@ -12,7 +12,7 @@ from ..allocation.front import predicted_front
 from ..allocation.solving import Allocation, solve, solve_average_bits
 from ..allocation.wer_curve import WerCurve, solve_wer_increase
 from ..bitmaps.bitmap import bit_map
-from ..bitmaps.figures import bits_by_name, groups_by_name
+from ..bitmaps.figures import ways_by_name
 from ..bitmaps.file import write_bit_map
 from ..errors import PROGRAM, ConstraintError
 from ..measurement.predictions import with_predictions
@@ -132,8 +132,7 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
         "milliseconds": allocation.milliseconds,
         "target": arguments.target,
         "digest": chosen.digest,
-        "bits": bits_by_name(profile, allocation.options),
-        "group_sizes": groups_by_name(profile, allocation.options),
+        **ways_by_name(profile, allocation.options),
         "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
     }
     return Answer(result, _in_words(problem, allocation))

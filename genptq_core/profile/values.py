@@ -35,6 +35,10 @@ class Settings:
     quantizer: str = "gptq; grids damped 0.2, clipped by search; codes damped 0.1, filled"
 
 
+BLOCK_QUANTIZER = "; blocks damped 0.1, scales searched, then fitted to outputs twice"
+"""What `Settings.quantizer` says besides where block types are among the options."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A configuration whose loss was measured on calibration speech.

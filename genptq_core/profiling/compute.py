@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ def compute(
             )
     audio_digests = [[u.digest for u in s.utterances] for s in (speech, listening) if s]
     key = sha256_json(
-        [VERSION, model.digest, model.text_digest, audio_digests, dataclasses.asdict(settings)]
+        [VERSION, model.digest, model.text_digest, audio_digests, settings_key(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
     )
@@ -179,6 +180,15 @@ def _compute(
     )
     workspace.finish()
     return ComputedProfile(profiles.save(profile, out), workspace.hits, workspace.backward_passes)
+
+
+def settings_key(settings: Settings) -> dict[str, Any]:
+    """Settings as keys of the cache are made of: as before there were block types."""
+    options = [dataclasses.asdict(option) for option in settings.options]
+    for option in options:
+        if not option["block"]:
+            del option["block"]
+    return {**dataclasses.asdict(settings), "options": options}
 
 
 def importance_utterances(utterances: int) -> int:

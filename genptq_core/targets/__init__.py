@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConstraintError
 from ..options import Option
 from ..units import Unit
-from . import compressed_tensors, native, onnx_runtime
+from . import compressed_tensors, gguf, native, onnx_runtime
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -70,6 +70,19 @@ TARGETS = {
             unit_bytes=compressed_tensors.unit_bytes,
             format=compressed_tensors.NAME,
             whole=True,
+        ),
+        Target(
+            "gguf",
+            "GGUF, for transcribe.cpp",
+            frozenset({"block", "half"}),
+            frozenset({"half"}),
+            holds=gguf.holds,
+            unit_bytes=gguf.unit_bytes,
+            fixed_bytes=gguf.fixed_bytes,
+            grain="parameter",
+            format=gguf.NAME,
+            whole=True,
+            families=("whisper",),
         ),
         Target(
             "onnx",

@@ -157,7 +157,7 @@ def test_a_map_that_the_target_cannot_hold_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [NAME, "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", [NAME, "settings.zip"])
 def test_damage_is_named(exported: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     shutil.copytree(exported, out)
