@@ -67,12 +67,13 @@ class Models:
 
         Args:
             target: name of the target.
-            megabytes: what to solve for, as the target counts.
+            megabytes: of the weights alone.
             tuning: speech to compile the map with; None leaves it as the profile rounds.
         """
 
         def make(folder: Path) -> None:
-            allocation = solve(problem(self.profile, target=target), int(megabytes * 1e6))
+            asked = problem(self.profile, target=target)
+            allocation = solve(asked, int(megabytes * 1e6) + (asked.overhead or 0))
             chosen = bit_map(self.profile, allocation.options)
             compiled = compile_map(self.model, self.profile, chosen, tuning) if tuning else None
             out = folder / EXPORT
@@ -80,6 +81,16 @@ class Models:
 
         name = f"{target}-{megabytes:g}" + (f"-compiled-{tuning.digest[:8]}" if tuning else "")
         return self.made(name, make) / EXPORT
+
+    def unpacked(self, native: Path, way: str, width: str) -> Path:
+        """A native export, unpacked for a runtime."""
+
+        def make(folder: Path) -> None:
+            from genptq_core.export.unpack import unpack
+
+            unpack(native, way, folder / EXPORT, width)
+
+        return self.made(f"{native.parent.name}-{way}-{width}", make) / EXPORT
 
     def embedded(self) -> Path:
         """The float16 model as CTranslate2 has it, of the package that carries it."""

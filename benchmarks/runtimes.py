@@ -8,8 +8,10 @@ A row is a runtime, a way and a size:
 
 - *full precision*: float16 weights (computed in float32, except where a runtime has its own way);
 - *preset*: what the runtime's own tools make of them;
-- *transport*: the entropy-coded native file, unpacked for the runtime by `genptq unpack`;
-- *direct*: a mixed map of the runtime's own types.
+- *transport*: the entropy-coded native folder, unpacked for the runtime as `genptq unpack` does;
+- *direct*: a mixed map of the runtime's own types; compiled too, where `--tuning` gives speech.
+
+MB in a row's name are those of the weights.
 
 Each row is decoded in a process of its own (`benchmarks.runtime_drivers`): one thread, greedy, one
 utterance after another. *Download* is the folder that is shipped, every file in it; *memory* the
@@ -44,6 +46,18 @@ from genptq_core.storage.digests import sha256_file, sha256_json
 from genptq_core.storage.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
+TRANSPORT = (16.5, 13.5, 12.0)
+"""MB of entropy-coded weights."""
+UNPACKED = (
+    ("transcribe.cpp", "gguf", "q8_0", "Q8_0"),
+    ("transcribe.cpp", "gguf", "q5_1", "Q5_1"),
+    ("faster-whisper", "ctranslate2", "int8", "int8"),
+    ("ONNX Runtime", "onnx", "int8", "8 bits"),
+    ("transformers", "transformers", "float16", "float16"),
+)
+"""Of each way to unpack: runtime, way, width, and the form's name."""
+DIRECT = (29.0, 26.0, 24.7)
+"""MB of weights in a runtime's own types."""
 RUN = 8
 """Words in a row, added or missing, that make an utterance a runaway."""
 RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
@@ -94,7 +108,7 @@ def files_of(path: Path) -> list[Path]:
     """A file, or all files of a folder but our own notes, which no runtime reads."""
     if path.is_file():
         return [path]
-    notes = ("export.json", "bitmap.json")
+    notes = ("export.json", "unpacked.json", "bitmap.json")
     return sorted(f for f in path.rglob("*") if f.is_file() and f.name not in notes)
 
 
@@ -236,24 +250,47 @@ def _measure(row: Row, speech: SpeechSet, options: argparse.Namespace) -> str:
 
 
 def table(options: argparse.Namespace) -> Iterator[Row]:
-    """All rows, presets first: they need nothing of ours but the float16 model."""
-    from benchmarks.runtime_models import Models
+    """All rows, by runtime."""
+    from benchmarks.runtime_models import GGUF, Models
 
     models = Models(load_profile(options.profile), options.models)
+    ggml, fast, onnx, plain = "transcribe.cpp", "faster-whisper", "ONNX Runtime", "transformers"
 
-    def of(path: Callable[[], Path]) -> Callable[[], Model]:
-        return lambda: Model(path())
+    def of(make: Callable[..., Path], *given: Any) -> Callable[[], Model]:
+        return lambda: Model(make(*given))
 
-    ggml, fast, onnx = "transcribe.cpp", "faster-whisper", "ONNX Runtime"
+    def direct(target: str, megabytes: float, tuned: bool = False) -> Model:
+        tuning = load_manifest(options.tuning) if tuned else None
+        folder = models.of_size(target, megabytes, tuning)
+        return Model(folder / GGUF if target == "gguf" else folder, folder)
+
+    def transport(megabytes: float, way: str, width: str) -> Model:
+        native = models.of_size("native", megabytes)
+        folder = models.unpacked(native, way, width)
+        return Model(folder / GGUF if way == "gguf" else folder, native)
+
     yield Row(ggml, FULL, "float16", ggml, of(models.gguf_float16))
     for preset in ("Q8_0", "Q5_0", "Q4_0"):
-        yield Row(ggml, "preset", preset, ggml, of(partial(models.gguf_preset, preset)))
+        yield Row(ggml, "preset", preset, ggml, of(models.gguf_preset, preset))
     yield Row(fast, FULL, "float16", f"{fast}, float32", of(models.embedded))
     yield Row(fast, "preset", "int8", fast, of(models.ctranslate2_int8))
-    yield Row(onnx, FULL, "float16", onnx, of(lambda: models.full("onnx")))
+    yield Row(onnx, FULL, "float16", onnx, of(models.full, "onnx"))
     yield Row(onnx, "preset", "int8", onnx, of(models.onnx_dynamic))
     yield Row(onnx, "preset", "int4", onnx, of(models.onnx_int4))
-    yield Row("transformers", FULL, "float16", "transformers", of(models.transformers_float16))
+    yield Row(plain, FULL, "float16", plain, of(models.transformers_float16))
+    yield Row("MLX", FULL, "float16", "MLX", of(models.full, "mlx"))
+    for size in TRANSPORT:
+        for runtime, way, width, form in UNPACKED:
+            name = f"{size:g} MB to {form}"
+            make = partial(transport, size, way, width)
+            yield Row(runtime, "transport", name, runtime, make)
+    for size in DIRECT:
+        for runtime, target in ((ggml, "gguf"), ("MLX", "mlx"), (onnx, "onnx")):
+            make = partial(direct, target, size)
+            yield Row(runtime, "direct", f"{size:g} MB", runtime, make)
+        if options.tuning:
+            make = partial(direct, "gguf", size, True)
+            yield Row(ggml, "direct", f"{size:g} MB", ggml, make, compiled=True)
 
 
 def main() -> None:
@@ -262,6 +299,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, default=ROOT / "data" / "profiles/whisper-tiny.en")
     parser.add_argument("--speech", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--tuning", type=Path, help="manifest to compile direct maps on")
     parser.add_argument("--only", default="", help="rows whose name has this pattern in it")
     parser.add_argument("--models", type=Path, default=ROOT / "build" / "runtimes")
     parser.add_argument("--out", type=Path, default=RESULTS)
