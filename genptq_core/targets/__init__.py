@@ -193,13 +193,16 @@ def check_holds(target: Target, profile: Profile, options: Sequence[Option]) -> 
 
 
 def target_for_map(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
-    """The target of a name if it can hold a map; else the native one, which has sizes for all.
+    """The target of a name if it can hold a map; else the first that can.
+
+    The native one has sizes for maps that none can hold.
 
     Raises:
         ConstraintError: there is no such target.
     """
-    target = target_of(name)
-    return target if why_not_held(target, profile, options) is None else TARGETS[NATIVE]
+    tried = (target_of(name), *TARGETS.values())
+    held = (target for target in tried if why_not_held(target, profile, options) is None)
+    return next(held, TARGETS[NATIVE])
 
 
 def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> list[int]:
