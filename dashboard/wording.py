@@ -85,12 +85,16 @@ def widths(options: Sequence[Option]) -> str:
 
 
 def layout(options: Sequence[Option]) -> str:
-    """How a map's weights are stored: `entropy-coded`, `groups of 32 to 64`, `16 bit`."""
+    """How weights are stored: `entropy-coded`, `groups of 32 to 64`, `q4_0 to q8_0`, `16 bit`."""
     sizes = {option.group_size for option in options if option.form == "grid"}
     parts = ["entropy-coded"] if any(option.form == "coded" for option in options) else []
     if sizes:
         low, high = min(sizes), max(sizes)
         parts.append(f"groups of {low}" if low == high else f"groups of {low} to {high}")
+    blocks = sorted((option for option in set(options) if option.block), key=lambda o: o.bits)
+    if blocks:
+        first, last = blocks[0].key, blocks[-1].key
+        parts.append(first if first == last else f"{first} to {last}")
     return " and ".join(parts) or "16 bit"
 
 
@@ -120,7 +124,7 @@ def tick_labels(units: Sequence[Unit]) -> list[str]:
 
 
 def stored_bits(size: int, profile: Profile) -> float:
-    """Bits per parameter, everything counted."""
+    """Bits per parameter of weights that take so many bytes."""
     return 8 * size / profile.source.parameters
 
 

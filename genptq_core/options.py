@@ -1,4 +1,4 @@
-"""Options: the ways a unit can be stored, each a width with a group size or an entropy code."""
+"""Options: the ways a unit can be stored: integers in groups, an entropy code, a block type."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from dataclasses import dataclass
 
 from .errors import ConstraintError
 
+BLOCKS = {
+    "q4_0": 4.5,
+    "q4_1": 5,
+    "q5_0": 5.5,
+    "q5_1": 6,
+    "q8_0": 8.5,
+    "q4_k": 4.5,
+    "q5_k": 5.5,
+    "q6_k": 6.5625,
+}
+"""Bits per weight of ggml's block types, scales included, by name."""
+
 _KEY = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)(?:/([1-9][0-9]{0,5}))?")
 
 
@@ -16,9 +28,11 @@ class Option:
     """One way to store a unit's weights.
 
     Attributes:
-        bits: bits per weight: of an integer code, without its scales; of an entropy code, with
-            everything it needs; 16 for float16. Rounded to a thousandth, so that a key is exact.
-        group_size: columns that share a scale; 0 if there are no groups.
+        bits: bits per weight: of an integer code, without its scales; of an entropy code and of
+            a block type, with everything it needs; 16 for float16. Rounded to a thousandth, but
+            for block types, so that a key is exact.
+        group_size: columns that share a scale; 0 if there are no groups, or a block type has them.
+        block: name of the block type; "" if there is none.
 
     Raises:
         ValueError: no weight can be stored like that.
@@ -26,8 +40,13 @@ class Option:
 
     bits: float
     group_size: int = 0
+    block: str = ""
 
     def __post_init__(self) -> None:
+        if self.block:
+            if self.group_size or BLOCKS.get(self.block) != self.bits:
+                raise ValueError(f"no weight is stored at {self.bits!r} bits as {self.block!r}")
+            return
         if self.group_size:
             sound = self.group_size > 0 and self.bits in range(1, 9)
         else:
@@ -39,14 +58,18 @@ class Option:
 
     @property
     def form(self) -> str:
-        """ "grid" (integers in groups), "coded" (entropy-coded) or "half" (float16)."""
+        """ "grid" (integers in groups), "coded" (entropy-coded), "block" or "half" (float16)."""
+        if self.block:
+            return "block"
         if self.group_size:
             return "grid"
         return "half" if self.bits == 16 else "coded"
 
     @property
     def key(self) -> str:
-        """The name in files: "3/64", "2.75" or "16"."""
+        """The name in files: "3/64", "2.75", "q4_0" or "16"."""
+        if self.block:
+            return self.block
         return f"{self.bits}/{self.group_size}" if self.group_size else f"{self.bits}"
 
     @property
@@ -54,6 +77,8 @@ class Option:
         """The name in messages and on the page."""
         if self.form == "half":
             return "16 bit, as it is"
+        if self.block:
+            return f"{self.bits} bit, {self.block}"
         coding = f"groups of {self.group_size}" if self.group_size else "entropy-coded"
         return f"{self.bits} bit, {coding}"
 
@@ -64,10 +89,21 @@ class Option:
         Raises:
             ValueError: it is not a key.
         """
+        if isinstance(key, str) and key in BLOCKS:
+            return block_option(key)
         match = _KEY.fullmatch(key) if isinstance(key, str) else None
         if match is None:
             raise ValueError(f"{key!r} names no way to store a weight")
         return Option(float(match[1]), int(match[2] or 0))
+
+
+BLOCK_WEIGHTS = {name: 256 if name.endswith("k") else 32 for name in BLOCKS}
+"""Weights of a row in one block, by the block type's name."""
+
+
+def divides(option: Option, columns: int) -> bool:
+    """Whether rows of so many columns can be stored: blocks must divide them."""
+    return not option.block or columns % BLOCK_WEIGHTS[option.block] == 0
 
 
 UNQUANTIZED = Option(16)
@@ -91,11 +127,32 @@ def coded_options(rates: Iterable[float]) -> tuple[Option, ...]:
     return tuple(Option(rate) for rate in sorted(set(rates)))
 
 
+def block_option(name: str) -> Option:
+    """The option of a block type.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    if name not in BLOCKS:
+        raise ValueError(f"{name!r} is no block type")
+    return Option(BLOCKS[name], block=name)
+
+
+def block_options(names: Iterable[str]) -> tuple[Option, ...]:
+    """Block types, each once, in the order of `BLOCKS`.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    asked = {block_option(name) for name in names}
+    return tuple(block_option(name) for name in BLOCKS if block_option(name) in asked)
+
+
 def resolve(menu: Sequence[Option], wanted: float | str | Option, where: str = "") -> Option:
     """The option of a menu that a width, a key or an option means.
 
     A bare width means the entropy code of that rate if the menu has one, else groups of 64, else
-    the largest groups on the menu.
+    the largest groups on the menu, else the first block type of that width.
 
     Args:
         menu: the options to choose from.
@@ -108,7 +165,7 @@ def resolve(menu: Sequence[Option], wanted: float | str | Option, where: str = "
     choice: Option | None
     if isinstance(wanted, Option):
         choice = wanted if wanted in menu else None
-    elif isinstance(wanted, str) and "/" in wanted:
+    elif isinstance(wanted, str) and ("/" in wanted or wanted in BLOCKS):
         try:
             choice = resolve(menu, Option.parse(wanted), where)
         except ValueError:
@@ -121,7 +178,9 @@ def resolve(menu: Sequence[Option], wanted: float | str | Option, where: str = "
         same = [option for option in menu if option.bits == width]
         preferred = {0: 2, USUAL_GROUP: 1}
         choice = max(
-            same, key=lambda o: (preferred.get(o.group_size, 0), o.group_size), default=None
+            same,
+            key=lambda o: (not o.block, preferred.get(o.group_size, 0), o.group_size),
+            default=None,
         )
     if choice is None:
         name = wanted.key if isinstance(wanted, Option) else wanted

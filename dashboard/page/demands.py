@@ -116,11 +116,11 @@ def _parse_line(number: int, line: str) -> Demand:
             )
         return Demand(what, BUDGET, megabytes[1])
     try:
-        Option.parse(value)
+        option = Option.parse(value)
     except ValueError:
         raise ConstraintError(f"Line {number} gives {value!r} as its bits.", _FORM) from None
     kind = next(kind for kind, written in _SIGNS.items() if written == sign)
-    if kind != IS and "/" in value:
+    if kind != IS and (option.group_size or option.block):
         raise ConstraintError(f"Line {number} bounds bits by {value!r}.", "A bound has no groups.")
     return Demand(what, kind, value)
 
@@ -148,7 +148,7 @@ def constrain(demands: Sequence[Demand], others: Constraints) -> Constraints:
     for demand in demands:
         if demand.kind == IS:
             option = Option.parse(demand.value)
-            pins.append((demand.what, option if option.group_size else option.bits))
+            pins.append((demand.what, option if option.group_size or option.block else option.bits))
     return dataclasses.replace(
         others,
         pins=tuple(pins),

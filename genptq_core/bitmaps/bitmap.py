@@ -63,6 +63,8 @@ def from_names(
     bits: Mapping[str, Any],
     group_sizes: Mapping[str, Any] | None = None,
     where: str = "The bit map",
+    *,
+    blocks: Mapping[str, str] | None = None,
 ) -> BitMap:
     """A bit map from tables by unit name.
 
@@ -72,6 +74,7 @@ def from_names(
         group_sizes: weights that share a scale, 0 without groups; where None, bare widths are
             resolved as by `bit_map`.
         where: what holds the tables, for messages.
+        blocks: block types of the units that have one.
 
     Raises:
         BitMapError: a unit is missing or unknown, or a width is not on the menu.
@@ -87,6 +90,12 @@ def from_names(
                 f"{where} {fault} layer of {profile.source.model}.",
                 "Use a map made for this profile.",
             )
+    stray = next((name for name in blocks or () if name not in expected), None)
+    if stray is not None:
+        raise BitMapError(
+            f"{where} names {stray!r}, which is no layer of {profile.source.model}.",
+            "Use a map made for this profile.",
+        )
     widths: list[float | Option] = []
     for unit in profile.units:
         width, size = bits[unit.name], (group_sizes or {}).get(unit.name)
@@ -95,7 +104,9 @@ def from_names(
         if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
             raise BitMapError(f"{where} gives {unit.name} the group size {size!r}.", REMEDY)
         try:
-            widths.append(width if size is None else Option(width, size))
+            block = (blocks or {}).get(unit.name, "")
+            plain = size is None and not block
+            widths.append(width if plain else Option(width, size or 0, block))
         except (ValueError, OverflowError) as error:
             raise BitMapError(
                 f"{where} gives {unit.name} {width!r} bits/{size}.", REMEDY

@@ -62,6 +62,22 @@ def groups_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, int
     return {unit.name: option.group_size for unit, option in chosen}
 
 
+def blocks_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, str]:
+    """Block type by name, of units that are stored as one."""
+    chosen = zip(profile.units, options, strict=True)
+    return {unit.name: option.block for unit, option in chosen if option.block}
+
+
+def ways_by_name(profile: Profile, options: Sequence[Option]) -> dict[str, dict[str, Any]]:
+    """Tables by unit name that say how each is stored: bits, group sizes, block types if any."""
+    blocks = blocks_by_name(profile, options)
+    return {
+        "bits": bits_by_name(profile, options),
+        "group_sizes": groups_by_name(profile, options),
+        **({"blocks": blocks} if blocks else {}),
+    }
+
+
 def rows_by_name(profile: Profile) -> dict[str, list[int]]:
     """First row and the row after the last, by name, of units that are rows of a parameter."""
     return {u.name: [u.start, u.stop] for u in profile.units if u.name != u.parameter}

@@ -15,7 +15,7 @@ from ..storage.files import write_text
 from ..storage.json_files import read_json, sealed
 from ..targets import target_for_map, unit_bytes
 from .bitmap import BitMap, from_names
-from .figures import bits_by_name, bytes_by_target, groups_by_name, rows_by_name
+from .figures import bytes_by_target, rows_by_name, ways_by_name
 from .schema import REMEDY, SCHEMA, VERSION, VERSIONS, parse
 
 
@@ -38,8 +38,7 @@ def bit_map_document(profile: Profile, chosen: BitMap, **figures: Any) -> dict[s
         "digest": chosen.digest,
         **figures,
         "bytes_by_target": bytes_by_target(profile, chosen.options),
-        "bits": bits_by_name(profile, chosen.options),
-        "group_sizes": groups_by_name(profile, chosen.options),
+        **ways_by_name(profile, chosen.options),
         "rows": rows_by_name(profile),
     }
 
@@ -94,7 +93,7 @@ def read_bit_map(path: Path, profile: Profile) -> BitMap:
         sizes = {name: size if width != 16 else 0 for name, width in bits.items()}
     if content.rows is not None:
         _check_rows(profile, content.rows, path)
-    return from_names(profile, bits, sizes, str(path))
+    return from_names(profile, bits, sizes, str(path), blocks=content.blocks)
 
 
 def _check_rows(profile: Profile, rows: Mapping[str, Sequence[int]], path: Path) -> None:

@@ -58,10 +58,13 @@ class BitMapFile(BaseModel):
     symmetric: Literal[False] = Field(False, description="Integers have zero points.")
     bits: dict[str, _Bits] = Field(
         description="Bits per weight, by layer: for an integer code, scales not counted; for an "
-        "entropy code, everything counted; 16 for float16."
+        "entropy code or a block type, everything counted; 16 for float16."
     )
     group_sizes: dict[str, _Size] | None = Field(
         None, description="Weights of a row that share a scale, by layer; 0 without groups."
+    )
+    blocks: dict[str, str] | None = Field(
+        None, description="Block type of ggml, by layer, of layers that are stored as one."
     )
     rows: dict[str, tuple[_Count, _Count]] | None = Field(
         None,

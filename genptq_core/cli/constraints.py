@@ -77,7 +77,7 @@ def _pins(texts: Sequence[str]) -> tuple[tuple[str, float | Option], ...]:
             raise ConstraintError(
                 f"The pin {text!r} is not GLOB=BITS.", "Like '*fc2*=4', or '*fc2*=4/64'."
             )
-        pins.append((glob.strip(), option if "/" in bits else option.bits))
+        pins.append((glob.strip(), option if option.group_size or option.block else option.bits))
     return tuple(pins)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bitmaps.figures import bits_by_name, groups_by_name
+from ..bitmaps.figures import ways_by_name
 from ..bitmaps.foreign import ForeignMap
 from ..measurement.predictions import with_predictions
 from ..measurement.records import Measured
@@ -109,8 +109,7 @@ def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
         "when": record.when,
         "looped": record.looped,
         "digest": record.map_digest,
-        "bits": bits_by_name(profile, record.options),
-        "group_sizes": groups_by_name(profile, record.options),
+        **ways_by_name(profile, record.options),
     }
 
 

@@ -1,50 +1,38 @@
 """The native format: entropy-coded weights or dense integer codes, in one safetensors file.
 
-`weights.safetensors` holds, for a unit named U (a parameter, or `parameter@start:stop` for rows),
-
-    U:coded    uint8    an entropy-coded weight as `quantizers.codec` lays it out, then zeros to
-                        the promised size
-    U:codes    uint8    integer codes, dense, row by row (`quantizers.packing`)
-    U:scales   float16  (rows, groups)
-    U:zeros    uint8    zero points, dense, row by row; a weight is scale * (code - zero)
-    U:half     float16  (rows, columns), left as it is
-
-and every other stored parameter as float16 under its own name. Its one metadata entry, `layout`,
-is JSON: "parameters" gives the shape of every parameter, "units" the parameter, rows and option
-of every unit. Parameters that follow from a formula of the architecture are not stored.
+`formats.native_file` says what is in it. A header is filled up to the longest that the model can
+have, and settings are in one archive, so that a folder's bytes are known before a map is chosen.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import ExportError
+from ..errors import GenPTQError
 from ..models import SpeechModel
-from ..models.folders import whole_reason
 from ..models.hub import assembled
 from ..options import Option
-from ..quantizers import Stored, restored
-from ..quantizers.tensors import as_tensors, from_tensors, half
-from ..storage.files import require_file
+from ..quantizers import Stored
+from ..quantizers.tensors import as_tensors, half
 from ..units import Unit
+from . import safetensors_file, settings_files
+from .native_file import NAME, parameters
+from .safetensors_file import Entry
 
-NAME = "weights.safetensors"
 FILES = (NAME,)
 """What is read besides settings."""
 
-_REMEDY = "The file is damaged: export again."
-_MOST_SIZE = 2**31
-_MOST_WEIGHTS_PER_BYTE = 64  # far more than any entropy code reaches
+_LONGEST_KEY = "8/999999"  # of an option
+_MOST_BYTES_PER_WEIGHT = 4  # with a scale and a zero point for each
 
 
 def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
@@ -56,26 +44,33 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     Raises:
         ExportError: a weight cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray] = {}
     covered, units = set(model.derived), {}
     for unit, option, weight in stored:
         covered.add(unit.parameter)
         units[unit.name] = [unit.parameter, unit.start, unit.stop, option.key]
         parts = as_tensors(unit.name, option, weight)
-        tensors |= {f"{unit.name}:{part}": tensor for part, tensor in parts.items()}
-    parameters = dict(model.module.named_parameters())
-    for name, parameter in parameters.items():
+        tensors |= {f"{unit.name}:{part}": tensor.numpy() for part, tensor in parts.items()}
+    for name, parameter in model.module.named_parameters():
         if name not in covered:
-            tensors[name] = half(parameter, name)
-    layout = {
-        "parameters": {name: list(parameter.shape) for name, parameter in parameters.items()},
-        "units": units,
-    }
-    # One metadata entry only: the library writes several in random order. Straight to the file,
-    # so that the bytes of a large model are not in memory twice.
-    save_file(tensors, folder / NAME, metadata={"layout": json.dumps(layout)})
-    model.save_settings(folder)
-    return sum(tensor.nbytes for tensor in tensors.values())
+            tensors[name] = half(parameter, name).numpy()
+    entries = {name: Entry(array.dtype.name, array.shape) for name, array in tensors.items()}
+    (folder / settings_files.NAME).write_bytes(_settings(model))
+    return safetensors_file.write(
+        folder / NAME,
+        entries,
+        tensors.items(),
+        _metadata(model, units),
+        header_bytes=_longest_header(model),
+    )
+
+
+def overhead(model: SpeechModel) -> int:
+    """Bytes of a folder beyond those of its tensors, whatever the map: header and settings.
+
+    The notes in `export.json` and `bitmap.json`, which loading does not need, are not counted.
+    """
+    return 8 + _longest_header(model) + len(_settings(model))
 
 
 def load(folder: Path, name: str) -> SpeechModel:
@@ -86,9 +81,19 @@ def load(folder: Path, name: str) -> SpeechModel:
         name: the name to give the model.
 
     Raises:
-        ExportError: the file is missing or damaged.
+        ExportError: a file is missing or damaged.
     """
-    return assembled(folder, name, read(folder / NAME))
+    weights = read(folder / NAME)
+    if not (folder / settings_files.NAME).exists():  # of an earlier version
+        return assembled(folder, name, weights)
+    with tempfile.TemporaryDirectory(prefix="genptq-") as temporary:
+        for file, content in settings_files.read(folder).items():
+            (Path(temporary) / file).write_bytes(content)
+        try:
+            return assembled(Path(temporary), name, weights)
+        except GenPTQError as error:
+            archive = str(folder / settings_files.NAME)
+            raise type(error)(error.message.replace(temporary, archive), error.hint) from error
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -97,86 +102,31 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ExportError: the file is missing or damaged.
     """
-    try:
-        require_file(path)
-        with safe_open(path, framework="pt") as handle:
-            layout = _layout(json.loads(handle.metadata()["layout"]))
-            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        return _unpacked(layout, tensors)
-    except ExportError as error:
-        raise ExportError(f"{path} is not a native export: {error.message}", _REMEDY) from error
-    except OSError as error:
-        reason = whole_reason(error)
-        raise ExportError(f"{path} cannot be read ({reason}).", _REMEDY) from error
-    except Exception as error:  # of safetensors, JSON, and tensors that do not fit together
-        reason = whole_reason(error)
-        raise ExportError(f"{path} is not a native export ({reason}).", _REMEDY) from error
+    return {one.name: torch.from_numpy(one.array()) for one in parameters(path)}
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The shapes of parameters, and parameter, first and last row and option of each unit."""
-
-    shapes: dict[str, tuple[int, ...]]
-    units: dict[str, tuple[str, int, int, Option]]
-
-
-def _layout(said: Any) -> _Layout:
-    """What the metadata says, once it is known to be possible.
-
-    Raises:
-        ExportError: it is of another form, a shape is impossible, or units do not cover all rows
-            of their parameter, each once.
-    """
-    shapes = {str(name): tuple(shape) for name, shape in said["parameters"].items()}
-    for name, shape in shapes.items():
-        if not all(type(size) is int and 0 <= size <= _MOST_SIZE for size in shape):
-            raise ExportError(f"{name} has an impossible shape.")
-    units: dict[str, tuple[str, int, int, Option]] = {}
-    rows: dict[str, list[tuple[int, int]]] = {}
-    for name, (parameter, start, stop, key) in said["units"].items():
-        if type(start) is not int or type(stop) is not int or parameter not in shapes:
-            raise ExportError(f"{name} is no part of a parameter.")
-        units[name] = (parameter, start, stop, Option.parse(key))
-        rows.setdefault(parameter, []).append((start, stop))
-    for parameter, parts in rows.items():
-        reached = 0
-        for start, stop in sorted(parts):
-            if start != reached or stop <= start:
-                raise ExportError(f"its units do not cover every row of {parameter} once.")
-            reached = stop
-        if not shapes[parameter] or reached != shapes[parameter][0]:
-            raise ExportError(f"its units do not cover every row of {parameter} once.")
-    return _Layout(shapes, units)
+def _settings(model: SpeechModel) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="genptq-") as temporary:
+        model.save_settings(Path(temporary))
+        files = {path.name: path.read_bytes() for path in Path(temporary).iterdir()}
+    return settings_files.packed(files)
 
 
-def _unpacked(layout: _Layout, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every stored parameter by name, float32.
+def _metadata(model: SpeechModel, units: Mapping[str, list[Any]]) -> dict[str, str]:
+    named = model.module.named_parameters()
+    shapes = {name: list(parameter.shape) for name, parameter in named}
+    return {"layout": json.dumps({"parameters": shapes, "units": units})}
 
-    Raises:
-        ExportError: a tensor is missing, misshapen, of too few bytes, or one too many.
-    """
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in layout.units}
-    parameters: dict[str, Tensor] = {}
-    packed = {parameter for parameter, *_ in layout.units.values()}
-    for name, tensor in tensors.items():
-        unit, colon, part = name.rpartition(":")
-        if colon and unit in parts:
-            parts[unit][part] = tensor
-        elif name not in layout.shapes or name in packed:
-            raise ExportError(f"it holds {name}, which its layout does not name.")
-        elif tuple(tensor.shape) != layout.shapes[name]:
-            raise ExportError(f"{name} is of another shape than its layout says.")
-        else:
-            parameters[name] = tensor.float()
-    for name, (parameter, start, stop, option) in layout.units.items():
-        shape = layout.shapes[parameter]
-        columns = math.prod(shape[1:])
-        held = sum(tensor.nbytes for tensor in parts[name].values())
-        if (stop - start) * columns > _MOST_WEIGHTS_PER_BYTE * held:
-            raise ExportError(f"{name} has too few bytes for its weights.")
-        weight = restored(from_tensors(parts[name], option, stop - start, columns))
-        if parameter not in parameters:
-            parameters[parameter] = torch.empty(shape)
-        parameters[parameter][start:stop] = weight.view((stop - start, *shape[1:]))
-    return parameters
+
+def _longest_header(model: SpeechModel) -> int:
+    """Length of the longest header that a map of the model can have."""
+    sizes = {name: math.prod(p.shape) for name, p in model.module.named_parameters()}
+    most = 10 ** len(str(_MOST_BYTES_PER_WEIGHT * sum(sizes.values()))) - 1
+    covered = {unit.parameter for unit in model.units}
+    entries = {name: Entry("uint8", (most, 1)) for name in sizes if name not in covered}
+    for unit in model.units:
+        for part in ("codes", "scales", "zeros"):
+            entries[f"{unit.name}:{part}"] = Entry("uint8", (most, 1))
+    units = {u.name: [u.parameter, u.start, u.stop, _LONGEST_KEY] for u in model.units}
+    metadata = _metadata(model, units)
+    return len(safetensors_file.header(entries, metadata, first=most))

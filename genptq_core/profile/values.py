@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,6 +37,10 @@ class Settings:
     quantizer: str = "gptq; grids damped 0.2, clipped by search; codes damped 0.1, filled"
 
 
+BLOCK_QUANTIZER = "; blocks damped 0.1, scales searched, then fitted to outputs twice"
+"""What `Settings.quantizer` says besides where block types are among the options."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A configuration whose loss was measured on calibration speech.
@@ -64,6 +70,10 @@ class Source:
         tokens: tokens the model wrote for it.
         listened: recordings that inputs were summed over, including the calibration set.
         listening_digest: SHA-256 over the recordings beyond the calibration set, or "".
+        overhead: bytes that a folder takes besides its tensors (headers, graph, settings,
+            tokenizer), by the target's name; the same for every map. What a profile says of no
+            target is not known: sizes are then of weights alone. No result depends on it, so it
+            is not in the profile's digest.
     """
 
     model: str
@@ -77,6 +87,7 @@ class Source:
     tokens: int
     listened: int = 0
     listening_digest: str = ""
+    overhead: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +106,7 @@ class Profile:
         importance: how much the loss depends on each row of each weight, shape (rows,), by
             parameter name.
         seconds: time the computation took.
-        digest: SHA-256 over the profile's content, without `seconds`.
+        digest: SHA-256 over the profile's content, without `seconds` and `source.overhead`.
     """
 
     source: Source
@@ -118,6 +129,12 @@ class Profile:
     def anchored(self) -> int:
         """How many utterances, from the first on, the anchors were measured on."""
         return anchored(self.source.utterances)
+
+
+def of_weights(profile: Profile) -> Profile:
+    """A profile whose sizes are of weights alone, as those of other tools are."""
+    source = dataclasses.replace(profile.source, overhead={})
+    return dataclasses.replace(profile, source=source)
 
 
 def anchored(utterances: int) -> int:

@@ -12,7 +12,7 @@ from ..errors import ProfileError
 from ..models import Transcript
 from ..models.divergence import divergence
 from ..models.weights import replaced
-from ..options import UNQUANTIZED, USUAL_GROUP, Option
+from ..options import UNQUANTIZED, USUAL_GROUP, Option, divides
 from ..profile import Anchor, anchored
 from ..progress import Progress
 from ..speech.utterances import load_audio
@@ -100,11 +100,17 @@ def _write_losses(path: Path, losses: Mapping[tuple[Option, ...], float]) -> Non
 def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[Option, ...]]:
     """Maps to measure: each group of units alone at each coarse option, and uniform maps.
 
-    Of integers in groups only one group size is measured, and stands for the others.
+    Of integers in groups only one group size is measured, and stands for the others. A block type
+    is measured on all units that can be stored as it, convolutions left out.
     """
     sizes = {option.group_size for option in options if option.form == "grid"}
     usual = USUAL_GROUP if USUAL_GROUP in sizes else max(sizes, default=0)
-    tried = [option for option in options if option.form == "coded" or option.group_size == usual]
+    blocks = [option for option in options if option.form == "block"]
+    tried = [
+        option
+        for option in options
+        if option.form == "coded" or (option.form == "grid" and option.group_size == usual)
+    ]
     narrow = min((option for option in tried if option.form == "coded"), default=None)
     checked = [
         option
@@ -117,4 +123,11 @@ def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[
         for group in dict.fromkeys(unit.group for unit in units)
         for option in checked
     ]
-    return maps + [tuple(option for _ in units) for option in tried if option.bits <= UNIFORM]
+    maps += [tuple(option for _ in units) for option in tried if option.bits <= UNIFORM]
+    return maps + [
+        tuple(
+            option if unit.kind != "convolution" and divides(option, unit.columns) else UNQUANTIZED
+            for unit in units
+        )
+        for option in blocks
+    ]

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from .. import profile as profiles
 from ..errors import ModelError
+from ..formats.registry import overheads
 from ..models import SpeechModel, Transcript
 from ..models.device import device_key
 from ..models.weights import parameter_count
@@ -111,7 +113,7 @@ def compute(
             )
     audio_digests = [[u.digest for u in s.utterances] for s in (speech, listening) if s]
     key = sha256_json(
-        [VERSION, model.digest, model.text_digest, audio_digests, dataclasses.asdict(settings)]
+        [VERSION, model.digest, model.text_digest, audio_digests, settings_key(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
     )
@@ -159,6 +161,7 @@ def _compute(
             tokens=int(lengths.sum()),
             listened=len(speech) + (len(listening) if listening else 0),
             listening_digest=listening.digest if listening else "",
+            overhead=overheads(model),
         ),
         settings=workspace.settings,
         units=model.units,
@@ -179,6 +182,15 @@ def _compute(
     )
     workspace.finish()
     return ComputedProfile(profiles.save(profile, out), workspace.hits, workspace.backward_passes)
+
+
+def settings_key(settings: Settings) -> dict[str, Any]:
+    """Settings as keys of the cache are made of: as before there were block types."""
+    options = [dataclasses.asdict(option) for option in settings.options]
+    for option in options:
+        if not option["block"]:
+            del option["block"]
+    return {**dataclasses.asdict(settings), "options": options}
 
 
 def importance_utterances(utterances: int) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..models import Transcript
+from ..options import divides
 from ..progress import Progress
 from ..speech.utterances import load_audio
 from ..storage.cache import read_cached, write_cached
@@ -141,6 +142,9 @@ def _inner_products(
         part = slopes[:, unit.start : unit.stop].reshape(len(slopes), -1)
         with safe_open(paths[row], framework="pt") as handle:
             for column, option in enumerate(workspace.settings.options):
+                if not divides(option, unit.columns):
+                    out[:, row, column] = np.nan
+                    continue
                 error = handle.get_tensor(option.key).view(-1).to(part.device).float()
                 out[:, row, column] = (part @ error).cpu().numpy()
 
@@ -148,6 +152,8 @@ def _inner_products(
 def _check_finite(workspace: Workspace, projections: np.ndarray, members: Sequence[int]) -> None:
     # An impossible option is NaN by itself; a gradient that is not finite spoils every option.
     wrong = ~np.isfinite(projections).any(axis=(1, 3))  # (utterances, units)
+    options = workspace.settings.options
+    wrong &= [any(divides(o, unit.columns) for o in options) for unit in workspace.model.units]
     if wrong.any():
         utterance, unit = np.argwhere(wrong)[0]
         recording = workspace.speech.utterances[members[int(utterance)]].audio

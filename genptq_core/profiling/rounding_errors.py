@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..models.layered import held_or_layered
 from ..models.weights import unit_weight
-from ..options import UNQUANTIZED, Option
+from ..options import UNQUANTIZED, Option, divides
 from ..progress import Progress
 from ..quantizers import Sketch, quantize, restored
 from ..storage.cache import read_cached, write_cached
@@ -60,7 +60,7 @@ class RoundingErrors:
             weight = unit_weight(workspace.parameters[unit.parameter], unit)
             sketch = self._sketches.get(unit.inputs)
             rows = self._importance[unit.parameter][unit.start : unit.stop].float()
-            options = workspace.settings.options
+            options = [o for o in workspace.settings.options if divides(o, unit.columns)]
             hessian = None if sketch is None else sketch.dense()
             rounded = quantize(weight, hessian, rows, options)
             errors = {

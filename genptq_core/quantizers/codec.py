@@ -23,13 +23,16 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import constriction
 import numpy as np
-from torch import Tensor
 
 from ..errors import ExportError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _models = constriction.stream.model
 _AnsCoder = constriction.stream.stack.AnsCoder
@@ -39,6 +42,7 @@ OCTAVE = 4
 
 _MERGE = 2  # spreads to a class
 _FARTHEST = 12  # classes beyond this from the middle share the last one's table
+_ROWS_AT_ONCE = 2048
 _HEADER = struct.Struct("<fBbBB")
 _TABLE = struct.Struct("<hH")
 _REMEDY = "The file is damaged: export again."
@@ -105,8 +109,62 @@ class _Spreads:
 
     def of_codes(self) -> np.ndarray:
         """The class of each code, from 0: shape (rows, columns)."""
-        sums = self.row[:, None].astype(np.int16) + self.column.astype(np.int16)
+        return self._of_rows(self.row)
+
+    def _of_rows(self, row: np.ndarray) -> np.ndarray:
+        """The class of each code in rows of these spreads: shape (rows, columns)."""
+        sums = row[:, None].astype(np.int16) + self.column.astype(np.int16)
         return np.clip(sums // _MERGE - self.least, 0, self.classes - 1)
+
+    def places(self) -> _Places:
+        """Where each code lies when they are written class by class.
+
+        Rows of one spread have the same classes, so this takes no sorting of all codes.
+        """
+        values, kinds = np.unique(self.row, return_inverse=True)
+        members = self._of_rows(values).astype(np.uint8)
+        counts = np.stack([np.bincount(row, minlength=self.classes) for row in members])
+        ranks = np.empty(members.shape, dtype=np.int32)
+        for member, count, rank in zip(members, counts, ranks, strict=True):
+            order = np.argsort(member, kind="stable")
+            rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        sizes = np.bincount(kinds, minlength=len(values)) @ counts
+        return _Places(kinds, members, counts, ranks, sizes)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where each code lies when they are written class by class, and row by row in a class.
+
+    Attributes:
+        kinds: which of the different row spreads each row has, shape (rows,).
+        members: the class of each code in a row of each spread, shape (spreads, columns), uint8.
+        counts: how many codes of each class such a row has, shape (spreads, classes).
+        ranks: how many codes of its class come before each code in such a row, as `members`.
+        sizes: how many codes each class has, shape (classes,).
+    """
+
+    kinds: np.ndarray
+    members: np.ndarray
+    counts: np.ndarray
+    ranks: np.ndarray
+    sizes: np.ndarray
+
+    def gathered(self, written: np.ndarray) -> np.ndarray:
+        """Codes (rows, columns) from all of them class by class, shape (rows * columns,)."""
+        codes = np.empty((len(self.kinds), self.members.shape[1]), dtype=written.dtype)
+        before = np.cumsum(self.sizes) - self.sizes
+        for start in range(0, len(codes), _ROWS_AT_ONCE):
+            kinds = self.kinds[start : start + _ROWS_AT_ONCE]
+            counts = self.counts[kinds]
+            first = before + np.cumsum(counts, axis=0) - counts
+            before = before + counts.sum(axis=0)
+            for kind in np.unique(kinds):
+                rows = np.flatnonzero(kinds == kind)
+                places = first[rows].take(self.members[kind], axis=1)
+                places += self.ranks[kind]
+                codes[start + rows] = written.take(places)
+        return codes
 
 
 def estimated_bytes(codes: Tensor, row: Tensor, column: Tensor) -> int:
@@ -184,29 +242,60 @@ def decode(
         if zero or shift > 15 or not math.isfinite(step):
             raise ValueError("an impossible header")
         words = np.frombuffer(data, dtype="<u4", offset=at, count=(len(data) - at) // 4)
-        coder = _AnsCoder(np.trim_zeros(words, "b").astype(np.uint32))
+        coder = _AnsCoder(_without_padding(words))
 
         def take(table: _Table, count: int) -> np.ndarray:
             if not count or len(table.counts) == 1:
-                return np.full(count, table.first, dtype=np.int32)
-            return np.asarray(coder.decode(table.model, count)) + table.first
+                return np.full(count, table.first, dtype=np.int16)
+            symbols = np.asarray(coder.decode(table.model, count))
+            symbols += np.int32(table.first)
+            return symbols.astype(np.int16)
 
         sides = [take(t, n) for t, n in zip(tables, (rows, columns) * 2, strict=False)]
         row, column = sides[0].astype(np.int8), sides[1].astype(np.int8)
-        spreads = _Spreads(sides[2].astype(np.int16), sides[3].astype(np.int16), least, classes)
-        member = spreads.of_codes()
-        high = np.empty((rows, columns), dtype=np.int32)
-        for index, table in enumerate(tables[4:]):
-            mask = member == index
-            high[mask] = take(table, int(mask.sum()))
-        codes = high << shift
+        spreads = _Spreads(sides[2], sides[3], least, classes)
+        places = spreads.places()
+        written = np.empty(rows * columns, dtype=np.int16)
+        begin = 0
+        for table, size in zip(tables[4:], places.sizes.tolist(), strict=True):
+            written[begin : begin + size] = take(table, size)
+            begin += size
+        codes = places.gathered(written)
         if shift:
-            codes |= np.asarray(coder.decode(_models.Uniform(1 << shift), codes.size)).reshape(
-                codes.shape
-            )
+            codes <<= shift
+            low = coder.decode(_models.Uniform(1 << shift), codes.size)
+            codes |= np.asarray(low).astype(np.int16).reshape(codes.shape)
     except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise ExportError(f"The coded weights cannot be read ({error}).", _REMEDY) from error
-    return codes.astype(np.int16), float(step), row, column
+    return codes, float(step), row, column
+
+
+def _without_padding(words: np.ndarray) -> np.ndarray:
+    """The words up to the last that is not zero."""
+    used = len(words)
+    while used and not words[used - 1]:
+        block = words[max(0, used - 4096) : used]
+        last = np.flatnonzero(block)
+        used = used - len(block) + (int(last[-1]) + 1 if len(last) else 0)
+    return words[:used].astype(np.uint32)
+
+
+def multiplied(codes: np.ndarray, step: float, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The weight that codes and steps, as `decode` gives them, stand for: float32."""
+    steps = powers(row)[:, None] * powers(column)
+    steps *= np.float32(step)
+    steps *= codes
+    return steps
+
+
+def powers(logs: np.ndarray) -> np.ndarray:
+    """2 to the power of logarithms (int8) in units of 1 / OCTAVE: float32, alike everywhere."""
+    return _powers()[logs.astype(np.int16) + 128]
+
+
+@cache
+def _powers() -> np.ndarray:
+    return np.exp2(np.arange(-128, 128) / OCTAVE).astype(np.float32)
 
 
 def _table(symbols: np.ndarray) -> _Table:

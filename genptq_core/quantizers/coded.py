@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .codec import OCTAVE, estimated_bytes
+from .codec import OCTAVE, estimated_bytes, powers
 from .hessian import factored
 
 DAMPING = 0.1
@@ -155,7 +155,7 @@ def _logarithm(steps: Tensor) -> Tensor:
 
 
 def _power(logs: Tensor) -> Tensor:
-    return torch.exp2(logs.float() / OCTAVE)
+    return torch.from_numpy(powers(logs.numpy()))
 
 
 def _float32(step: float) -> float:

@@ -7,7 +7,7 @@ order of falling Hessian diagonal, scales fixed beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -59,23 +59,49 @@ def quantize_grids(
 
 
 def _round(weight: Tensor, order: Tensor, factor: Tensor, grid: Grid, group_size: int) -> Quantized:
-    remaining = weight[:, order].T.contiguous()  # (columns, rows): each step reads one column
-    group_of = order // group_size
     scales, zeros = grid.scale.T.contiguous(), grid.zero.T.contiguous()
+
+    def nearest(values: Tensor, group: int) -> tuple[Tensor, Tensor]:
+        scale, zero = scales[group], zeros[group]
+        code = torch.round(values / scale + zero).clamp_(0, grid.levels)
+        return code, (code - zero) * scale
+
+    return Quantized(round_columns(weight, order, factor, group_size, nearest), grid)
+
+
+def round_columns(
+    weight: Tensor,
+    order: Tensor,
+    factor: Tensor,
+    group_size: int,
+    nearest: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """Codes of a weight, rounded column by column.
+
+    Args:
+        weight: shape (rows, columns), float32.
+        order, factor: as `hessian.factored` gives them.
+        group_size: columns of a group.
+        nearest: gives the nearest codes of a column's values, shape (rows,), and what they are
+            read as; the second argument is the column's group.
+
+    Returns:
+        Shape (rows, columns), uint8.
+    """
+    remaining = weight[:, order].T.contiguous()  # (columns, rows): each step reads one column
+    group_of = (order // group_size).tolist()
     codes = torch.empty(remaining.shape, dtype=torch.uint8)
     columns = len(remaining)
     for start in range(0, columns, _BLOCK):
         stop = min(start + _BLOCK, columns)
         errors = torch.empty_like(remaining[start:stop])
         for index in range(start, stop):
-            group = group_of[index]
-            scale, zero = scales[group], zeros[group]
-            code = torch.round(remaining[index] / scale + zero).clamp_(0, grid.levels)
+            code, read = nearest(remaining[index], group_of[index])
             codes[index] = code.to(torch.uint8)
-            error = (remaining[index] - (code - zero) * scale) / factor[index, index]
+            error = (remaining[index] - read) / factor[index, index]
             errors[index - start] = error
             remaining[index + 1 : stop].addr_(factor[index, index + 1 : stop], error, alpha=-1)
         remaining[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
     restored = torch.empty_like(codes)
     restored[order] = codes
-    return Quantized(restored.T.contiguous(), grid)
+    return restored.T.contiguous()

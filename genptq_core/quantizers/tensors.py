@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..errors import ExportError
 from ..options import Option
-from . import Coded, Quantized, Stored
+from . import Blocks, Coded, Quantized, Stored
 from .codec import decode, encode
+from .ggml import type_of, unpack_codes
 from .grid import Grid, groups
 from .packing import pack, unpack
 
@@ -22,7 +23,8 @@ def as_tensors(name: str, option: Option, stored: Stored) -> dict[str, Tensor]:
 
     `coded`, uint8: an entropy-coded weight as `codec` lays it out, then zeros up to the promised
     size. `codes`, uint8: integer codes, dense, row by row; `scales`, float16, (rows, groups);
-    `zeros`, uint8: zero points, dense, row by row. `half`, float16: the weight itself.
+    `zeros`, uint8: zero points, dense, row by row. `blocks`, uint8, (rows, row bytes): blocks as
+    ggml lays them out. `half`, float16: the weight itself.
 
     Args:
         name: the unit's name, for errors.
@@ -49,6 +51,8 @@ def as_tensors(name: str, option: Option, stored: Stored) -> dict[str, Tensor]:
             "scales": half(stored.grid.scale, name),
             "zeros": torch.from_numpy(pack(zeros, bits)),
         }
+    if isinstance(stored, Blocks):
+        return {"blocks": torch.from_numpy(stored.packed())}
     return {"half": half(stored, name)}
 
 
@@ -69,6 +73,9 @@ def from_tensors(tensors: Mapping[str, Tensor], option: Option, rows: int, colum
     if option.form == "coded":
         codes, step, row, column = decode(tensors["coded"].numpy().tobytes(), rows, columns)
         return Coded(_tensor(codes), step, _tensor(row), _tensor(column))
+    if option.form == "block":
+        codes, scales = unpack_codes(type_of(option.block), tensors["blocks"].numpy(), columns)
+        return Blocks(_tensor(codes), scales)
     bits, size = int(option.bits), option.group_size
     shape = (rows, groups(columns, size))
     scale = tensors["scales"].float().view(shape)

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.errors import ExportError, GenPTQError, ModelError
 from genptq_core.export.export import export
-from genptq_core.formats import export_file, native
+from genptq_core.formats import export_file, native, settings_files
 from genptq_core.formats.onnx_notes import Notes
 from genptq_core.loading import load_model
 from tests.core import synthetic
@@ -81,9 +82,26 @@ def refused(folder: Path, match: str = ".") -> None:
     assert peak < 300e6
 
 
-def change(path: Path, **fields: Any) -> None:
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **fields}))
+def setting(folder: Path, name: str) -> Any:
+    """A settings file of an export, which may be in its archive."""
+    return json.loads(settings_files.read(folder)[name])
+
+
+def settle(folder: Path, name: str, text: str) -> None:
+    """Replace a settings file of an export."""
+    archive = folder / settings_files.NAME
+    if not archive.exists():
+        (folder / name).write_text(text)
+        return
+    contents = settings_files.read(folder) | {name: text.encode()}
+    with zipfile.ZipFile(archive, "w") as written:
+        for file, content in contents.items():
+            written.writestr(file, content)
+
+
+def change(folder: Path, **fields: Any) -> None:
+    """Change an export's configuration."""
+    settle(folder, "config.json", json.dumps({**setting(folder, "config.json"), **fields}))
 
 
 def relaid(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -212,7 +230,7 @@ def test_settings_of_another_form_are_refused(
     folder = copy(name)
     if file == "vocabulary":
         file = "vocab.json" if name == "ctc" else "tokenizer.json"
-    (folder / file).write_text(text)
+    settle(folder, file, text)
     refused(folder)
 
 
@@ -223,11 +241,11 @@ def test_layers_that_are_not_there_are_refused(
 ) -> None:
     folder = copy(name)
     if name == "ctc":
-        config = json.loads((folder / "config.json").read_text())
+        config = setting(folder, "config.json")
         config["encoder_config"]["num_hidden_layers"] = value
-        change(folder / "config.json", **config)
+        change(folder, **config)
     else:
-        change(folder / "config.json", decoder_layers=value)
+        change(folder, decoder_layers=value)
     refused(folder)
 
 
@@ -238,12 +256,30 @@ def test_sizes_that_are_not_there_are_refused(
 ) -> None:
     folder = copy(name)
     if name == "ctc":
-        config = json.loads((folder / "config.json").read_text())
+        config = setting(folder, "config.json")
         config["encoder_config"]["hidden_size"] = value
-        change(folder / "config.json", **config)
+        change(folder, **config)
     else:
-        change(folder / "config.json", d_model=value)
+        change(folder, d_model=value)
     refused(folder)
+
+
+@pytest.mark.parametrize("fault", ["not", "cut", "elsewhere", "many", "bomb", "absent"])
+def test_an_archive_of_other_things_is_refused(copy: Callable[[str], Path], fault: str) -> None:
+    folder = copy("native")
+    path = folder / settings_files.NAME
+    if fault == "not":
+        path.write_bytes(b"PK" * 100)
+    elif fault == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif fault == "absent":
+        path.unlink()
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for index in range(100 if fault == "many" else 1):
+                name = "../config.json" if fault == "elsewhere" else f"{index}.json"
+                archive.writestr(name, bytes(300_000_000 if fault == "bomb" else 2))
+    refused(folder, "config.json" if fault == "absent" else r"settings\.zip cannot be read")
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx"])

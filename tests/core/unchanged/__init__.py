@@ -43,7 +43,7 @@ from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
 from genptq_core.models import SpeechModel
 from genptq_core.models.whisper_settings import ENGLISH_WORDS
 from genptq_core.options import Option, coded_options, grid_options
-from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
+from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile, of_weights
 from genptq_core.profiling.compute import ComputedProfile, compute
 from genptq_core.progress import Progress
 from genptq_core.rounding.compilation import Compiled, CompileSettings, compile_map
@@ -171,7 +171,11 @@ def _rounded(value: float, digits: int) -> float | None:
 
 
 def tasks_of(profile: Profile) -> dict[str, Problem]:
-    """The problem of every target that a profile's model can be written for."""
+    """The problem of every target that a profile's model can be written for, sizes of weights.
+
+    What a folder takes besides is the same for every map, so it changes none.
+    """
+    profile = of_weights(profile)
     family = profile.source.family
     fit = [name for name, t in TARGETS.items() if not t.families or family in t.families]
     return {name: problem(profile, target=name) for name in fit}
@@ -229,7 +233,11 @@ def exported(model: SpeechModel, folder: Path) -> dict[str, dict[str, Any]]:
             file: [(one.folder / file).stat().st_size, sha256_file(one.folder / file)[:16]]
             for file in one.files
         }
-        found[name] = {"promised": one.predicted_bytes, "written": one.bytes, "files": files}
+        found[name] = {
+            "promised": one.predicted_bytes,
+            "written": one.weights_bytes,
+            "files": files,
+        }
     return found
 
 
@@ -324,12 +332,19 @@ def content_of(profile: Profile) -> dict[str, Any]:
     return {
         "digest": profile.digest,
         "seconds": profile.seconds,
-        "source": vars(profile.source),
+        "source": _without_overhead(profile.source),
         "settings": settings,
         "units": [vars(unit) for unit in profile.units],
         "anchors": [[_keys(a.options), a.loss] for a in profile.anchors],
         "arrays": {name: sha256_array(array)[:16] for name, array in arrays.items()},
     }
+
+
+def _without_overhead(source: Source) -> dict[str, Any]:
+    """A source's fields, without one that older profiles lack and that changes no result."""
+    fields = dict(vars(source))
+    del fields["overhead"]
+    return fields
 
 
 def _keys(options: Sequence[Option]) -> list[str]:
@@ -563,7 +578,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
     with one_thread():
         speech = clips(folder / "clips")
         outcome = compute(model, speech, folder / "profile", CACHED)
-        profile = outcome.profile
+        profile = of_weights(outcome.profile)
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
         if keep:
