@@ -26,12 +26,12 @@ from genptq_core.formats.whisper_layout import POSITIONS, WhisperLayout
 from genptq_core.loading import load_model
 from genptq_core.models import SpeechModel
 from genptq_core.profile import bundled_profile
-from genptq_core.speech.utterances import load_audio
+from genptq_core.speech.utterances import load_audio, utterance
 from tests.conftest import DEMO, ROOT
 from tests.core import synthetic
 from tests.core.tiny_models import PARAKEET, random_ctc
 
-HEARD = ("demo-002.flac", "demo-007.flac")
+HEARD = ("demo-002.flac", "demo-010.flac")
 """Recordings whose words 8 bits leave alone in every runtime."""
 
 _READ = """
@@ -95,7 +95,7 @@ def source(tiny_en: SpeechModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def words(source: Path) -> list[str]:
     """What this program hears with the export."""
     model = load_model(str(source))
-    recordings = [load_audio(DEMO.parent / "audio" / name) for name in HEARD]
+    recordings = [load_audio(utterance(DEMO.parent / "audio" / name)) for name in HEARD]
     return [one.text for one in model.transcribe(model.encode(recordings))]
 
 
@@ -124,7 +124,7 @@ def test_it_runs_where_it_is_unpacked_for(
 
 def test_neither_torch_nor_transformers_is_needed(source: Path, tmp_path: Path) -> None:
     """And memory holds parts of the model only, whatever it is unpacked to."""
-    code = """
+    code = r"""
 import pathlib, re, sys
 from genptq_core.cli.main import main
 for way in ("gguf", "ctranslate2", "transformers"):
