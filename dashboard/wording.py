@@ -124,7 +124,7 @@ def tick_labels(units: Sequence[Unit]) -> list[str]:
 
 
 def stored_bits(size: int, profile: Profile) -> float:
-    """Bits per parameter, everything counted."""
+    """Bits per parameter of weights that take so many bytes."""
     return 8 * size / profile.source.parameters
 
 

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests import examples
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+
+assert examples.THOROUGH  # known to --hypothesis-profile from the start
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -55,36 +59,10 @@ def tiny_en():  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a very small Whisper of random weights, as `save_pretrained` writes it."""
-    import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
+    """A folder with a very small Whisper of random weights and a short vocabulary."""
+    from tests.core import tiny_models
 
-    from genptq_core.models import bundled
-
-    module, features, tokenizer = bundled.load()
-    config = WhisperConfig(
-        vocab_size=module.config.vocab_size,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        max_target_positions=32,
-    )
-    torch.manual_seed(0)
-    small = WhisperForConditionalGeneration(config)
-    small.generation_config = module.generation_config
-    folder = tmp_path_factory.mktemp("models") / "random-whisper"
-    small.save_pretrained(folder)
-    features.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_models.random_whisper(tmp_path_factory.mktemp("models") / "random-whisper")
 
 
 @pytest.fixture

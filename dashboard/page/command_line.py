@@ -89,10 +89,16 @@ def measure_command(folder: Path) -> str:
     return command("measure", flags)
 
 
-def export_command(folder: Path, target: str) -> str:
-    """The command that writes the bit map file as a model for a target."""
+def export_command(folder: Path, target: str, out: str = "FOLDER") -> str:
+    """The command that writes the bit map file as a model for a target.
+
+    Args:
+        folder: the profile's folder.
+        target: name of the target.
+        out: the folder to write.
+    """
     flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, *_target_flags(target)]
-    return command("export", [*flags, "--out", "FOLDER"])
+    return command("export", [*flags, "--out", out])
 
 
 def _target_flags(target: str) -> list[str]:

@@ -22,7 +22,8 @@ from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import BitMapError
 from genptq_core.options import Option
 from genptq_core.profile import Profile
-from genptq_core.targets import NATIVE, held_columns, usable_targets
+from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
+from genptq_core.targets.ways import named_way
 
 from .kept import KeptPick, KeptPicks, keep
 from .knobs import LOSSES, POINTS, Knobs, from_params, size_range, to_params, widths
@@ -119,9 +120,16 @@ def _offered(knobs: Knobs, profile: Profile) -> Knobs:
     return dataclasses.replace(
         knobs,
         target=target,
+        runtime=_run(knobs.runtime, target, profile.source.family),
         size_mb=size_range(profile, target).clip(knobs.size_mb),
         points=min(max(round(knobs.points / step) * step, least), most),
         loss=min(LOSSES, key=lambda loss: abs(loss - knobs.loss)),
         min_bits=low,
         max_bits=high,
     )
+
+
+def _run(name: str, target: str, family: str) -> str:
+    """The name of a way to run a format, or "" where it has none of that name."""
+    way = named_way(TARGETS[target], family, name)
+    return name if way is not None and way.name == name else ""

@@ -51,6 +51,7 @@ class Knobs:
         target: name of the format that must hold the map.
         second: the speech set drawn into the same chart, written alike, or "" for none; links call
             it `beside`.
+        runtime: what runs the map, as `Way.name` says it, or "" for what usually runs the format.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Knobs:
     speech: str = ""
     target: str = NATIVE
     second: str = ""
+    runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def to_params(knobs: Knobs) -> dict[str, list[str]]:
         params["speech"] = [knobs.speech]
     if knobs.second:
         params["beside"] = [knobs.second]
+    if knobs.runtime:
+        params["runtime"] = [knobs.runtime]
     return params
 
 
@@ -195,6 +199,7 @@ def from_params(params: Mapping[str, Sequence[str]], fallback: Knobs) -> Knobs:
         speech=text("speech", fallback.speech),
         target=text("target", fallback.target),
         second=text("beside", fallback.second),
+        runtime=text("runtime", fallback.runtime),
     )
 
 
@@ -214,4 +219,5 @@ def from_session(session: Mapping[Any, Any], fallback: Knobs) -> Knobs:
         speech=session.get("speech") or "",
         target=session.get("target") or fallback.target,
         second=session.get("beside") or "",
+        runtime=session.get("runtime") or "",
     )

@@ -112,6 +112,11 @@ def _read_profile(folder: str, version: Stamp) -> Profile:
     return profile
 
 
+def _version(profile: Profile) -> str:
+    """What sizes and maps of a profile depend on, as a key."""
+    return f"{profile.digest} {sorted(profile.source.overhead.items())}"
+
+
 def load(folder: Path, target: str) -> Loaded:
     """All that is known of a folder's profile in a format, whatever the other knobs say.
 
@@ -129,7 +134,7 @@ def load(folder: Path, target: str) -> Loaded:
         sizes=size_range(profile, target),
         measured=read_measured(folder, profile, target),
         free=free,
-        free_front=_front(free, profile.digest, repr(Constraints()), target),
+        free_front=_front(free, _version(profile), repr(Constraints()), target),
         one_width=_one_width(profile, profile.digest),
     )
 
@@ -144,7 +149,7 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
     limits = constraints(knobs, loaded.free.menu)
     bound = bound_units(profile, parse(knobs.pins))
     under_limits = problem_of(profile, limits, target)
-    front = _front(under_limits, profile.digest, repr(limits), target)
+    front = _front(under_limits, _version(profile), repr(limits), target)
     return Constrained(limits, bound, under_limits, front)
 
 
@@ -154,7 +159,7 @@ def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:
     Raises:
         ConstraintError: the constraints are contradictory, or match nothing.
     """
-    return _problem(profile, profile.digest, repr(limits), target, _limits=limits)
+    return _problem(profile, _version(profile), repr(limits), target, _limits=limits)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -188,21 +193,21 @@ def read_measured(folder: Path, profile: Profile, target: str) -> Measurements:
         cached,
         cached.with_name(f"{cached.name}-wal"),
     )
-    return _read_measured(profile, str(folder), profile.digest, version, target)
+    return _read_measured(profile, str(folder), _version(profile), version, target)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _read_measured(
     _profile: Profile, folder: str, digest: str, version: Stamp, target: str
 ) -> Measurements:
-    records = load_measured(Path(folder), digest)
+    records = load_measured(Path(folder), _profile.digest)
     return measurements_of(with_predictions(_profile, records, target))
 
 
 def start_of(loaded: Loaded, speech: MeasuredSet | None) -> Start:
     """The size recommended without constraints, by the curve of a speech set where there is one."""
     curve = loaded.measured.curve(speech)
-    return _start(loaded, curve, loaded.profile.digest, loaded.target, key=repr(curve))
+    return _start(loaded, curve, _version(loaded.profile), loaded.target, key=repr(curve))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -20,6 +20,7 @@ from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import Option
 from genptq_core.profile import Profile
 from genptq_core.targets import TARGETS, target_for_map, unit_bytes, why_not_held
+from genptq_core.targets.ways import Way, named_way
 
 from .costs import Cost, cost_on
 from .knobs import BY_SIZE, Knobs, SizeRange
@@ -86,6 +87,12 @@ class Scene:
     one_width: tuple[OneWidth, ...]
     pick: Pick | None
     infeasible: InfeasibleError | None = None
+
+    @property
+    def way(self) -> Way | None:
+        """What runs the map, or None where nothing that is known does."""
+        family = self.profile.source.family
+        return named_way(TARGETS[self.target], family, self.knobs.runtime)
 
     @property
     def records(self) -> tuple[Measured, ...]:

@@ -23,8 +23,9 @@ _PREDICTED = (
     "held 90 % of maps left out of the fit. Lines and hollow marks are predicted."
 )
 _SIZES = (
-    "Sizes count everything that is stored: codes, scales, tables, and what stays at 16 bit; "
-    "tied tensors once. MB is 10^6 bytes."
+    "Sizes are of the folder to download: weights with scales and tables, what stays at 16 bit, "
+    "tied tensors once, headers, settings and tokenizer. Memory is of the weights as the runtime "
+    "holds them. MB is 10^6 bytes."
 )
 
 
@@ -70,15 +71,32 @@ def _figures(scene: Scene, pick: Pick) -> list[tuple[str, str]]:
     solution = pick.allocation
     figures = [
         ("Size", f"{solution.bytes / 1e6:.2f} MB"),
+        *_sizes(scene, pick),
         ("Under float32", percent(solution.reduction_vs_fp32)),
         *_word_errors(scene.pick_cost),
         ("Loss, predicted", f"{solution.predicted_loss:.4g} nats per token"),
         ("Average bits", f"{solution.avg_bits:.3f}"),
-        ("Stored bits", f"{stored_bits(solution.bytes, scene.profile):.3f}"),
+        (
+            "Stored bits",
+            f"{stored_bits(solution.bytes - (scene.problem.overhead or 0), scene.profile):.3f}",
+        ),
     ]
     if pick.bounded:
         figures.append(("Off optimum, proven", bound(solution, scene.curve)[0]))
     return figures
+
+
+def _sizes(scene: Scene, pick: Pick) -> list[tuple[str, str]]:
+    """What of the size is weights, and their memory; nothing where nothing runs the map."""
+    if scene.way is None or not scene.holds(pick.map.options):
+        return []
+    sizes = scene.way.sizes(scene.profile, pick.map.options)
+    counted = [] if sizes.download else [("Counted", "weights alone, not the rest of the folder")]
+    return [
+        *counted,
+        ("Weights", f"{sizes.weights / 1e6:.2f} MB"),
+        (f"Memory in {scene.way.title}", f"{sizes.memory / 1e6:.2f} MB"),
+    ]
 
 
 def _word_errors(cost: Cost | None) -> list[tuple[str, str]]:

@@ -64,7 +64,8 @@ def slider(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
             key="mb",
             bind="query-params",
             on_change=unpick,
-            help="Everything counted, in MB of 10^6 bytes. The arrow keys move it by one step.",
+            help="Of the folder to download, in MB of 10^6 bytes. The arrow keys move it by one "
+            "step.",
         )
     elif predicts_wer:
         low, high, step = POINTS

@@ -12,7 +12,14 @@ import streamlit as st
 from genptq_core.bitmaps.file import bit_map_csv, bit_map_json
 from genptq_core.errors import PROGRAM
 from genptq_core.storage.locations import exports_folder
-from genptq_core.targets import TARGETS, predicted_bytes, usable_targets, why_not_held
+from genptq_core.targets import (
+    TARGETS,
+    counts_all,
+    predicted_bytes,
+    usable_targets,
+    why_not_held,
+)
+from genptq_core.targets.run_commands import commands
 
 from ..jobs.queue import DONE, LIVE
 from ..jobs.requests import ExportMap
@@ -29,6 +36,7 @@ _ZIP_LIMIT = 400_000_000
 """Bytes above which an export is not zipped for the browser: it stays in its folder."""
 
 _RUNS = {
+    "gguf": "Loaded by transcribe.cpp, on processors and on graphics cards.",
     "native": f"Loaded by this program into a transformers model: {PROGRAM} "
     "transcribe --model FOLDER. Any processor that torch runs on.",
     "integer": "The same program and processors, from integers in groups as other runtimes hold "
@@ -45,9 +53,9 @@ def draw(scene: Scene) -> None:
     if pick is None:
         st.info("There is nothing to export: no map satisfies the knobs.")
         return
-    _targets(scene, pick)
-    stem = f"{scene.name}-{pick.map.digest[:SHORT]}"
     command = solve_command(scene)
+    _targets(scene, pick, command)
+    stem = f"{scene.name}-{pick.map.digest[:SHORT]}"
     st.markdown("**Files of this pick**")
     with st.container(horizontal=True):
         st.download_button(
@@ -98,20 +106,80 @@ def draw(scene: Scene) -> None:
     )
 
 
-def _targets(scene: Scene, pick: Pick) -> None:
-    """Every target: what runs it, how large the pick is there, or why it cannot hold it."""
+def _targets(scene: Scene, pick: Pick, command: str | None) -> None:
+    """What the pick can be written as, the chosen format first, and what cannot hold it."""
     st.markdown("**As a model that a runtime loads**")
     live, written = _exports(pick)
-    offered = usable_targets(scene.profile.menu, scene.profile.source.family)
-    for name, target in TARGETS.items():
+    options = pick.map.options
+    wrong = {name: why_not_held(t, scene.profile, options) for name, t in TARGETS.items()}
+    for name in sorted(TARGETS, key=lambda name: name != scene.target):
+        if wrong[name] is not None:
+            continue
         with st.container(
             horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
         ):
-            wrong = why_not_held(target, scene.profile, pick.map.options)
-            if wrong:
+            st.markdown(
+                f"**{markdown(TARGETS[name].title)}**: {_size(scene, pick, name)}\n\n"
+                f":gray[{_runs(name)}]",
+                width="stretch",
+            )
+            if name in live:
+                st.caption("being written\u2026")
+            elif name in written:
+                _ready(written[name])
+            elif st.button("Export", key=f"export-{name}"):
+                _queue(scene, pick, name)
+        if name == scene.target:
+            _to_run(scene, pick, written.get(name), command)
+    if any(wrong.values()):
+        _unable(scene, {name: reason for name, reason in wrong.items() if reason})
+    job_list.history(ExportMap)
+    runtime_configs.draw(scene, pick)
+
+
+def _size(scene: Scene, pick: Pick, name: str) -> str:
+    """The size of the pick in a target, as Markdown."""
+    target = TARGETS[name]
+    size = predicted_bytes(target, scene.profile, pick.map.options)
+    counted = "to download" if counts_all(target, scene.profile) else "of weights"
+    return f"{size / 1e6:.2f} MB {counted}"
+
+
+def _to_run(scene: Scene, pick: Pick, folder: Path | None, command: str | None) -> None:
+    """Commands that run the pick in the chosen runtime, as one pastes them.
+
+    Args:
+        scene: what the page shows.
+        pick: the pick.
+        folder: where it was exported; None where it is not yet.
+        command: the command that solves for it, or None where no single one does.
+    """
+    way = scene.way
+    if way is None:
+        return
+    lines: list[str] = []
+    out = str(folder) if folder else f"{scene.name}-{pick.map.digest[:SHORT]}"
+    if folder is None:
+        lines += [command] if command else []
+        lines.append(export_command(scene.folder, scene.target, out))
+    needs = f", with pip install {' '.join(way.runtime.needs)}" if way.runtime.needs else ""
+    st.caption(f"To run it in {markdown(way.title)}{markdown(needs)}:")
+    text = "\n".join((*lines, *commands(way, out)))
+    st.code(text, language="bash", wrap_lines=True)
+
+
+def _unable(scene: Scene, wrong: dict[str, str]) -> None:
+    """The formats that cannot hold the pick, folded into one line."""
+    offered = usable_targets(scene.profile.menu, scene.profile.source.family)
+    count = "Another format" if len(wrong) == 1 else f"{len(wrong)} other formats"
+    with st.expander(f"{count} cannot hold this map"):
+        for name, reason in wrong.items():
+            with st.container(
+                horizontal=True, vertical_alignment="center", border=True, key=f"target-{name}"
+            ):
                 st.markdown(
-                    f"**{markdown(target.title)}**\n\n:gray[{_runs(name)} This map cannot be "
-                    f"written for it: {markdown(wrong)}]",
+                    f"**{markdown(TARGETS[name].title)}**\n\n:gray[{_runs(name)} This map cannot "
+                    f"be written for it: {markdown(reason)}]",
                     width="stretch",
                 )
                 if name in offered:
@@ -123,27 +191,6 @@ def _targets(scene: Scene, pick: Pick) -> None:
                         help="Choose it as the format: the map is solved again from what it holds.",
                     )
                 st.button("Export", key=f"export-{name}", disabled=True)
-                continue
-            size = predicted_bytes(target, scene.profile, pick.map.options)
-            st.markdown(
-                f"**{markdown(target.title)}**: {size / 1e6:.2f} MB\n\n:gray[{_runs(name)}]",
-                width="stretch",
-            )
-            if name in live:
-                st.caption("being written\u2026")
-            elif name in written:
-                _ready(written[name])
-            else:
-                pressed = st.button("Export", key=f"export-{name}")
-                if pressed:
-                    _queue(scene, pick, name)
-    if not any(target.grain == "model" for target in TARGETS.values()):
-        st.caption(
-            "whisper.cpp and CTranslate2 (faster-whisper) store all layers at one width, so no "
-            "mixed map can be written for them."
-        )
-    job_list.history(ExportMap)
-    runtime_configs.draw(scene, pick)
 
 
 def _runs(name: str) -> str:

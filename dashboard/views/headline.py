@@ -28,7 +28,13 @@ def draw(scene: Scene) -> None:
             "Size",
             megabytes(figures.bytes),
             f"\u2212{percent(figures.reduction_vs_fp32)} of fp32",
-            help="All of the model, everything counted, in MB of 10^6 bytes.",
+            help=(
+                "The folder to download: weights, headers, settings and tokenizer, in MB of 10^6 "
+                "bytes."
+                if scene.problem.counts_all
+                else "Of the weights alone, in MB of 10^6 bytes: what else the folder takes is not "
+                "known to this profile."
+            ),
         )
         _wer(scene, pick)
         grids = any(option.form == "grid" for option in figures.options)
@@ -41,9 +47,9 @@ def draw(scene: Scene) -> None:
         )
         _card(
             "Stored bits",
-            f"{stored_bits(figures.bytes, scene.profile):.2f}",
-            "all counted",
-            help="Bits per parameter, everything counted: scales and what stays at 16 bit too.",
+            f"{stored_bits(figures.bytes - (scene.problem.overhead or 0), scene.profile):.2f}",
+            "of all weights",
+            help="Bits per parameter: scales and what stays at 16 bit are counted too.",
         )
         if pick.bounded:
             value, text = bound(figures, scene.curve)
@@ -121,9 +127,31 @@ def _identity(scene: Scene, pick: Pick) -> None:
     speech = f" {scene.rate} on {markdown(scene.speech_name)}." if scene.speech is not None else ""
     with st.container(key="identity", gap="small"):
         st.markdown(_sentence(scene, pick))
+        if sizes := _sizes(scene, pick):
+            st.markdown(sizes)
         st.caption(f"Bit map `{pick.map.digest[:SHORT]}`: {kind}.{speech}")
         if others := _on_other_speech(scene):
             st.caption(others)
+
+
+def _sizes(scene: Scene, pick: Pick) -> str:
+    """Download, weights and memory in words; "" where nothing is known to run the map."""
+    way = scene.way
+    if way is None:
+        return ""
+    if not scene.holds(pick.map.options):
+        return ""
+    sizes = way.sizes(scene.profile, pick.map.options)
+    weights = f"{megabytes(sizes.weights)} of weights"
+    shipped = (
+        f"{weights}, the rest of the folder not counted (this profile does not know it)"
+        if sizes.download is None
+        else f"**{megabytes(sizes.download)} to download**, of which {weights}"
+    )
+    return (
+        f"{shipped}; in memory **{megabytes(sizes.memory)}** of weights, run in "
+        f"{markdown(way.title)}."
+    )
 
 
 def _sentence(scene: Scene, pick: Pick) -> str:

@@ -18,6 +18,7 @@ from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
+from genptq_core.targets.ways import ways_for
 
 from ..page import loaders
 from ..page.build import Loaded
@@ -53,7 +54,10 @@ def load(folders: dict[str, Path]) -> Loaded:
         StoreError: a store of measurements is damaged.
     """
     folder = folders[_model(list(folders))]
-    return loaders.load(folder, _target(loaders.read_profile(folder)))
+    profile = loaders.read_profile(folder)
+    target = _target(profile)
+    _runtime(profile, target)
+    return loaders.load(folder, target)
 
 
 def draw(loaded: Loaded) -> Drawn:
@@ -102,9 +106,9 @@ def infeasible(scene: Scene) -> None:
 
 def _other_model() -> None:
     # The new model has sizes, widths, layers and measurements of its own.
-    for key in ("mb", "widths", "pins", "pick", "speech", "beside", "target"):
+    for key in ("mb", "widths", "pins", "pick", "speech", "beside", "target", "runtime"):
         st.session_state.pop(key, None)
-    for key in ("pick", "speech", "beside", "target"):
+    for key in ("pick", "speech", "beside", "target", "runtime"):
         remember(key)
 
 
@@ -125,6 +129,8 @@ def _other_target(profile: Profile) -> None:
     # The new format has sizes and widths of its own; the size stays as near as it can.
     remember("target")
     chosen = st.session_state["target"]
+    st.session_state.pop("runtime", None)
+    remember("runtime")
     if chosen == NATIVE:
         st.query_params.pop("target", None)
     if "mb" in st.session_state:
@@ -162,6 +168,28 @@ def _target(profile: Profile) -> str:
         help="What the model is stored as. Maps are solved from the widths that it can hold.",
     )
     return chosen or names[0]
+
+
+def _runtime(profile: Profile, target: str) -> None:
+    """The list of what runs a format, where there is a choice."""
+    ways = {way.name: way for way in ways_for(TARGETS[target], profile.source.family)}
+    if len(ways) < 2:
+        st.session_state.pop("runtime", None)
+        return
+    usual, *others = ways
+    if "runtime" not in st.session_state:
+        st.session_state["runtime"] = st.query_params.get("runtime", "")
+    if st.session_state["runtime"] not in others:
+        st.session_state["runtime"] = ""
+    st.selectbox(
+        "Runs in",
+        ["", *others],
+        format_func=lambda name: ways[name or usual].title if (name or usual) in ways else name,
+        key="runtime",
+        on_change=remember,
+        args=("runtime",),
+        help="What runs the model once it is downloaded. Its form decides the memory, not the map.",
+    )
 
 
 def _limits(profile: Profile, menu: Sequence[Option]) -> None:

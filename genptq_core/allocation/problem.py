@@ -23,7 +23,14 @@ import numpy as np
 from ..errors import ConstraintError, InfeasibleError
 from ..options import Option
 from ..profile import Profile
-from ..targets import check_family, fixed_bytes, held_columns, target_of
+from ..targets import (
+    check_family,
+    counts_all,
+    fixed_bytes,
+    held_columns,
+    overhead,
+    target_of,
+)
 from .constraints import Constraints, allowed_options, part_members, tied_groups
 from .predicted_loss import QuadraticLoss, quadratic_loss
 from .program import Program
@@ -37,7 +44,7 @@ class Problem:
     Attributes:
         menu: options that the target holds.
         cost: bytes of every option, shape (units, options), int64.
-        fixed: bytes that no choice changes.
+        fixed: bytes that no choice changes, of headers and settings too where they are known.
         weights: number of weights in each unit, shape (units,), int64.
         loss: predicted loss.
         allowed: options open to the solver, shape (units, options), bool.
@@ -46,6 +53,8 @@ class Problem:
         members: the units of each part with a budget, shape (parts, units), bool.
         most: bytes that each of those parts may take, shape (parts,), int64.
         demands: each demand in words, and the smallest size without it, bytes.
+        overhead: bytes of headers and settings among the fixed; None where they are not known, and
+            sizes are of weights alone.
     """
 
     menu: tuple[Option, ...]
@@ -59,6 +68,12 @@ class Problem:
     members: np.ndarray
     most: np.ndarray
     demands: tuple[tuple[str, int], ...] = ()
+    overhead: int | None = None
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether sizes are of the whole folder that a runtime needs."""
+        return self.overhead is not None
 
     @property
     def widths(self) -> np.ndarray:
@@ -156,16 +171,17 @@ def problem(
     check_family(form, profile)
     columns = held_columns(profile.menu, target)
     menu = tuple(profile.menu[column] for column in columns)
+    holds = np.array([[form.holds(unit, option) for option in menu] for unit in profile.units])
     finite = np.isfinite(loss.projections[:, :, columns]).all(axis=0)
-    if not finite.all():
-        names = [f"{profile.units[u].name} at {menu[o].key}" for u, o in np.argwhere(~finite)]
+    lost = holds & ~finite
+    if lost.any():
+        names = [f"{profile.units[u].name} at {menu[o].key}" for u, o in np.argwhere(lost)]
         warnings.warn(
             f"Sensitivities are not finite, so these options are not offered: {', '.join(names)}.",
             RuntimeWarning,
             stacklevel=2,
         )
-    holds = [[form.holds(unit, option) for option in menu] for unit in profile.units]
-    usable = finite & np.array(holds, dtype=bool)
+    usable = finite & holds
     cost = np.array(
         [[form.unit_bytes(unit, option) for option in menu] for unit in profile.units],
         dtype=np.int64,
@@ -184,6 +200,7 @@ def problem(
         loss=loss.part(columns, usable),
         allowed=allowed,
         parameters=profile.source.parameters,
+        overhead=overhead(form, profile) if counts_all(form, profile) else None,
         group=group,
         members=members,
         most=np.array([most for _, most in constraints.budgets], dtype=np.int64),

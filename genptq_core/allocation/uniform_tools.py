@@ -28,6 +28,7 @@ import numpy as np
 
 from ..options import UNQUANTIZED, Option
 from ..profile import Profile
+from ..targets.runtimes import in_integer_rows, unbiased_rows
 from ..units import Unit
 from .predicted_loss import quadratic_loss
 
@@ -105,9 +106,6 @@ def _ggml(bits: int) -> UniformTool:
 
 
 def _ctranslate2(way: str, rest: int) -> UniformTool:
-    def unit_bytes(unit: Unit) -> int:
-        return unit.weights + 4 * unit.rows
-
     return UniformTool(
         tool="CTranslate2",
         way=way,
@@ -115,7 +113,7 @@ def _ctranslate2(way: str, rest: int) -> UniformTool:
         group_size=0,
         families=("whisper", "wav2vec2"),
         quantizes=_is_anything,
-        unit_bytes=unit_bytes,
+        unit_bytes=in_integer_rows,
         rest=rest,
         filled=True,
     )
@@ -140,7 +138,7 @@ def uniform_bytes(tool: UniformTool, profile: Profile) -> int | None:
         return None
     uncovered = profile.source.parameters - sum(unit.weights for unit in units)
     if tool.filled and profile.source.family == "whisper":
-        uncovered += sum(unit.rows for unit in units if unit.parameter.endswith(".k_proj.weight"))
+        uncovered += unbiased_rows(units)
     size = tool.rest * uncovered
     for unit in units:
         size += tool.unit_bytes(unit) if tool.quantizes(unit) else 2 * unit.weights

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..errors import ConstraintError
+from ..options import BLOCKS
 from ..storage.locations import bundled_profiles
 from ..targets import TARGETS
+from ..targets.runtimes import GENPTQ, RUNTIMES
 from ..workers.pool import Workers
+from .constraints import whole_bytes
 
 SOURCES = "a manifest (JSONL, CSV, TSV), a folder (LibriSpeech, Kaldi), parquet, hf:NAME"
 
@@ -51,6 +55,17 @@ def rates(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def block_types(text: str) -> tuple[str, ...]:
+    """Names of block types; 0 for none."""
+    names = () if text == "0" else tuple(part.strip() for part in text.split(","))
+    wrong = next((name for name in names if name not in BLOCKS), None)
+    if wrong is not None:
+        raise argparse.ArgumentTypeError(
+            f"{wrong!r} is no block type; there are {', '.join(BLOCKS)}"
+        )
+    return names
+
+
 def profile_folder(text: str) -> Path:
     """The folder of a profile: a path, or the bundled profile of that name.
 
@@ -70,6 +85,45 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
         type=profile_folder,
         help="folder of a profile, or the name of a bundled one",
     )
+
+
+def add_runs_in(parser: argparse.ArgumentParser) -> None:
+    """Add `--runs-in` and `--memory-mb`."""
+    forms = [f"{r.name}:{form.name}" for r in RUNTIMES.values() for form in r.forms]
+    parser.add_argument(
+        "--runs-in",
+        default="",
+        metavar="RUNTIME[:FORM]",
+        help=f"what runs it: {', '.join(RUNTIMES)} (the usual one of the target; of native, "
+        f"{GENPTQ}); what native is unpacked into for it: {', '.join(forms)}",
+    )
+    parser.add_argument(
+        "--memory-mb",
+        type=float,
+        help="most memory that the weights may take in what runs it, 10^6 bytes",
+    )
+
+
+def memory_from_flags(flags: argparse.Namespace) -> int | None:
+    """Most bytes of memory, or None.
+
+    Raises:
+        ConstraintError: it is no size.
+    """
+    return bytes_of(flags.memory_mb)
+
+
+def bytes_of(megabytes: float | None) -> int | None:
+    """Bytes of a budget in MB of 10^6 bytes, rounded down; None where none is given.
+
+    Raises:
+        ConstraintError: it is no size.
+    """
+    if megabytes is None:
+        return None
+    if not 0 < megabytes < 1e9:
+        raise ConstraintError(f"A budget of {megabytes} makes no sense.", "Give more than 0.")
+    return whole_bytes(megabytes)
 
 
 def add_model_of_profile(parser: argparse.ArgumentParser) -> None:

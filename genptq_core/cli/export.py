@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import measured_figures
 from ..bitmaps.foreign import read_any_map
+from ..errors import InfeasibleError
 from ..export.runtime_configs import RUNTIME_CONFIGS, export_runtime_config
 from ..formats import export_file
 from ..measurement.store import load_measured
@@ -17,16 +18,23 @@ from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
 from ..storage.folders import check_delivery
-from ..targets import NATIVE
+from ..targets import NATIVE, check_holds, target_of
+from ..targets.run_commands import commands, to_run
+from ..targets.ways import Sizes, Way, as_fields, in_words, way_of
 from .arguments import (
     TARGET_HELP,
     add_compile,
     add_device,
     add_model_of_profile,
     add_profile,
+    add_runs_in,
+    memory_from_flags,
 )
 from .command import Answer, Command
 from .measured import public_changes
+
+if TYPE_CHECKING:
+    from ..export.export import ExportResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,8 @@ class ExportArguments:
         model: the profile's model, where it is not at its recorded name; None where it is.
         compile: speech to compile the map on first; None to round as the profile does.
         device: where the model runs.
+        runs_in: what runs it; the usual if "".
+        memory: most bytes that the weights may take in memory; None for any.
     """
 
     profile: Path
@@ -50,6 +60,8 @@ class ExportArguments:
     model: str | None
     compile: Path | None
     device: str
+    runs_in: str = ""
+    memory: int | None = None
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +74,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help=f"{TARGET_HELP}; or a configuration alone, {', '.join(RUNTIME_CONFIGS)}",
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the model")
+    add_runs_in(parser)
     add_model_of_profile(parser)
     add_compile(parser)
     add_device(parser)
@@ -77,6 +90,8 @@ def from_flags(flags: argparse.Namespace) -> ExportArguments:
         model=flags.model,
         compile=flags.compile,
         device=flags.device,
+        runs_in=flags.runs_in,
+        memory=memory_from_flags(flags),
     )
 
 
@@ -114,6 +129,7 @@ def _write_runtime_config(arguments: ExportArguments, profile: Profile, chosen: 
 def _write_model(
     arguments: ExportArguments, profile: Profile, chosen: BitMap, report: Report
 ) -> Answer:
+    way = _way(arguments, profile, chosen)
     calibration = load_speech(arguments.compile) if arguments.compile else None
 
     from ..export.export import export
@@ -139,12 +155,18 @@ def _write_model(
         compiled=compiled,
         **figures,
     )
+    memory = way.memory(profile, chosen.options)
+    sizes = Sizes(download=exported.bytes, weights=exported.weights_bytes, memory=memory)
+    runs = commands(way, str(exported.folder))
     result: dict[str, Any] = {
         "out": str(exported.folder),
         "target": exported.target,
         "files": list(exported.files),
         "bytes": exported.bytes,
         "predicted_bytes": exported.predicted_bytes,
+        "as_promised": exported.as_promised,
+        **as_fields(sizes, way),
+        "run": list(runs),
         "disk_bytes": exported.disk_bytes,
         "digest": chosen.digest,
     }
@@ -155,11 +177,41 @@ def _write_model(
             "tuned": compiled.after,
         }
     text = (
-        f"{exported.folder}: {exported.bytes / 1e6:.2f} MB of weights as promised, "
-        f"{len(exported.files)} files of {exported.disk_bytes / 1e6:.2f} MB in all, "
-        f"for {exported.target}."
+        f"{exported.folder}: {in_words(sizes, way)}; {_kept(exported)} "
+        f"{len(exported.files)} files, for {exported.target}.\n{to_run(runs)}"
     )
     return Answer(result, text)
+
+
+def _way(arguments: ExportArguments, profile: Profile, chosen: BitMap) -> Way:
+    """What runs the map.
+
+    Raises:
+        ConstraintError: nothing does as asked, or in as little memory.
+    """
+    check_holds(target_of(arguments.target), profile, chosen.options)
+    way = way_of(profile, arguments.target, arguments.runs_in, arguments.memory)
+    taken = way.memory(profile, chosen.options)
+    if arguments.memory is not None and taken > arguments.memory:
+        raise InfeasibleError(
+            f"This map takes {taken / 1e6:.2f} MB of memory in {way.name}, and "
+            f"{arguments.memory / 1e6:.2f} MB are allowed.",
+            "Solve with --memory-mb.",
+            smallest=taken,
+        )
+    return way
+
+
+def _kept(exported: ExportResult) -> str:
+    """Whether the folder is as large as was promised, in words."""
+    if exported.as_promised:
+        whole = exported.predicted_bytes == exported.bytes
+        return "as promised." if whole else "the weights as promised."
+    off = exported.bytes - exported.predicted_bytes
+    return (
+        f"{off:+,} bytes from what was promised, because other versions of libraries write the "
+        "settings than when the profile was computed."
+    )
 
 
 COMMAND = Command(

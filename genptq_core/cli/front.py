@@ -9,18 +9,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..allocation import problem as problems
 from ..allocation.constraints import Constraints
 from ..allocation.front import Front, predicted_front
-from ..profile import load_profile
+from ..errors import InfeasibleError
+from ..profile import Profile, load_profile
 from ..progress import Report
 from ..storage.files import write_text
 from ..targets import NATIVE
+from ..targets.ways import Way, way_of
 from . import constraints
-from .arguments import TARGET_HELP, add_profile
+from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
 
 
@@ -33,18 +36,26 @@ class FrontArguments:
         target: name of the target that must hold the maps.
         constraints: what else is demanded of them.
         out: file for the front as CSV; None for none.
+        size: leave out maps of more bytes to download; None for no limit.
+        memory: leave out maps whose weights take more bytes in memory; None for no limit.
+        runs_in: what runs them; the usual if "".
     """
 
     profile: Path
     target: str
     constraints: Constraints
     out: Path | None
+    size: int | None = None
+    memory: int | None = None
+    runs_in: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `from_flags` reads."""
     add_profile(parser)
     parser.add_argument("--target", default=NATIVE, help=TARGET_HELP)
+    parser.add_argument("--size-mb", type=float, help="leave out what is larger, 10^6 bytes")
+    add_runs_in(parser)
     constraints.add_flags(parser)
     parser.add_argument("--out", type=Path, help="write the front here, as CSV")
 
@@ -60,6 +71,9 @@ def from_flags(flags: argparse.Namespace) -> FrontArguments:
         target=flags.target,
         constraints=constraints.from_flags(flags),
         out=flags.out,
+        size=bytes_of(flags.size_mb),
+        memory=memory_from_flags(flags),
+        runs_in=flags.runs_in,
     )
 
 
@@ -72,45 +86,78 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
     profile = load_profile(arguments.profile)
     started = time.perf_counter()
     problem = problems.problem(profile, arguments.constraints, target=arguments.target)
+    way = way_of(profile, arguments.target, arguments.runs_in, arguments.memory)
     front = predicted_front(problem)
     milliseconds = 1000 * (time.perf_counter() - started)
-    points = _points(problem, front)
+    every = _points(problem, front, profile, way)
+    points = _within(every, arguments)
     if arguments.out:
         write_text(arguments.out, _csv(points))
-    knee = points[front.knee]
+    knee = every[front.knee]
     result = {
         "points": points,
+        "runs_in": way.name,
         "knee": knee,
         "hypervolume": front.hypervolume,
         "target": arguments.target,
         "milliseconds": milliseconds,
     }
+    counted = "MB" if problem.counts_all else "MB of weights"
     text = (
         f"{len(points)} points from {points[0]['bytes'] / 1e6:.2f} to "
-        f"{points[-1]['bytes'] / 1e6:.2f} MB; knee at {knee['bytes'] / 1e6:.2f} MB "
-        f"({knee['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}."
+        f"{points[-1]['bytes'] / 1e6:.2f} {counted}; knee at {knee['bytes'] / 1e6:.2f} MB "
+        f"({knee['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}.\n"
+        f"In {way.name} the weights take {points[0]['memory'] / 1e6:.2f} to "
+        f"{points[-1]['memory'] / 1e6:.2f} MB of memory."
     )
     return Answer(result, text)
 
 
-def _points(problem: problems.Problem, front: Front) -> list[dict[str, float]]:
+def _within(points: list[dict[str, Any]], arguments: FrontArguments) -> list[dict[str, Any]]:
+    """The points that keep to the limits.
+
+    Raises:
+        InfeasibleError: there is none.
+    """
+    limits = (("bytes", arguments.size, "to download"), ("memory", arguments.memory, "of memory"))
+    for key, most, words in limits:
+        if most is None:
+            continue
+        least = min(int(point[key]) for point in points)
+        points = [point for point in points if point[key] <= most]
+        if not points:
+            raise InfeasibleError(
+                f"No map of the front takes at most {most / 1e6:.2f} MB {words}: the least is "
+                f"{least / 1e6:.2f} MB.",
+                "Allow as much.",
+                smallest=least,
+            )
+    return points
+
+
+def _points(
+    problem: problems.Problem, front: Front, profile: Profile, way: Way
+) -> list[dict[str, Any]]:
     """The front's maps, smallest first."""
     average_bits = problem.average_bits(front.choices)
     lower_bounds = np.minimum(problem.lower_bounds(front.bytes), front.loss)
-    columns = zip(front.bytes, average_bits, front.loss, lower_bounds, strict=True)
+    maps = [[problem.menu[column] for column in row] for row in front.choices]
+    columns = zip(front.bytes, average_bits, front.loss, lower_bounds, maps, strict=True)
     return [
         {
             "bytes": int(size),
+            "weights": int(size) - (problem.overhead or 0),
+            "memory": way.memory(profile, options),
             "avg_bits": float(bits),
             "reduction_vs_fp32": problem.reduction(int(size)),
             "predicted_loss": float(loss),
             "lower_bound": float(bound),
         }
-        for size, bits, loss, bound in columns
+        for size, bits, loss, bound, options in columns
     ]
 
 
-def _csv(points: Sequence[dict[str, float]]) -> str:
+def _csv(points: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, fieldnames=list(points[0]), lineterminator="\n")
     table.writeheader()

@@ -1,14 +1,15 @@
-"""`genptq profile`: compute and cache a model's sensitivities."""
+"""`genptq profile`: compute and cache a model's sensitivities, or add options to them."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConstraintError
-from ..options import RATES, coded_options, grid_options
-from ..profile import Settings
+from ..measurement.store import load_measured, ship
+from ..options import BLOCKS, RATES, block_options, coded_options, grid_options
+from ..profile import Profile, Settings, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
 from ..storage.files import require_folder
@@ -17,6 +18,8 @@ from .arguments import (
     SOURCES,
     add_device,
     add_workers,
+    block_types,
+    profile_folder,
     rates,
     sizes,
     widths,
@@ -24,6 +27,7 @@ from .arguments import (
 )
 from .command import Answer, Command
 
+_BITS = (2, 3, 4, 5, 6, 8)
 MODELS = "whisper-tiny.en, conformer-an4"
 
 
@@ -40,6 +44,7 @@ class ProfileArguments:
         max_memory: most bytes of memory that the work may take; None for all there is.
         workers: who takes the gradients; the model of this process is on their device too.
         out: folder for the profile.
+        extend: folder of a profile that the options are added to; None to compute a new one.
     """
 
     model: str
@@ -50,16 +55,23 @@ class ProfileArguments:
     max_memory: int | None
     workers: Workers
     out: Path
+    extend: Path | None = None
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `from_flags` reads."""
     parser.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
+    parser.add_argument(
+        "--extend",
+        type=profile_folder,
+        metavar="PROFILE",
+        help="add the options that are named to this profile; --speech is its calibration speech",
+    )
     parser.add_argument("--speech", required=True, help=f"calibration speech: {SOURCES}")
     parser.add_argument("--limit", type=int, help="use only the first N utterances")
     parser.add_argument("--listen", help="more speech, for the statistics of inputs alone")
     parser.add_argument(
-        "--bits", type=widths, default=(2, 3, 4, 5, 6, 8), help="integer widths to offer"
+        "--bits", type=widths, help="integer widths to offer: 2,3,4,5,6,8 for a new profile"
     )
     parser.add_argument(
         "--group-size",
@@ -67,8 +79,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=(64,),
         help="columns that share a scale; several: 32,64",
     )
+    parser.add_argument("--rates", type=rates, help="bits per weight of entropy codes; none: 0")
     parser.add_argument(
-        "--rates", type=rates, default=RATES, help="bits per weight of entropy codes; none: 0"
+        "--types",
+        type=block_types,
+        default=(),
+        help=f"block types to offer, for the target gguf: {','.join(BLOCKS)}",
     )
     parser.add_argument("--draws", type=int, default=4, help="label draws per utterance")
     parser.add_argument("--seed", type=int, default=0)
@@ -87,9 +103,18 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         ConstraintError: they leave nothing to score.
         ClusterError: there are no processes.
     """
-    options = grid_options(flags.bits, flags.group_size) + coded_options(flags.rates)
+    bits, codes = flags.bits, flags.rates
+    if flags.extend is None:
+        bits = _BITS if bits is None else bits
+        codes = RATES if codes is None else codes
+    options = grid_options(bits or (), flags.group_size) + coded_options(codes or ())
+    options += block_options(flags.types)
     if not options or flags.draws < 1:
         raise ConstraintError("A profile needs an option or more, and 1 draw or more.")
+    if flags.extend and flags.listen:
+        raise ConstraintError(
+            "--extend keeps the statistics of inputs that the profile has.", "Leave out --listen."
+        )
     return ProfileArguments(
         model=flags.model,
         speech=flags.speech,
@@ -99,6 +124,7 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         max_memory=_bytes(flags.max_memory),
         workers=workers_from_flags(flags),
         out=flags.out,
+        extend=flags.extend,
     )
 
 
@@ -125,22 +151,39 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
     from ..loading import load_model
     from ..models.device import device_of
     from ..profiling.compute import compute
+    from ..profiling.extending import extend
     from ..profiling.footprint import check_weights
     from ..profiling.shared_gradients import shared_gradients
 
     device_of(workers.device)
     check_weights(arguments.model, arguments.max_memory)
+    known = load_profile(arguments.extend) if arguments.extend else None
     listening = load_speech(arguments.listen) if arguments.listen else None
-    computed = compute(
-        load_model(arguments.model, workers.device),
-        speech,
-        arguments.out,
-        arguments.settings,
-        report=report,
-        listening=listening,
-        max_memory=arguments.max_memory,
-        share=None if workers.here else shared_gradients(workers),
-    )
+    share = None if workers.here else shared_gradients(workers)
+    model = load_model(arguments.model, workers.device)
+    if known is None or arguments.extend is None:
+        computed = compute(
+            model,
+            speech,
+            arguments.out,
+            arguments.settings,
+            report=report,
+            listening=listening,
+            max_memory=arguments.max_memory,
+            share=share,
+        )
+    else:
+        computed = extend(
+            known,
+            model,
+            speech,
+            arguments.out,
+            arguments.settings.options,
+            report=report,
+            max_memory=arguments.max_memory,
+            share=share,
+        )
+        _carry_over(arguments.extend, known, arguments.out, computed.profile)
     profile = computed.profile
     result = {
         "profile": str(arguments.out),
@@ -158,6 +201,13 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
         f"{computed.cache_hits} steps from the cache."
     )
     return Answer(result, text)
+
+
+def _carry_over(folder: Path, known: Profile, out: Path, extended: Profile) -> None:
+    """Keep a profile's measurements where options were added to it: old ones round as they did."""
+    records = load_measured(folder, known.digest)
+    if records:
+        ship(out, [replace(record, profile_digest=extended.digest) for record in records])
 
 
 COMMAND = Command(

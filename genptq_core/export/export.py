@@ -11,6 +11,7 @@ from ..bitmaps.figures import figures_of
 from ..bitmaps.file import write_bit_map
 from ..errors import ExportError
 from ..formats import export_file
+from ..formats.plain_settings import folder_bytes
 from ..formats.registry import FORMATS
 from ..loading import load_model
 from ..models import SpeechModel
@@ -20,7 +21,7 @@ from ..progress import Report, silent
 from ..rounding.compilation import Compiled
 from ..rounding.rounded import check_model, stored_units
 from ..storage.folders import atomic_folder
-from ..targets import check_holds, predicted_bytes, target_of
+from ..targets import check_holds, overhead, predicted_bytes, target_of
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ class ExportResult:
         folder: its path.
         target: name of the target that loads it.
         files: names of its files, `export.json` included.
-        bytes: bytes of all stored parameters, without the headers of files.
-        predicted_bytes: bytes that the solver promised.
-        disk_bytes: bytes of all files, settings and tokenizer included.
+        bytes: bytes of all files that its runtime reads: all but `export.json` and `bitmap.json`,
+            which are notes of this program.
+        predicted_bytes: bytes that the solver promised: of those files, or, where the profile does
+            not know what they take besides the tensors, of the tensors alone.
+        weights_bytes: bytes of the tensors among them.
+        disk_bytes: bytes of all files.
     """
 
     folder: Path
@@ -41,7 +45,17 @@ class ExportResult:
     files: tuple[str, ...]
     bytes: int
     predicted_bytes: int
+    weights_bytes: int
     disk_bytes: int
+
+    @property
+    def as_promised(self) -> bool:
+        """Whether the folder, or the tensors alone where only they were promised, is as promised.
+
+        It is not where other versions of libraries write the settings than when the profile was
+        computed.
+        """
+        return self.predicted_bytes in (self.bytes, self.weights_bytes)
 
 
 def export(
@@ -75,6 +89,7 @@ def export(
     form = target_of(target)
     check_holds(form, profile, chosen.options)
     promised = predicted_bytes(form, profile, chosen.options)
+    promised_weights = promised - overhead(form, profile)
     model = model or load_model(profile.source.model)
     check_model(model, profile)
     out = Path(out)
@@ -84,15 +99,18 @@ def export(
         )
         with replaced(model, compiled.tuned if compiled else {}):
             size = FORMATS[form.format].write(folder, model, stored)
-        if size != promised:
-            raise ExportError(
-                f"The {form.name} export takes {size} bytes; {promised} were promised.",
-                "This is a fault of the program: please report it.",
-            )
+        if size != promised_weights:
+            raise _fault(form.name, size, promised_weights)
+        written = folder_bytes(folder)
+        if written != promised:
+            # Either the program is wrong, or other libraries than the profile's write the settings.
+            known = size + FORMATS[form.format].overhead(model)
+            if written != known:
+                raise _fault(form.name, written, known)
         predicted = figures_of(profile, chosen)
-        known = {"bytes": promised, "target": form.name, "avg_bits": predicted.avg_bits}
-        known |= {"predicted_loss": predicted.predicted_loss, **figures}
-        write_bit_map(folder / "bitmap.json", profile, chosen, **known)
+        said = {"bytes": promised, "target": form.name, "avg_bits": predicted.avg_bits}
+        said |= {"predicted_loss": predicted.predicted_loss, **figures}
+        write_bit_map(folder / "bitmap.json", profile, chosen, **said)
         export_file.write(
             folder,
             export_file.ExportFile(
@@ -110,7 +128,14 @@ def export(
     return _result(out, form.name, size, promised)
 
 
-def _result(folder: Path, target: str, size: int, promised: int) -> ExportResult:
+def _fault(target: str, found: int, promised: int) -> ExportError:
+    return ExportError(
+        f"The {target} export takes {found} bytes; {promised} were promised.",
+        "This is a fault of the program: please report it.",
+    )
+
+
+def _result(folder: Path, target: str, weights: int, promised: int) -> ExportResult:
     """What was written to a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = tuple(path.relative_to(folder).as_posix() for path in files)
@@ -119,7 +144,8 @@ def _result(folder: Path, target: str, size: int, promised: int) -> ExportResult
         folder=folder,
         target=target,
         files=names,
-        bytes=size,
+        bytes=folder_bytes(folder),
         predicted_bytes=promised,
+        weights_bytes=weights,
         disk_bytes=disk,
     )

@@ -3,17 +3,21 @@
 A group of weights along a row is called a block of shape (1, g) in the file: `transformers` loads
 zero points of blocks as they are, while those of the "group" strategy are packed, which its loader
 cannot read (compressed-tensors 0.18 to 0.20).
+
+The header of the tensors and the list of quantized modules vary with the bit map. Blanks fill the
+header up to what the longest of both takes, so that the folder's size is known beforehand.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import ExportError, GenPTQError, ModelError
@@ -27,13 +31,19 @@ from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_words
 from ..quantizers.tensors import half
 from ..storage.files import write_text
+from ..targets.compressed_tensors import LINEAR
 from ..units import Unit
+from . import safetensors_file
+from .plain_settings import compact, folder_bytes, settings_bytes, write_settings
+from .safetensors_file import Entry
 
 NAME = "model.safetensors"
 FILES = (NAME,)
 """What is read besides settings."""
 
 _METHOD = "compressed-tensors"
+_SETTINGS = "config.json"
+_ALIGNED = 8  # bytes that the tensors' start is a multiple of
 _PARTS = ("_packed", "_scale", "_zero_point", "_shape")
 
 
@@ -60,14 +70,27 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     for name, parameter in model.module.named_parameters():
         if f"{name}_packed" not in tensors:
             tensors[name] = half(parameter, name)
-    (folder / NAME).write_bytes(save(tensors, {"format": "pt"}))
-    model.save_settings(folder)
-    path = folder / "config.json"
+    write_settings(folder, model)
+    path = folder / _SETTINGS
     settings = json.loads(path.read_text(encoding="utf-8"))
-    # The model computes in float32: 16 bit is only how weights are stored.
-    settings |= {"dtype": "float32", "quantization_config": _configuration(packed)}
-    write_text(path, json.dumps(settings, indent=2) + "\n")
-    return sum(tensor.nbytes for tensor in tensors.values())
+    text = _settings_text(settings, _configuration(packed))
+    room = overhead(model) - folder_bytes(folder, _SETTINGS) - 8 - len(text.encode())
+    write_text(path, text + " " * (room % _ALIGNED))
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    entries = {name: Entry(array.dtype.name, array.shape) for name, array in arrays.items()}
+    header = room - room % _ALIGNED
+    return safetensors_file.write(
+        folder / NAME, entries, arrays.items(), {"format": "pt"}, header_bytes=header
+    )
+
+
+def overhead(model: SpeechModel) -> int:
+    """Bytes of all that `write` writes besides the tensors, whatever the map."""
+    modules = [unit.parameter.removesuffix(".weight") for unit in model.units if _packable(unit)]
+    every = {Option(8, 10**5 + place): [module] for place, module in enumerate(modules)}
+    settings = _settings_text(_settings_of(model), _configuration(every))
+    longest = settings_bytes(model, _SETTINGS) + len(settings.encode()) + 8 + _longest_header(model)
+    return -(-longest // _ALIGNED) * _ALIGNED
 
 
 def load(folder: Path, name: str) -> SpeechModel:
@@ -123,6 +146,43 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
         ) from error
     named = module.named_parameters()
     return {name: p.detach() for name, p in named if not name.endswith(_PARTS)}
+
+
+def _packable(unit: Unit) -> bool:
+    return unit.kind in LINEAR
+
+
+def _settings_of(model: SpeechModel) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        model.save_settings(Path(name))
+        said = json.loads((Path(name) / _SETTINGS).read_text(encoding="utf-8"))
+    return dict(said)
+
+
+def _settings_text(settings: dict[str, Any], configuration: dict[str, Any]) -> str:
+    # The model computes in float32: 16 bit is only how weights are stored.
+    more = {"dtype": "float32", "quantization_config": configuration}
+    return compact(_SETTINGS, {**settings, **more})
+
+
+def _longest_header(model: SpeechModel) -> int:
+    """Bytes that the header of the tensors takes at most, whatever the map."""
+    parameters = {name: list(p.shape) for name, p in model.module.named_parameters()}
+    packed = {unit.parameter for unit in model.units if _packable(unit)}
+    entries = {}
+    for name, shape in parameters.items():
+        # No part has more rows or columns than the weight.
+        for part in _PARTS if name in packed else ("",):
+            entries[name + part] = shape
+    end = 4 * sum(math.prod(shape) for shape in parameters.values()) + 64 * len(packed)
+    header = {
+        "__metadata__": {"format": "pt"},
+        **{
+            name: {"dtype": "BF16", "shape": shape, "data_offsets": [end, end]}
+            for name, shape in entries.items()
+        },
+    }
+    return len(json.dumps(header, separators=(",", ":")).encode()) + _ALIGNED
 
 
 def _packed(stored: Quantized) -> dict[str, Tensor]:

@@ -21,24 +21,24 @@ from ..units import Unit
 OPSET = 21
 CONTRIB = "com.microsoft"
 _IR = 10  # the file version of ONNX 1.16, which has opset 21
-_LARGEST = 1 << 30  # more bytes of weights go to a file of their own: protobuf's limit is 2 GiB
+LARGEST = 1 << 30  # more bytes of weights go to a file of their own: protobuf's limit is 2 GiB
 
 
 class Weights:
     """A model's parameters: units as a bit map stores them, everything else in float16."""
 
     def __init__(self, module: nn.Module, stored: Iterable[tuple[Unit, Option, Stored]]) -> None:
-        self._module = module
+        self.module = module
         self.units: dict[str, list[tuple[Unit, Stored]]] = {}
         for unit, _, weight in stored:
             self.units.setdefault(unit.parameter, []).append((unit, weight))
 
     def __contains__(self, name: str) -> bool:
-        return any(name == known for known, _ in self._module.named_parameters())
+        return any(name == known for known, _ in self.module.named_parameters())
 
     def half(self, name: str) -> np.ndarray:
         """A parameter as float16."""
-        return np.asarray(half(self._module.get_parameter(name), name).numpy())
+        return np.asarray(half(self.module.get_parameter(name), name).numpy())
 
 
 class Graph:
@@ -48,27 +48,27 @@ class Graph:
         self.weights = weights
         self.bytes = 0
         """Bytes of the parameters stored so far."""
-        self._nodes: list[onnx.NodeProto] = []
-        self._tensors: dict[str, onnx.TensorProto] = {}
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
-        output = f"{kind}.{len(self._nodes)}"
+        output = f"{kind}.{len(self.nodes)}"
         node = helper.make_node(kind, inputs, [output], output, domain=domain, **attributes)
-        self._nodes.append(node)
+        self.nodes.append(node)
         return output
 
     def constant(self, value: Any, dtype: type[np.generic] = np.int64) -> str:
         """A value that is not a parameter: a shape, an index, a factor."""
         array = np.asarray(value, dtype=dtype)
         name = f"constant.{array.dtype}.{array.tolist()}"
-        self._tensors.setdefault(name, numpy_helper.from_array(array, name))
+        self.tensors.setdefault(name, numpy_helper.from_array(array, name))
         return name
 
     def stored(self, name: str, array: np.ndarray) -> str:
         """A parameter or a part of one, as it is stored; only once, also for repeated calls."""
-        if name not in self._tensors:
-            self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        if name not in self.tensors:
+            self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
             self.bytes += array.nbytes
         return name
 
@@ -93,7 +93,7 @@ class Graph:
         parts = []
         for unit, stored in self.weights.units[parameter]:
             if isinstance(stored, Quantized):
-                codes, scales, zeros = self._quantized(unit, stored)
+                codes, scales, zeros = self.quantized(unit, stored)
                 part = self.op(
                     "MatMulNBits",
                     inputs,
@@ -107,7 +107,7 @@ class Graph:
                     block_size=stored.grid.group_size,
                 )
             else:
-                weight = self.floats(unit.name, _halves(stored, unit))
+                weight = self.floats(unit.name, self.halves(unit, stored))
                 part = self.op("MatMul", inputs, self.op("Transpose", weight, perm=[1, 0]))
             parts.append(part)
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=-1)
@@ -133,9 +133,9 @@ class Graph:
 
     def _rows_of(self, indices: str, unit: Unit, stored: Stored) -> str:
         if not isinstance(stored, Quantized):
-            table = self.stored(unit.name, _halves(stored, unit))
+            table = self.stored(unit.name, self.halves(unit, stored))
             return self.op("Cast", self.op("Gather", table, indices), to=TensorProto.FLOAT)
-        codes, scales, zeros = self._quantized(unit, stored)
+        codes, scales, zeros = self.quantized(unit, stored)
         flat = self.op("Reshape", codes, self.constant([unit.rows, -1]))
         return self.op(
             "GatherBlockQuantized",
@@ -150,7 +150,17 @@ class Graph:
             quantize_axis=1,
         )
 
-    def _quantized(self, unit: Unit, stored: Quantized) -> tuple[str, str, str]:
+    def halves(self, unit: Unit, stored: Stored) -> np.ndarray:
+        """A weight that stays at 16 bit, as float16.
+
+        Raises:
+            ExportError: it is entropy-coded.
+        """
+        if not isinstance(stored, Tensor):
+            raise ExportError(f"{unit.name} is entropy-coded.", "Solve with --target onnx.")
+        return np.asarray(half(stored, unit.name).numpy())
+
+    def quantized(self, unit: Unit, stored: Quantized) -> tuple[str, str, str]:
         """Codes (rows, groups, bytes), scales and zero points, as MatMulNBits reads them."""
         bits = stored.grid.bits
         codes = pack_rows(stored.codes.numpy(), bits)
@@ -177,31 +187,35 @@ class Graph:
             outputs: the node output to give and its shape, by name; float32.
             notes: metadata.
         """
-        for name, (source, _) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [source], [name]))
-        graph = helper.make_graph(
-            self._nodes,
-            path.stem,
-            [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in inputs.items()],
-            [
-                helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
-                for n, (_, shape) in outputs.items()
-            ],
-            list(self._tensors.values()),
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
-        helper.set_model_props(model, dict(notes))
-        external = self.bytes > _LARGEST
+        external = self.bytes > LARGEST
         onnx.save(
-            model,
+            self.model(path.stem, inputs, outputs, notes),
             path,
             save_as_external_data=external,
             location=f"{path.name}.data" if external else None,
         )
 
-
-def _halves(stored: Stored, unit: Unit) -> np.ndarray:
-    if not isinstance(stored, Tensor):
-        raise ExportError(f"{unit.name} is entropy-coded.", "Solve with --target onnx.")
-    return np.asarray(half(stored, unit.name).numpy())
+    def model(
+        self,
+        name: str,
+        inputs: Mapping[str, tuple[int, Sequence[int | str]]],
+        outputs: Mapping[str, tuple[str, Sequence[int | str]]],
+        notes: Mapping[str, str],
+    ) -> onnx.ModelProto:
+        """The graph with its inputs, outputs and metadata, as `save` writes it."""
+        for output, (source, _) in outputs.items():
+            self.nodes.append(helper.make_node("Identity", [source], [output]))
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in inputs.items()],
+            [
+                helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
+                for n, (_, shape) in outputs.items()
+            ],
+            list(self.tensors.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
+        helper.set_model_props(model, dict(notes))
+        return model

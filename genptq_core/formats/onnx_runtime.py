@@ -22,6 +22,7 @@ from ..speech.utterances import RATE
 from ..units import Unit
 from .onnx_names import cross_names, past_names
 from .onnx_notes import Notes
+from .plain_settings import folder_bytes, settings_bytes, write_settings
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 FILES = (ENCODER, DECODER)
@@ -38,27 +39,51 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         ExportError: a package is missing, or a weight cannot be written.
     """
     try:
-        from .onnx_graph import Weights
+        from .onnx_graph import Graph, Weights
+        from .onnx_outline import fill
         from .onnx_whisper import write_decoder, write_encoder
     except ImportError as error:
         raise _missing("Writing ONNX graphs", error) from error
     whisper: Any = model
-    settings, config = whisper.settings, whisper.module.config
+    weights, config = Weights(model.module, stored), whisper.module.config
+    size = write_encoder(folder / ENCODER, Graph(weights), config)
+    size += write_decoder(folder / DECODER, Graph(weights), config, _notes(model))
+    write_settings(folder, model)
+    fill(folder / DECODER, overhead(model) + size - folder_bytes(folder))
+    return size
+
+
+def overhead(model: SpeechModel) -> int:
+    """Bytes of all that `write` writes besides the parameters, whatever the map.
+
+    Raises:
+        ExportError: a package is missing.
+    """
+    try:
+        from .onnx_outline import Outline
+        from .onnx_whisper import write_decoder, write_encoder
+    except ImportError as error:
+        raise _missing("Sizes of ONNX graphs", error) from error
+    whisper: Any = model
+    encoder, decoder = (Outline(model.module, model.units) for _ in range(2))
+    write_encoder(Path(ENCODER), encoder, whisper.module.config)
+    write_decoder(Path(DECODER), decoder, whisper.module.config, _notes(model))
+    return settings_bytes(model) + encoder.length + decoder.length
+
+
+def _notes(model: SpeechModel) -> dict[str, str]:
+    """The decoder's metadata."""
+    whisper: Any = model
+    settings = whisper.settings
     notes = Notes(
         prompt=settings.prompt,
         ends=settings.ends,
         suppressed=settings.suppressed,
         suppressed_at_first=settings.not_first,
         most=settings.most,
-        layers=config.decoder_layers,
+        layers=whisper.module.config.decoder_layers,
     )
-    weights = Weights(model.module, stored)
-    size = write_encoder(folder / ENCODER, weights, config)
-    size += write_decoder(
-        folder / DECODER, weights, config, {"decoding": json.dumps(notes.as_json())}
-    )
-    model.save_settings(folder)
-    return size
+    return {"decoding": json.dumps(notes.as_json())}
 
 
 def load(folder: Path, name: str) -> SpeechModel:

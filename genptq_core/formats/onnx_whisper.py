@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from .onnx_graph import Graph, Weights
+from .onnx_graph import Graph
 from .onnx_names import cross_names, past_names
 
 _EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
-def write_encoder(path: Path, weights: Weights, config: Any) -> int:
+def write_encoder(path: Path, graph: Graph, config: Any) -> int:
     """Write the graph from log-mel features (batch, mels, frames) to encoder states.
 
     It also gives keys and values of cross-attention for each decoder layer.
@@ -27,7 +27,7 @@ def write_encoder(path: Path, weights: Weights, config: Any) -> int:
     Returns:
         Bytes of the parameters in it.
     """
-    graph, base = Graph(weights), "model.encoder"
+    base = "model.encoder"
     states = "features"
     for index in (1, 2):
         kernel, bias = (graph.parameter(f"{base}.conv{index}.{w}") for w in ("weight", "bias"))
@@ -66,7 +66,7 @@ def write_encoder(path: Path, weights: Weights, config: Any) -> int:
     return graph.bytes
 
 
-def write_decoder(path: Path, weights: Weights, config: Any, notes: dict[str, str]) -> int:
+def write_decoder(path: Path, graph: Graph, config: Any, notes: dict[str, str]) -> int:
     """Write the graph from tokens (batch, tokens) to their logits.
 
     Keys and values of earlier tokens are inputs; those with the new tokens are outputs.
@@ -74,7 +74,7 @@ def write_decoder(path: Path, weights: Weights, config: Any, notes: dict[str, st
     Returns:
         Bytes of the parameters in it.
     """
-    graph, base = Graph(weights), "model.decoder"
+    base = "model.decoder"
     heads, size, layers = config.decoder_attention_heads, config.d_model, config.decoder_layers
     past = past_names(layers)
     axis = graph.constant([0])

@@ -17,7 +17,10 @@ import numpy as np
 
 from ..errors import ExportError
 
-_KINDS = {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8", "int64": "I64"}
+_KINDS = {
+    **{"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8"},
+    **{"int32": "I32", "int64": "I64"},
+}
 _LENGTH = struct.Struct("<Q")
 
 

@@ -17,13 +17,14 @@ from .records import Measured
 def with_predictions(
     profile: Profile, records: Sequence[Measured], target: str | None = None
 ) -> list[Measured]:
-    """Measurements whose predicted loss is today's, not that of the day they were made.
+    """Measurements whose predicted loss and size are today's, not of the day they were made.
 
     Args:
         profile: the profile.
         records: measurements of its maps.
         target: name of the target whose bytes are meant, for maps that it can hold, and those of
-            the native one for the others; if None, all keep the bytes that they were stored with.
+            the native one for the others, or if None. Bytes that records were stored with are
+            those of the day they were made, and may have counted less.
 
     Raises:
         StoreError: a record holds a map that is not one of the profile's.
@@ -49,8 +50,6 @@ def with_predictions(
 
 def _sized(profile: Profile, record: Measured, target: str | None) -> Measured:
     """A measurement with the bytes of its map in a target, or in the native one."""
-    if target is None:
-        return record
     size = predicted_bytes(target_for_map(target, profile, record.options), profile, record.options)
     reduction = 1 - size / (4 * profile.source.parameters)
     return dataclasses.replace(record, bytes=size, reduction_vs_fp32=reduction)

@@ -30,6 +30,7 @@ TENSORS_NAME = "tensors.safetensors"
 EMBEDDED = "whisper-tiny.en"
 """The profile that is meant where no name is given."""
 
+_OVERHEAD = "overhead"  # the field of the source that no result depends on
 _REMEDY = f"Compute the profile again with: {PROGRAM} profile."
 
 
@@ -51,8 +52,12 @@ def save(profile: Profile, folder: Path) -> Profile:
         save_file(tensors, temporary, metadata={"schema": f"{SCHEMA}/{VERSION}"})
         content = _content(profile, sha256_file(temporary))
         digest = sha256_json(content)
-        # The digest leaves the time out: the same profile computed twice is one profile.
-        unsigned = {"seconds": round(profile.seconds, 1), "digest": digest}
+        # The digest leaves the time out: the same profile computed twice is one profile. Nor do
+        # results depend on how large headers and settings are.
+        unsigned: dict[str, Any] = {"seconds": round(profile.seconds, 1), "digest": digest}
+        if profile.source.overhead:
+            said = dict(sorted(profile.source.overhead.items()))
+            unsigned["source"] = {**content["source"], _OVERHEAD: said}
         text = json_text(SCHEMA, VERSION, {**content, **unsigned})
         written.write_text(text, encoding="utf-8")
         flush(written)
@@ -61,8 +66,10 @@ def save(profile: Profile, folder: Path) -> Profile:
 
 def _content(profile: Profile, tensors_digest: str) -> dict[str, Any]:
     """The fields that a profile's digest is over."""
+    source = dataclasses.asdict(profile.source)
+    del source[_OVERHEAD]
     return {
-        "source": dataclasses.asdict(profile.source),
+        "source": source,
         "settings": {
             **dataclasses.asdict(profile.settings),
             "options": [option.key for option in profile.settings.options],
@@ -91,6 +98,8 @@ def load_profile(folder: Path) -> Profile:
     document = read_json(path, SCHEMA, VERSION, ProfileError, _REMEDY)
     unsigned = ("schema", "version", "digest", "seconds")
     content = {name: value for name, value in document.items() if name not in unsigned}
+    if isinstance(content.get("source"), dict):
+        content["source"] = {k: v for k, v in content["source"].items() if k != _OVERHEAD}
     if sha256_json(content) != document.get("digest"):
         raise ProfileError(f"{path} is damaged: its content does not match its digest.", _REMEDY)
     record = validated(ProfileRecord, document, path, ProfileError, _REMEDY)

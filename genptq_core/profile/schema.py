@@ -37,6 +37,7 @@ class SourceRecord(_Record):
     tokens: _Count
     listened: _Count = 0
     listening_digest: str = ""
+    overhead: dict[str, _Count] = Field(default_factory=dict)
 
 
 class SettingsRecord(_Record):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -68,6 +69,10 @@ class Source:
         tokens: tokens the model wrote for it.
         listened: recordings that inputs were summed over, including the calibration set.
         listening_digest: SHA-256 over the recordings beyond the calibration set, or "".
+        overhead: bytes that a folder takes besides its tensors (headers, graph, settings,
+            tokenizer), by the target's name; the same for every map. What a profile says of no
+            target is not known: sizes are then of weights alone. No result depends on it, so it
+            is not in the profile's digest.
     """
 
     model: str
@@ -81,6 +86,7 @@ class Source:
     tokens: int
     listened: int = 0
     listening_digest: str = ""
+    overhead: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,7 @@ class Profile:
         importance: how much the loss depends on each row of each weight, shape (rows,), by
             parameter name.
         seconds: time the computation took.
-        digest: SHA-256 over the profile's content, without `seconds`.
+        digest: SHA-256 over the profile's content, without `seconds` and `source.overhead`.
     """
 
     source: Source

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from .. import profile as profiles
 from ..errors import ModelError
+from ..formats.registry import overheads
 from ..models import SpeechModel, Transcript
 from ..models.device import device_key
 from ..models.weights import parameter_count
@@ -160,6 +161,7 @@ def _compute(
             tokens=int(lengths.sum()),
             listened=len(speech) + (len(listening) if listening else 0),
             listening_digest=listening.digest if listening else "",
+            overhead=overheads(model),
         ),
         settings=workspace.settings,
         units=model.units,

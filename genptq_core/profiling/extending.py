@@ -30,9 +30,9 @@ from ..storage.digests import sha256_json
 from ..storage.files import locked
 from ..storage.locations import workspace_folder
 from .anchors import measure_anchors
-from .compute import ComputedProfile, settings_key
+from .compute import ComputedProfile, ShareGradients, settings_key
 from .footprint import plan_memory
-from .gradients import groups_of, project
+from .gradients import groups_left, groups_of, project
 from .rounding_errors import RoundingErrors
 from .workspace import VERSION, Workspace
 
@@ -46,6 +46,7 @@ def extend(
     *,
     report: Report = silent,
     max_memory: int | None = None,
+    share: ShareGradients | None = None,
 ) -> ComputedProfile:
     """Add options to a profile, as far as it does not have them, and write it to `out`.
 
@@ -57,6 +58,7 @@ def extend(
         options: what to add.
         report: called with the progress of each stage.
         max_memory: most bytes of memory that may be used.
+        share: has gradients taken by other processes; see `profiling.shared_gradients`.
 
     Raises:
         ConstraintError: the profile has these options.
@@ -84,7 +86,7 @@ def extend(
             settings=settings,
             report=report,
         )
-        return _extend(profile, workspace, out, together)
+        return _extend(profile, workspace, out, together, share)
 
 
 def _check(profile: Profile, model: SpeechModel, speech: SpeechSet) -> None:
@@ -110,7 +112,13 @@ def _settings(known: Settings, options: tuple[Option, ...]) -> Settings:
     return dataclasses.replace(known, options=options, quantizer=quantizer)
 
 
-def _extend(profile: Profile, workspace: Workspace, out: Path, together: int) -> ComputedProfile:
+def _extend(
+    profile: Profile,
+    workspace: Workspace,
+    out: Path,
+    together: int,
+    share: ShareGradients | None,
+) -> ComputedProfile:
     started = time.perf_counter()
     sketches = {
         name: Sketch(**{part: torch.from_numpy(np.array(array)) for part, array in parts.items()})
@@ -122,6 +130,8 @@ def _extend(profile: Profile, workspace: Workspace, out: Path, together: int) ->
     transcripts = _transcripts(workspace)
     errors = RoundingErrors(workspace, sketches, importance)
     groups = groups_of(len(workspace.speech), together)
+    if share and groups_left(workspace, groups):
+        share(workspace, transcripts, errors.paths, groups, together > 0)
     columns = project(workspace, transcripts, lambda: errors.paths, groups, together > 0)
     anchors = measure_anchors(workspace, transcripts, errors.weights)
     seconds = workspace.spent(time.perf_counter() - started)

@@ -193,13 +193,16 @@ def check_holds(target: Target, profile: Profile, options: Sequence[Option]) -> 
 
 
 def target_for_map(name: str | None, profile: Profile, options: Sequence[Option]) -> Target:
-    """The target of a name if it can hold a map; else the native one, which has sizes for all.
+    """The target of a name if it can hold a map; else the first that can.
+
+    The native one has sizes for maps that none can hold.
 
     Raises:
         ConstraintError: there is no such target.
     """
-    target = target_of(name)
-    return target if why_not_held(target, profile, options) is None else TARGETS[NATIVE]
+    tried = (target_of(name), *TARGETS.values())
+    held = (target for target in tried if why_not_held(target, profile, options) is None)
+    return next(held, TARGETS[NATIVE])
 
 
 def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> list[int]:
@@ -209,7 +212,10 @@ def unit_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> l
 
 
 def predicted_bytes(target: Target, profile: Profile, options: Sequence[Option]) -> int:
-    """Bytes of all stored parameters of a map in a target."""
+    """Bytes of the folder that a target's runtime needs for a map.
+
+    Where the profile does not know what the folder takes besides the tensors, those alone.
+    """
     return fixed_bytes(target, profile) + sum(unit_bytes(target, profile, options))
 
 
@@ -227,10 +233,20 @@ def bytes_by_option(target: Target, profile: Profile) -> list[dict[Option, int]]
 
 
 def fixed_bytes(target: Target, profile: Profile) -> int:
-    """Bytes in a target of the parameters that are in no unit."""
+    """Bytes in a target that no map changes: of parameters in no unit, headers and settings."""
     source = profile.source
     stored = source.parameters - (0 if target.whole else source.derived)
-    return target.fixed_bytes(stored, profile.units)
+    return target.fixed_bytes(stored, profile.units) + overhead(target, profile)
+
+
+def overhead(target: Target, profile: Profile) -> int:
+    """Bytes in a target of all that is no tensor; 0 where the profile does not know it."""
+    return profile.source.overhead.get(target.name, 0)
+
+
+def counts_all(target: Target, profile: Profile) -> bool:
+    """Whether sizes in a target are of the whole folder, and not of the tensors alone."""
+    return target.name in profile.source.overhead
 
 
 def _columns(menu: Sequence[Option], target: Target) -> list[int]:

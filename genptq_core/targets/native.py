@@ -3,7 +3,7 @@
 For a unit of `rows` x `columns` weights, bytes are
 
     entropy-coded at b bits     ceil(rows * columns * b / 8), tables and steps included; codes
-                                that take less are padded
+                                that take less are padded; the same of a block type
     integers of b bits in       ceil(rows * columns * b / 8)            codes, dense
     groups of g along a row     + 2 * rows * ceil(columns / g)          scales, float16
                                 + ceil(rows * ceil(columns / g) * b / 8)  zero points, dense
@@ -29,7 +29,7 @@ def unit_bytes(unit: Unit, option: Option) -> int:
     if option.form == "half":
         return 2 * unit.weights
     codes = math.ceil(unit.weights * option.bits / 8)
-    if option.form == "coded":
+    if option.form in ("coded", "block"):
         return codes
     grids = unit.rows * -(-unit.columns // option.group_size)
     return codes + 2 * grids + math.ceil(grids * option.bits / 8)

@@ -20,7 +20,7 @@ from .compressed_tensors import LINEAR
 NAME = "onnx_runtime"
 WIDTHS = (2, 4, 8)
 _KINDS = (*LINEAR, "embedding")
-_LEAST_GROUP = 16
+LEAST_GROUP = 16
 
 
 def holds(unit: Unit, option: Option) -> bool:
@@ -28,7 +28,7 @@ def holds(unit: Unit, option: Option) -> bool:
     if option.form == "half":
         return True
     size = option.group_size
-    sound = option.bits in WIDTHS and size >= _LEAST_GROUP and size & (size - 1) == 0
+    sound = option.bits in WIDTHS and size >= LEAST_GROUP and size & (size - 1) == 0
     return sound and unit.kind in _KINDS and unit.columns % size == 0
 
 

@@ -31,7 +31,14 @@ from genptq_core.bitmaps.figures import figures_of
 from genptq_core.measurement.records import Measured
 from genptq_core.models import SpeechModel
 from genptq_core.models.weights import parameter_count
-from genptq_core.options import UNQUANTIZED, USUAL_GROUP, Option, coded_options, grid_options
+from genptq_core.options import (
+    UNQUANTIZED,
+    USUAL_GROUP,
+    Option,
+    block_options,
+    coded_options,
+    grid_options,
+)
 from genptq_core.profile import Anchor, Profile, Settings, Source
 from genptq_core.storage.digests import sha256, sha256_array
 from genptq_core.targets import TARGETS, fixed_bytes
@@ -42,8 +49,11 @@ BITS = (2, 3, 4, 6, 8)
 
 
 def native_bytes(of: Profile) -> np.ndarray:
-    """Native bytes of every unit at every option of the menu, shape (units, options)."""
-    return np.array([[unit_bytes(unit, option) for option in of.menu] for unit in of.units])
+    """Native bytes of every unit at every option of the menu, shape (units, options).
+
+    They are 0 for block types, which it does not hold.
+    """
+    return np.array([[0 if o.block else unit_bytes(unit, o) for o in of.menu] for unit in of.units])
 
 
 def native_kept(of: Profile) -> int:
@@ -115,6 +125,7 @@ def profile(
     draws: int = 2,
     width: int = 16,
     group_size: int | Sequence[int] = 8,
+    blocks: Sequence[str] = (),
     scale: float = 1.0,
     spread: float = 1.5,
     shared: float = 0.4,
@@ -130,6 +141,7 @@ def profile(
         utterances, draws: rows of the projections.
         width: columns of most units.
         group_size: columns that share a scale, one or several.
+        blocks: block types offered; they divide rows from a `width` of 32 on.
         scale: factor on all sensitivities; 0 makes every option free of loss.
         spread: standard deviation of the logarithm of the units' sensitivities.
         shared: the part of the projections that all units have in common, 0 to 1.
@@ -138,7 +150,7 @@ def profile(
     rng = np.random.default_rng(seed)
     made = globals()["units"](units, width) if isinstance(units, int) else tuple(units)
     sizes = (group_size,) if isinstance(group_size, int) else tuple(group_size)
-    options = grid_options(bits, sizes) + coded_options(rates)
+    options = grid_options(bits, sizes) + coded_options(rates) + block_options(blocks)
     shape = (utterances, draws, len(made), len(options))
     common = rng.normal(size=(utterances, draws, 1, 1))
     own = rng.normal(size=shape)
@@ -151,7 +163,8 @@ def profile(
     mixed = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
     projections = (size * mixed * sensitivity * decay).astype(np.float32)
     usual = USUAL_GROUP if USUAL_GROUP in sizes else max(sizes)
-    tried = [option for option in options if option.group_size in (0, usual)]
+    plain = [option for option in options if not option.block]
+    tried = [option for option in plain if option.group_size in (0, usual)]
     maps = [
         tuple(option if u.group == group else UNQUANTIZED for u in made)
         for group in dict.fromkeys(u.group for u in made)
@@ -209,7 +222,8 @@ def _decay(option: Option, smallest: int) -> float:
     """How rounding errors fall with bits; doubling the groups costs a tenth of a bit."""
     if option.form == "coded":
         return float(2.0 ** -(option.bits + 0.5))
-    return float(2.0 ** -(option.bits - 0.1 * np.log2(option.group_size / smallest)))
+    wide = option.group_size / smallest if option.group_size else 1
+    return float(2.0 ** -(option.bits - 0.1 * np.log2(wide)))
 
 
 def _sketch(columns: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -11,14 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.errors import ConstraintError
-from genptq_core.options import RATES, UNQUANTIZED, Option, coded_options, grid_options, resolve
+from genptq_core.options import (
+    BLOCK_WEIGHTS,
+    BLOCKS,
+    RATES,
+    UNQUANTIZED,
+    Option,
+    block_option,
+    block_options,
+    coded_options,
+    grid_options,
+    resolve,
+)
+from genptq_core.quantizers.ggml import TYPES
 from genptq_core.targets import TARGETS, held_columns, usable_targets
 from genptq_core.targets.native import unit_bytes
 from tests.core import synthetic
 
 grids = st.builds(Option, st.integers(1, 8), st.integers(1, 999_999))
 codes = st.integers(1, 15_999).map(lambda n: Option(n / 1000))
-options = st.one_of(grids, codes, st.just(UNQUANTIZED))
+blocks = st.sampled_from(list(BLOCKS)).map(block_option)
+options = st.one_of(grids, codes, blocks, st.just(UNQUANTIZED))
 
 
 @given(options)
@@ -39,8 +52,11 @@ def test_keys_and_labels_tell_options_apart(one: Option, other: Option) -> None:
 @given(options)
 def test_labels_say_what_keys_say(option: Option) -> None:
     assert option.label.startswith(f"{option.bits} bit")
-    assert (str(option.group_size) in option.label.partition(",")[2]) == (option.form == "grid")
-    assert {"grid": "groups", "coded": "entropy", "half": "16"}[option.form] in option.label
+    if not option.block:
+        said = str(option.group_size) in option.label.partition(",")[2]
+        assert said == (option.form == "grid")
+    word = {"grid": "groups", "coded": "entropy", "half": "16", "block": option.block}[option.form]
+    assert word in option.label
 
 
 NO_KEYS = (
@@ -134,7 +150,10 @@ def test_what_is_not_on_the_menu_is_refused(option: Option) -> None:
 
 
 def test_targets_part_a_menu() -> None:
-    columns = {name: held_columns(MENU, name) for name in TARGETS}
+    columns = {name: held_columns(MENU, name) for name in TARGETS if name != "gguf"}
+    blocks = (*block_options(["q8_0", "q4_0", "q4_0"]), *MENU)
+    assert [blocks[i].key for i in held_columns(blocks, "gguf")] == ["q4_0", "q8_0", "16"]
+    assert "gguf" in usable_targets(blocks) and usable_targets(blocks)[0] == "native"
     assert [MENU[i].key for i in columns["native"]] == ["2.25", "3", "16"]
     assert {MENU[i].form for i in columns["integer"]} == {"grid", "half"}
     assert usable_targets(MENU) == ["native", "integer", "compressed-tensors", "onnx"]
@@ -148,7 +167,22 @@ def test_targets_part_a_menu() -> None:
     assert held_columns(MENU) == columns["native"]
 
 
-@given(options, st.integers(1, 40), st.integers(1, 300))
+def test_block_types_are_those_of_the_quantizer() -> None:
+    assert {name: kind.bits for name, kind in TYPES.items()} == BLOCKS
+    assert {name: kind.weights for name, kind in TYPES.items()} == BLOCK_WEIGHTS
+    assert [option.key for option in block_options(BLOCKS)] == list(BLOCKS)
+    for wanted in ("q9_0", "Q4_0", ""):
+        with pytest.raises(ValueError, match="block type"):
+            block_option(wanted)
+    with pytest.raises(ValueError, match="no weight"):
+        Option(5, block="q4_0")
+    menu = (*block_options(BLOCKS), Option(6), UNQUANTIZED)
+    assert [resolve(menu, wanted).key for wanted in (4.5, 6, "q4_k", "q5_1")] == [
+        *("q4_0", "6", "q4_k", "q5_1")
+    ]
+
+
+@given(st.one_of(grids, codes, st.just(UNQUANTIZED)), st.integers(1, 40), st.integers(1, 300))
 def test_bytes_of_an_option(option: Option, rows: int, columns: int) -> None:
     (unit, *_) = synthetic.units(1)
     unit = type(unit)(**{**vars(unit), "stop": rows, "columns": columns})

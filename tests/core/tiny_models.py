@@ -1,4 +1,4 @@
-"""Very small CTC recognizers of random weights, as `save_pretrained` writes them."""
+"""Very small recognizers of random weights, as `save_pretrained` writes them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import (
+    GenerationConfig,
     ParakeetCTCConfig,
     ParakeetFeatureExtractor,
     ParakeetForCTC,
@@ -18,12 +20,24 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
+
+from genptq_core.models import bundled
+from genptq_core.models.whisper_settings import ENGLISH_WORDS
 
 PARAKEET, CONFORMER, WAV2VEC2 = "parakeet_ctc", "wav2vec2-conformer", "wav2vec2"
 ARCHITECTURES = (PARAKEET, CONFORMER, WAV2VEC2)
 VOCABULARY = ("<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz")
 WIDTH = 32
+
+WORDS = 768
+"""Words of a short vocabulary: 256 bytes, and the most frequent of tiny.en's pieces."""
+
+_TIMES = 124  # in a short vocabulary; the embedding has 1000 rows then
 
 _WAV2VEC2: dict[str, Any] = {
     "vocab_size": len(VOCABULARY),
@@ -85,3 +99,77 @@ def _module(architecture: str, settings: dict[str, Any]) -> Any:
     return ParakeetForCTC(
         ParakeetCTCConfig(vocab_size=len(VOCABULARY), pad_token_id=0, encoder_config=encoder)
     )
+
+
+def random_whisper(folder: Path, words: int = WORDS) -> Path:
+    """Write a Whisper of one block on each side, 16 wide, with the first words of tiny.en.
+
+    Most of what it costs to run such a small model is its output: with all words of tiny.en it
+    takes fifty times as long as with a few hundred.
+
+    Args:
+        folder: where to.
+        words: words of its vocabulary; `ENGLISH_WORDS` are all of tiny.en's. The control tokens
+            follow them.
+    """
+    path = bundled.folder() / "tokenizer.json"
+    tokenizer = Tokenizer.from_str(json.dumps(_shortened(json.loads(path.read_text()), words)))
+    control = {
+        token: tokenizer.token_to_id(f"<|{token}|>")
+        for token in ("endoftext", "startoftranscript", "notimestamps")
+    }
+    end, start = control["endoftext"], control["startoftranscript"]
+    times = 1501 if words == ENGLISH_WORDS else _TIMES
+    size = control["notimestamps"] + 1 + times
+    tokens: dict[str, Any] = {
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": start,
+    }
+    config = WhisperConfig(
+        vocab_size=size,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_target_positions=32,
+        **tokens,
+    )
+    torch.manual_seed(0)
+    module = WhisperForConditionalGeneration(config)
+    suppressed = json.loads((bundled.folder() / "config.json").read_text())
+    module.generation_config = GenerationConfig(
+        is_multilingual=False,
+        no_timestamps_token_id=control["notimestamps"],
+        suppress_tokens=_kept(suppressed["suppress_ids"], words),
+        begin_suppress_tokens=_kept(suppressed["suppress_ids_begin"], words),
+        max_length=448,
+        **tokens,
+    )
+    module.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    WhisperTokenizer(tokenizer_object=tokenizer).save_pretrained(folder)
+    return folder
+
+
+def _shortened(tokenizer: dict[str, Any], words: int) -> dict[str, Any]:
+    """A tokenizer's file with so many words; control tokens move up to them."""
+    model = tokenizer["model"]
+    # The first 256 words are the bytes, and each later one is made by the merge in its place.
+    model["merges"] = model["merges"][: words - 256]
+    model["vocab"] = {word: new for word, i in model["vocab"].items() for new in _kept([i], words)}
+    for added in tokenizer["added_tokens"]:
+        (added["id"],) = _kept([added["id"]], words)
+    for special in tokenizer["post_processor"]["special_tokens"].values():
+        special["ids"] = _kept(special["ids"], words)
+    return tokenizer
+
+
+def _kept(tokens: list[int], words: int) -> list[int]:
+    """Where the tokens of tiny.en are in a vocabulary of so many words, without those it lacks."""
+    moved = ENGLISH_WORDS - words
+    return [i if i < words else i - moved for i in tokens if i < words or i >= ENGLISH_WORDS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import shlex
@@ -66,11 +67,33 @@ def run_command(command: str, *more: str) -> str:
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_scan_of_what_is_installed() -> Iterator[None]:
+    """Streamlit reads every installed package's metadata as a page opens: half a second.
+
+    The packages stay the same while tests run, so that one reading serves all pages.
+    """
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a made-up profile, to be copied."""
+    folder = tmp_path_factory.mktemp("made") / "made-up"
+    save(synthetic.profile(1, units=24, width=96), folder)
+    return folder
+
+
 @pytest.fixture
-def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def profiles(made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one made-up profile, which the page is told to use."""
     folder = tmp_path / "profiles"
-    save(synthetic.profile(1, units=24, width=96), folder / "made-up")
+    shutil.copytree(made_up, folder / "made-up")
     monkeypatch.setenv("GENPTQ_PROFILES", str(folder))
     return folder
 
@@ -81,15 +104,24 @@ def profile(profiles: Path) -> Profile:
     return load_profile(profiles / "made-up")
 
 
-@pytest.fixture
-def formats(profiles: Path, demo: SpeechSet) -> Profile:
-    """That profile's place taken by one with options for two formats, measured in both."""
+@pytest.fixture(scope="session")
+def made_formats(tmp_path_factory: pytest.TempPathFactory, demo: SpeechSet) -> Path:
+    """The folder of a profile with options for two formats, measured in both, to be copied."""
+    folder = tmp_path_factory.mktemp("made") / "formats"
     made = synthetic.profile(1, units=24, width=96, group_size=(64, 32), rates=(1.5, 2.25, 3, 4, 6))
-    made = save(made, profiles / "made-up")
+    made = save(made, folder)
     maps = [(key,) * 24 for key in ("3/64", "4/32", "8/64", "16", "3", "4", "6")]
     maps += [("2.25", "3") * 12, ("3/64", "4/32") * 12, ("4/64", "8/64") * 12]
-    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
-    return made
+    ship(folder, [record(made, widths, demo) for widths in maps])
+    return folder
+
+
+@pytest.fixture
+def formats(made_formats: Path, profiles: Path) -> Profile:
+    """That profile's place taken by one with options for two formats, measured in both."""
+    shutil.rmtree(profiles / "made-up")
+    shutil.copytree(made_formats, profiles / "made-up")
+    return load_profile(profiles / "made-up")
 
 
 @pytest.fixture(scope="session")
@@ -98,17 +130,23 @@ def demo() -> SpeechSet:
     return load_manifest(DEMO)
 
 
-@pytest.fixture
-def records(profile: Profile, profiles: Path, demo: SpeechSet) -> list[Measured]:
-    """Seven measured maps of the profile on the demo speech, shipped beside it."""
+@pytest.fixture(scope="session")
+def seven(made_up: Path, demo: SpeechSet) -> list[Measured]:
+    """Seven measured maps of the profile on the demo speech."""
+    profile = load_profile(made_up)
     task = problem(profile)
     top = int(task.cost[:, -2].sum()) + task.fixed
     maps: list[Sequence[int | Option]] = [(b,) * len(profile.units) for b in (3, 4, 8)]
     sizes = np.geomspace(1.2 * task.smallest, 0.9 * top, 4)
     maps += [solve(task, int(size)).options for size in sizes]
-    made = [record(profile, widths, demo) for widths in maps]
-    ship(profiles / "made-up", made)
-    return made
+    return [record(profile, widths, demo) for widths in maps]
+
+
+@pytest.fixture
+def records(seven: list[Measured], profiles: Path) -> list[Measured]:
+    """Those maps, shipped beside the profile."""
+    ship(profiles / "made-up", seven)
+    return list(seven)
 
 
 def record(profile: Profile, widths: Sequence[float | str | Option], speech: SpeechSet) -> Measured:

@@ -21,9 +21,10 @@ from genptq_core.export.runtime_configs import RUNTIME_CONFIGS
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
 from genptq_core.options import Option
-from genptq_core.profile import Profile
+from genptq_core.profile import Profile, save
 from genptq_core.speech.utterances import SpeechSet
 from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_targets
+from genptq_core.targets.ways import way_of
 
 from .conftest import APP, record, run_command
 
@@ -37,6 +38,12 @@ def _page(**params: str) -> AppTest:
 
 def _metrics(page: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in page.metric}
+
+
+def _line(page: AppTest, start: str) -> str:
+    """The first line of the page's code that starts so."""
+    lines = (line for code in page.code for line in code.value.splitlines())
+    return next(line for line in lines if line.startswith(start))
 
 
 def _map(page: AppTest) -> str:
@@ -154,7 +161,7 @@ def test_the_export_says_how_to_get_the_same_map(
     sizes = size_range(profile)
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     page = _page(tab="Export", mb=middle, pins="*fc1* = 4")
-    command = next(c.value for c in page.code if f"{PROGRAM} solve" in c.value)
+    command = _line(page, f"{PROGRAM} solve")
     run_command(command, "--out", str(tmp_path / "map.json"))
     written = json.loads((tmp_path / "map.json").read_text())
     assert written["digest"][:10] == _map(page)
@@ -215,7 +222,7 @@ def test_the_exported_command_knows_the_format(
     middle = sizes.text(sizes.values[len(sizes.values) // 2])
     pin = {"native": "*fc1* = 2.25", "integer": "*fc1* = 4/32"}[target]
     page = _page(tab="Export", mb=middle, target=target, pins=pin)
-    command = next(c.value for c in page.code if f"{PROGRAM} solve" in c.value)
+    command = _line(page, f"{PROGRAM} solve")
     assert ("--target" in shlex.split(command)) == (target != "native")
     run_command(command, "--out", str(tmp_path / "map.json"))
     written = json.loads((tmp_path / "map.json").read_text())
@@ -285,6 +292,44 @@ def test_a_target_that_cannot_hold_the_pick_says_why_and_is_solved_for(formats: 
     assert page.selectbox(key="target").value == "integer"
     assert _map(page) != native
     assert not page.button(key="export-integer").disabled
+
+
+def test_what_runs_the_map_changes_its_memory_and_how_it_is_run(formats: Profile) -> None:
+    page = _page(tab="Export")
+    sentence = next(m.value for m in page.markdown if "in memory" in m.value)
+    assert "GenPTQ itself" in sentence and megabytes(4 * formats.source.parameters) in sentence
+    assert "not know" in sentence, "this profile says nothing of headers and settings"
+    first = _map(page)
+    assert _line(page, f"{PROGRAM} transcribe").endswith("talk.wav")
+    page.selectbox(key="runtime").set_value("transcribe.cpp:q5_1").run()
+    assert _errors(page) == []
+    assert page.query_params["runtime"] == "transcribe.cpp:q5_1"
+    assert _map(page) == first, "memory does not change the map here"
+    again = _page(tab="Export", runtime="transcribe.cpp:q5_1")
+    for shown in (page, again):
+        sentence = next(m.value for m in shown.markdown if "in memory" in m.value)
+        way = way_of(formats, runs_in="transcribe.cpp:q5_1")
+        assert f"**{megabytes(way.memory(formats, ()))}**" in sentence
+        assert "--to gguf --width q5_1" in _line(shown, f"{PROGRAM} unpack")
+        assert "transcribe_cpp" in _line(shown, "python -c")
+    again.selectbox(key="target").set_value("integer").run()
+    assert "runtime" not in again.query_params
+    assert _errors(_page(runtime="toaster")) == []
+
+
+def test_where_the_folder_is_known_sizes_are_downloads(
+    formats: Profile, profiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = replace(formats.source, overhead={"native": 2_000_000})
+    save(replace(formats, source=source), tmp_path / "known")
+    before = _page(tab="Export")
+    monkeypatch.setenv("GENPTQ_PROFILES", str(tmp_path))
+    page = _page(tab="Export")
+    assert _errors(page) == []
+    gained = page.select_slider(key="mb").options[0], before.select_slider(key="mb").options[0]
+    assert float(gained[0]) - float(gained[1]) == pytest.approx(2, abs=0.02)
+    assert any("to download**, of which" in m.value for m in page.markdown)
+    assert any("MB to download" in m.value for m in page.markdown)
 
 
 def test_a_second_speech_set_is_drawn_into_the_same_chart(

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.allocation.constraints import Constraints
@@ -18,6 +18,7 @@ from genptq_core.allocation.solving import Allocation, choices_of, solve, solve_
 from genptq_core.errors import ConstraintError, InfeasibleError
 from genptq_core.options import UNQUANTIZED, Option, resolve
 from tests.core import synthetic
+from tests.examples import examples
 
 
 def _largest(problem: Problem) -> int:
@@ -65,7 +66,7 @@ problems = st.builds(
 )
 
 
-@settings(max_examples=220, deadline=None)
+@examples(220)
 @given(problems, st.lists(st.floats(0, 1), min_size=3, max_size=3), st.integers(-3, 3))
 def test_never_over_budget(problem: Problem, places: list[float], nudge: int) -> None:
     """Over a thousand budgets, among them both ends and a byte to either side of a map's size."""
@@ -78,7 +79,7 @@ def test_never_over_budget(problem: Problem, places: list[float], nudge: int) ->
         assert found.bytes <= budget
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(problems, st.floats(0, 1))
 def test_average_bits_are_never_exceeded(problem: Problem, place: float) -> None:
     low = np.where(problem.allowed, problem.widths, 16).min(axis=1)
@@ -92,7 +93,7 @@ def test_average_bits_are_never_exceeded(problem: Problem, place: float) -> None
         solve_average_bits(problem, least - 0.01)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(problems)
 def test_never_worse_than_one_option_everywhere(problem: Problem) -> None:
     for column in range(len(problem.menu)):
@@ -176,7 +177,7 @@ def test_ends_of_the_budget(units: int) -> None:
     assert roomy.relaxed_bits == pytest.approx((16.0,) * units)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     st.integers(0, 1000), st.integers(1, 9), st.sampled_from([None, 3, 4]), st.sampled_from([6, 16])
 )
@@ -204,7 +205,7 @@ def test_infeasible_names_the_true_smallest_size(
     assert caught.value.smallest == true
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.integers(0, 10_000), st.integers(1, 10), st.floats(0, 1))
 def test_pins_and_bounds_are_respected(seed: int, units: int, place: float) -> None:
     rng = np.random.default_rng(seed)
@@ -296,7 +297,7 @@ def test_equal_units_and_costs(seed: int) -> None:
     assert found.bits == tuple(best)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(problems, st.floats(0, 1))
 def test_improve_only_improves(problem: Problem, place: float) -> None:
     room = int((problem.smallest + place * (_largest(problem) - problem.smallest)) - problem.fixed)
@@ -310,7 +311,7 @@ def test_improve_only_improves(problem: Problem, place: float) -> None:
     _check_settled(problem, found, problem.fixed + room)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(problems, st.floats(0, 1))
 def test_solutions_are_settled(problem: Problem, place: float) -> None:
     budget = int(problem.smallest + place * (_largest(problem) - problem.smallest))

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.allocation.front import (
@@ -23,6 +23,7 @@ from genptq_core.allocation.solving import solve
 from genptq_core.allocation.wer_curve import COVERAGE, WerCurve, fit_wer_curve, solve_wer_increase
 from genptq_core.errors import InfeasibleError
 from tests.core import synthetic
+from tests.examples import examples
 
 points = st.lists(
     st.tuples(st.integers(0, 20), st.integers(0, 20).map(float)), min_size=1, max_size=30
@@ -136,7 +137,7 @@ def _synthetic_points(
 
 
 # The same cases each time: noise that bends a fit too far can be found by searching for it.
-@settings(max_examples=50, deadline=None, derandomize=True)
+@examples(50, derandomize=True)
 @given(st.integers(0, 2**32), st.floats(0.1, 0.5), st.floats(0.7, 1.6))
 def test_fit_recovers_a_power_law(seed: int, scale: float, power: float) -> None:
     loss, increase = _synthetic_points(np.random.default_rng(seed), 40, scale, power, 0.1)
@@ -158,7 +159,7 @@ def test_fit_without_noise_is_close() -> None:
     assert curve.held_out < 0.005
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.tuples(st.floats(1e-6, 5), st.floats(-0.02, 1.5)), min_size=5, max_size=8))
 def test_curve_of_any_points_is_monotone_and_finite(pairs: list[tuple[float, float]]) -> None:
     loss, increase = zip(*pairs, strict=True)

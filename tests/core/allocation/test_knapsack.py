@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from genptq_core.allocation import knapsack
 from genptq_core.allocation.knapsack import Knapsack, separable_front
+from tests.examples import examples
 
 
 def _menu(
@@ -83,7 +84,7 @@ def _check_mixture(mixture: np.ndarray, cost: np.ndarray, allowed: np.ndarray, r
     assert ((mixture > 0).sum(axis=1) <= 2).all()
 
 
-@settings(max_examples=350, deadline=None)
+@examples(350)
 @given(menus, st.floats(0, 1))
 @example(_menu(0, 5, 6, costs="steps", values="line"), 0.5)
 @example(_menu(0, 1, 1), 0.0)
@@ -100,7 +101,7 @@ def test_minimize_is_the_linear_optimum(
     assert float((mixture * value).sum()) == pytest.approx(wanted, rel=1e-7, abs=1e-7 * scale)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(menus)
 def test_minimize_at_the_very_ends(menu: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """At the least room each unit takes its cheapest option; with plenty, its best."""
@@ -168,7 +169,7 @@ def _closed(value: np.ndarray, allowed: np.ndarray, mark: float) -> np.ndarray:
     return np.where(allowed, value, mark)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.builds(
         _menu,
@@ -192,7 +193,7 @@ def test_separable_front_is_brute_force(
     )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(menus)
 def test_separable_front_is_in_order_and_traces_back(
     menu: tuple[np.ndarray, np.ndarray, np.ndarray],

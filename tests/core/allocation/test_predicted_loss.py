@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genptq_core.allocation.predicted_loss import (
@@ -24,6 +24,7 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Anchor
 from genptq_core.targets import TARGETS, predicted_bytes
 from tests.core import synthetic
+from tests.examples import examples
 
 
 def _dense(loss: QuadraticLoss, choice: np.ndarray) -> float:
@@ -37,7 +38,7 @@ def _dense(loss: QuadraticLoss, choice: np.ndarray) -> float:
     return float(0.5 * z.ravel() @ form @ z.ravel())
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     seed=st.integers(0, 2**32),
     rows=st.integers(1, 6),
@@ -110,7 +111,7 @@ def test_uncorrected_prediction_is_the_mean_over_draws_a_token() -> None:
     assert float(quadratic_loss(made, 0.0)(choice)) == pytest.approx(wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([0.0, 0.4, 1.0]))
 def test_anchors_come_out_as_measured(seed: int, units: int, shared: float) -> None:
     made = synthetic.profile(seed, units=units, shared=shared)

@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from genptq_core.allocation.predicted_loss import QuadraticLoss
 from genptq_core.allocation.relaxation import _TOLERANCE, Relaxation, Relaxed
 from tests.core import synthetic
+from tests.examples import examples
 
 Case = tuple[QuadraticLoss, np.ndarray, np.ndarray]
 
@@ -96,7 +97,7 @@ def _slsqp(loss: QuadraticLoss, cost: np.ndarray, allowed: np.ndarray, room: flo
     return best
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     seed=st.integers(0, 2**32),
     units=st.integers(1, 4),
@@ -121,7 +122,7 @@ def test_value_is_that_of_slsqp_within_the_stated_gap(
     assert found.loss <= wanted + _TOLERANCE * found.loss + slack
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     seed=st.integers(0, 2**32),
     units=st.integers(1, 8),
@@ -144,7 +145,7 @@ def test_mixture_is_feasible_and_has_the_stated_loss(
     assert 0 <= found.lower_bound <= found.loss
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(
     seed=st.integers(0, 2**32),
     units=st.integers(1, 5),
@@ -166,7 +167,7 @@ def test_lower_bound_never_exceeds_the_best_integer_map(
     assert found.lower_bound <= best * (1 + 1e-9) + 1e-15 * scale**2
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 5), st.floats(0, 1))
 def test_separable_relaxation_is_the_general_one_without_cross_terms(
     seed: int, units: int, widths: int, place: float

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -18,6 +18,7 @@ from genptq_core.allocation.solving import choices_of, solve, solve_average_bits
 from genptq_core.errors import ConstraintError, InfeasibleError
 from genptq_core.targets import TARGETS
 from tests.core import synthetic
+from tests.examples import examples
 
 
 def _largest(problem: Problem) -> int:
@@ -114,7 +115,7 @@ def test_budgets_of_parts_are_kept_and_near_the_best_that_keeps_them() -> None:
     assert max(excess) < 0.3
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1))
 def test_the_relaxation_with_caps_is_the_linear_optimum(
     seed: int, cap: float, place: float

@@ -215,7 +215,11 @@ def test_profile_measure_and_measured(
         capsys, "export", "--profile", folder, "--bitmap", path, "--target", "integer",
         "--out", str(out),
     )  # fmt: skip
-    assert written["bytes"] == written["predicted_bytes"] == record["bytes"] == solved["bytes"]
+    assert written["predicted_bytes"] == record["bytes"] == solved["bytes"]
+    assert written["as_promised"]
+    notes = {"export.json", "bitmap.json"}
+    loaded = [file for file in out.rglob("*") if file.is_file() and file.name not in notes]
+    assert written["bytes"] == written["download"] == sum(f.stat().st_size for f in loaded)
     kept = json.loads((out / "bitmap.json").read_text())
     assert kept["measured"]["wer"] == record["wer"] and kept["target"] == "integer"
     assert set(written["files"]) == {str(file.relative_to(out)) for file in out.rglob("*")}

@@ -71,14 +71,14 @@ def test_every_option_weighs_what_was_promised(
     chosen = bit_map(profile, _mixed(profile))
     assert {o.form for o in chosen.options} == {"grid", "coded", "half"}
     found = export(profile, chosen, None, tmp_path / "out", model)
-    assert found.bytes == found.predicted_bytes == figures_of(profile, chosen).bytes
+    assert found.weights_bytes == found.predicted_bytes == figures_of(profile, chosen).bytes
     path = found.folder / NAME
     with safe_open(path, framework="np") as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    assert sum(tensor.nbytes for tensor in tensors.values()) == found.bytes
+    assert sum(tensor.nbytes for tensor in tensors.values()) == found.weights_bytes
     # Tensors fill the file up to its header.
     header = int.from_bytes(path.read_bytes()[:8], "little") + 8
-    assert path.stat().st_size == header + found.bytes
+    assert path.stat().st_size == header + found.weights_bytes
     assert found.disk_bytes == sum((found.folder / name).stat().st_size for name in found.files)
 
 
@@ -113,7 +113,7 @@ def test_the_real_model_says_what_the_measured_map_says(
     keys[0], keys[9], keys[20], keys[-1] = "4", "3", "3.5", "4"
     chosen = bit_map(profile, keys)
     found = export(profile, chosen, None, tmp_path / "out", tiny_en)
-    assert found.bytes == figures_of(profile, chosen).bytes
+    assert found.weights_bytes == figures_of(profile, chosen).bytes
     speech = load_manifest(DEMO, limit=2)
     with replaced(tiny_en, quantized_weights(tiny_en, profile, chosen.options)):
         expected = transcribe_files(tiny_en, speech)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.errors import ConstraintError
 from genptq_core.export.export import export
+from genptq_core.formats.plain_settings import folder_bytes
+from genptq_core.formats.registry import overheads
 from genptq_core.loading import load_model
 from genptq_core.models import SpeechModel
 from genptq_core.options import UNQUANTIZED
@@ -37,7 +40,7 @@ from transformers import WhisperForConditionalGeneration
 model = WhisperForConditionalGeneration.from_pretrained(sys.argv[1])
 with torch.no_grad():
     features = torch.sin(torch.arange(80 * 3000.0)).view(1, 80, 3000)
-    logits = model(features, decoder_input_ids=torch.tensor([[50257, 50362]])).logits
+    logits = model(features, decoder_input_ids=torch.tensor([[7, 9]])).logits
 assert not any(name.startswith("genptq") for name in sys.modules)
 save_file({"logits": logits}, sys.argv[2])
 """
@@ -50,7 +53,9 @@ def model(random_whisper: Path) -> SpeechModel:
 
 @pytest.fixture(scope="module")
 def profile(model: SpeechModel) -> Profile:
-    return synthetic.profile_of(model, bits=range(1, 9), group_size=(8, 4))
+    made = synthetic.profile_of(model, bits=range(1, 9), group_size=(8, 4))
+    source = dataclasses.replace(made.source, overhead=overheads(model))
+    return dataclasses.replace(made, source=source)
 
 
 def test_every_width_loads_in_a_fresh_process(
@@ -64,9 +69,9 @@ def test_every_width_loads_in_a_fresh_process(
     chosen = bit_map(profile, keys)
     assert {option.bits for option in chosen.options} == {*range(1, 9), 16}
     exported = export(profile, chosen, TARGET, tmp_path / "out", model)
-    assert exported.bytes == exported.predicted_bytes
+    assert exported.bytes == exported.predicted_bytes == folder_bytes(exported.folder)
     stored = load_file(exported.folder / "model.safetensors")
-    assert sum(tensor.nbytes for tensor in stored.values()) == exported.bytes
+    assert sum(tensor.nbytes for tensor in stored.values()) == exported.weights_bytes
 
     path = tmp_path / "heard.safetensors"
     process = subprocess.run(
@@ -78,7 +83,7 @@ def test_every_width_loads_in_a_fresh_process(
     assert "MISSING" not in process.stderr + process.stdout
     back = load_model(str(exported.folder))
     features = torch.sin(torch.arange(80 * 3000.0)).view(1, 80, 3000)
-    tokens = torch.tensor([[50257, 50362]])
+    tokens = torch.tensor([[7, 9]])
     with torch.no_grad():
         logits = back.module(features, decoder_input_ids=tokens).logits
     torch.testing.assert_close(load_file(path)["logits"], logits)
@@ -93,7 +98,8 @@ def test_every_width_loads_in_a_fresh_process(
 
 def test_the_solver_draws_only_what_can_be_loaded(profile: Profile) -> None:
     task = problem(profile, target=TARGET)
-    solved = solve(task, (task.smallest + 2 * profile.source.parameters) // 2)
+    widest = 2 * profile.source.parameters + (task.overhead or 0)
+    solved = solve(task, (task.smallest + widest) // 2)
     by_unit = dict(zip(profile.units, solved.options, strict=True))
     assert {o.form for o in solved.options} == {"grid", "half"}
     for unit, option in by_unit.items():

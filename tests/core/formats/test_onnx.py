@@ -15,6 +15,8 @@ from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import ConstraintError, ModelError
 from genptq_core.export.export import ExportResult, export
 from genptq_core.formats.onnx_runtime import OnnxWhisper
+from genptq_core.formats.plain_settings import folder_bytes
+from genptq_core.formats.registry import overheads
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import transcribe_files
 from genptq_core.models import SpeechModel
@@ -33,7 +35,9 @@ def model(random_whisper: Path) -> SpeechModel:
 
 @pytest.fixture(scope="module")
 def profile(model: SpeechModel) -> Profile:
-    return synthetic.profile_of(model, bits=(2, 3, 4, 8), group_size=16)
+    made = synthetic.profile_of(model, bits=(2, 3, 4, 8), group_size=16)
+    source = dataclasses.replace(made.source, overhead=overheads(model))
+    return dataclasses.replace(made, source=source)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,7 @@ def weights(profile: Profile, chosen: BitMap, model: SpeechModel) -> dict[str, t
 
 def test_it_weighs_what_was_promised(exported: ExportResult, profile: Profile) -> None:
     assert exported.bytes == exported.predicted_bytes
+    assert exported.bytes == folder_bytes(exported.folder)
     total = 0
     for name in ("encoder.onnx", "decoder.onnx"):
         graph = onnx.load(exported.folder / name)
@@ -81,7 +86,7 @@ def test_it_weighs_what_was_promised(exported: ExportResult, profile: Profile) -
         total += sum(len(t.raw_data) for t in stored)
         bits = {a.i for n in graph.graph.node for a in n.attribute if a.name == "bits"}
         assert bits == {2, 4, 8}
-    assert total == exported.bytes
+    assert total == exported.weights_bytes
 
 
 def test_logits_are_those_of_the_measured_map(
@@ -90,7 +95,7 @@ def test_logits_are_those_of_the_measured_map(
     audio = [load_audio(u) for u in load_manifest(tones).utterances[:2]]
     loaded: Any = load_model(str(exported.folder))
     assert isinstance(loaded, OnnxWhisper)
-    tokens = np.array([[50257, 50362, 7, 9000], [50257, 50362, 42_000, 51_000]])
+    tokens = np.array([[*model.prompt, 7, 500], [*model.prompt, 700, 900]])
     encoded = loaded.encode(audio)
     whole, _ = loaded.step(tokens, encoded)
     with replaced(model, weights), torch.no_grad():

@@ -44,6 +44,22 @@ def test_round_trip(bundled: Profile, tmp_path: Path) -> None:
     assert again.digest == written.digest == save(again, tmp_path / "q").digest
 
 
+def test_overhead_is_read_and_sealed_and_changes_no_digest(
+    bundled: Profile, tmp_path: Path
+) -> None:
+    source = dataclasses.replace(bundled.source, overhead={"onnx": 7, "native": 5})
+    written = save(dataclasses.replace(bundled, source=source), tmp_path)
+    assert written.digest == bundled.digest
+    assert load_profile(tmp_path).source.overhead == {"native": 5, "onnx": 7}
+    text = (tmp_path / JSON_NAME).read_text()
+    (tmp_path / JSON_NAME).write_text(text.replace('"onnx": 7', '"onnx": 8'))
+    with pytest.raises(ProfileError, match="damaged"):
+        load_profile(tmp_path)
+    rewrite(tmp_path, source={**dataclasses.asdict(source), "overhead": {"onnx": -1}}, sha256=None)
+    with pytest.raises(ProfileError, match="overhead"):
+        load_profile(tmp_path)
+
+
 def rewrite(folder: Path, **changes: object) -> None:
     document = json.loads((folder / JSON_NAME).read_text()) | changes
     (folder / JSON_NAME).write_text(json.dumps(document))
@@ -192,8 +208,10 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_read_is_what_the_dataclasses_hold(record: Any, values: Any) -> None:
-    fields = {field.name: field.default for field in dataclasses.fields(values)}
+    fields = {field.name: field for field in dataclasses.fields(values)}
     assert list(record.model_fields) == list(fields)
     for name, field in record.model_fields.items():
         if not field.is_required():
-            assert field.default == fields[name]
+            made = fields[name].default_factory
+            otherwise = fields[name].default if made is dataclasses.MISSING else made()
+            assert field.get_default(call_default_factory=True) == otherwise

@@ -27,12 +27,14 @@ from genptq_core.targets import TARGETS, fixed_bytes, predicted_bytes, usable_ta
 from tests.core import synthetic
 
 MIXED = {"group_size": (64, 8, 4), "rates": (1.5, 2, 2.25, 3, 4.125)}
-"""Options of both forms, with several group sizes for a width."""
+"""Options of two forms, with several group sizes for a width."""
+
+BLOCKS = ("q4_0", "q5_1", "q8_0", "q4_k")
 
 
 @pytest.mark.parametrize("target", [None, *TARGETS])
 def test_only_what_the_target_holds_is_on_the_menu(target: str | None) -> None:
-    profile = synthetic.profile(3, units=9, **MIXED)
+    profile = synthetic.profile(3, units=9, width=32, blocks=BLOCKS, **MIXED)
     task = problem(profile, target=target)
     forms = TARGETS[target or "native"].forms
     assert task.menu == tuple(option for option in profile.menu if option.form in forms)
@@ -126,7 +128,9 @@ def test_a_target_of_another_family_is_refused_before_anything_is_solved() -> No
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_bytes_by_layer_add_up_in_every_format(target: str) -> None:
-    profile = synthetic.profile(3, units=9, group_size=(64, 32), rates=(2, 3))
+    profile = synthetic.profile(
+        3, units=9, width=32, group_size=(64, 32), rates=(2, 3), blocks=BLOCKS
+    )
     form = TARGETS[target]
     task = problem(profile, target=target)
     solved = [solve(task, int(factor * task.smallest)) for factor in (1.05, 1.4)]

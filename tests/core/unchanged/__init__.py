@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from dashboard.jobs.queue import DONE, FAILED, Queue
 from dashboard.jobs.requests import ComputeProfile, ExportMap, Measure, Request, Transcribe
@@ -42,7 +41,7 @@ from genptq_core.measurement.records import Measured
 from genptq_core.measurement.shards import shard_key
 from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
 from genptq_core.models import SpeechModel
-from genptq_core.models.bundled import load as load_bundled
+from genptq_core.models.whisper_settings import ENGLISH_WORDS
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
 from genptq_core.profiling.compute import ComputedProfile, compute
@@ -57,7 +56,7 @@ from genptq_core.storage.locations import bundled_profiles, cache_folder
 from genptq_core.targets import TARGETS, target_of, usable_targets
 from tests.conftest import DEMO
 from tests.core import synthetic
-from tests.core.tiny_models import PARAKEET, random_ctc
+from tests.core.tiny_models import PARAKEET, random_ctc, random_whisper
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = ("whisper-tiny.en", "conformer-an4")
@@ -110,27 +109,7 @@ def one_thread() -> Iterator[None]:
 
 def tiny_whisper(folder: Path) -> SpeechModel:
     """A Whisper of one block on each side, 16 wide, whose weights are whole 512ths."""
-    whole, features, tokenizer = load_bundled()
-    config = WhisperConfig(
-        vocab_size=whole.config.vocab_size,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        max_target_positions=32,
-    )
-    small = WhisperForConditionalGeneration(config)
-    small.generation_config = whole.generation_config
-    small.save_pretrained(folder)
-    features.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder = random_whisper(folder, ENGLISH_WORDS)
     return _exact(load_model(str(folder)), "tiny-whisper")
 
 
@@ -192,10 +171,20 @@ def _rounded(value: float, digits: int) -> float | None:
 
 
 def tasks_of(profile: Profile) -> dict[str, Problem]:
-    """The problem of every target that a profile's model can be written for."""
+    """The problem of every target that a profile's model can be written for, sizes of weights.
+
+    What a folder takes besides is the same for every map, so it changes none.
+    """
+    profile = _of_weights(profile)
     family = profile.source.family
     fit = [name for name, t in TARGETS.items() if not t.families or family in t.families]
     return {name: problem(profile, target=name) for name in fit}
+
+
+def _of_weights(profile: Profile) -> Profile:
+    """A profile whose sizes are of weights alone."""
+    source = dataclasses.replace(profile.source, overhead={})
+    return dataclasses.replace(profile, source=source)
 
 
 def budgets_of(task: Problem) -> list[int]:
@@ -250,7 +239,11 @@ def exported(model: SpeechModel, folder: Path) -> dict[str, dict[str, Any]]:
             file: [(one.folder / file).stat().st_size, sha256_file(one.folder / file)[:16]]
             for file in one.files
         }
-        found[name] = {"promised": one.predicted_bytes, "written": one.bytes, "files": files}
+        found[name] = {
+            "promised": one.predicted_bytes,
+            "written": one.weights_bytes,
+            "files": files,
+        }
     return found
 
 
@@ -345,12 +338,19 @@ def content_of(profile: Profile) -> dict[str, Any]:
     return {
         "digest": profile.digest,
         "seconds": profile.seconds,
-        "source": vars(profile.source),
+        "source": _without_overhead(profile.source),
         "settings": settings,
         "units": [vars(unit) for unit in profile.units],
         "anchors": [[_keys(a.options), a.loss] for a in profile.anchors],
         "arrays": {name: sha256_array(array)[:16] for name, array in arrays.items()},
     }
+
+
+def _without_overhead(source: Source) -> dict[str, Any]:
+    """A source's fields, without one that older profiles lack and that changes no result."""
+    fields = dict(vars(source))
+    del fields["overhead"]
+    return fields
 
 
 def _keys(options: Sequence[Option]) -> list[str]:
@@ -584,7 +584,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
     with one_thread():
         speech = clips(folder / "clips")
         outcome = compute(model, speech, folder / "profile", CACHED)
-        profile = outcome.profile
+        profile = _of_weights(outcome.profile)
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
         if keep:

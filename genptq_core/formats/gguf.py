@@ -1,0 +1,154 @@
+"""GGUF exports for transcribe.cpp: written as one file, and read there.
+
+What transcribe.cpp reads is all there is: `model.gguf`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ..errors import ExportError, ModelError
+from ..extras import install_command
+from ..models import SpeechModel, Transcript
+from ..models.folders import whole_reason
+from ..options import Option
+from ..quantizers import Blocks, Stored, restored
+from ..storage.files import require_file
+from ..units import Unit
+from . import gguf_whisper
+from .gguf_file import Packed
+from .settings_files import loose
+from .whisper_layout import WhisperLayout
+
+NAME = "model.gguf"
+FILES = (NAME,)
+"""What is read besides settings."""
+
+
+def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> int:
+    """Write a model in one file that transcribe.cpp loads.
+
+    Returns:
+        Bytes of all parameters.
+
+    Raises:
+        ExportError: a weight cannot be written, or the model is none that transcribe.cpp loads.
+    """
+    tensors = _tensors(model, stored)
+    return gguf_whisper.write(folder / NAME, _layout(model), _name(model), tensors)
+
+
+def overhead(model: SpeechModel) -> int:
+    """Bytes of the file beyond those of its parameters, whatever the map.
+
+    Raises:
+        ExportError: the model is none that transcribe.cpp loads.
+    """
+    return gguf_whisper.overhead(_layout(model), _name(model))
+
+
+def _name(model: SpeechModel) -> str:
+    return Path(model.name).name
+
+
+def _layout(model: SpeechModel) -> WhisperLayout:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_settings(Path(folder))
+        return WhisperLayout.of(loose(Path(folder)), model.name)
+
+
+def _tensors(
+    model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]
+) -> Iterator[tuple[str, Packed | np.ndarray]]:
+    """Every stored parameter, as soon as all of its rows are there."""
+    parameters = dict(model.module.named_parameters())
+    written = set(model.derived)
+    parts: dict[str, list[Stored]] = {}
+    rows: dict[str, int] = {}
+    for unit, _, weight in stored:
+        name = unit.parameter
+        parts.setdefault(name, []).append(weight)
+        rows[name] = rows.get(name, 0) + unit.rows
+        if rows[name] == len(parameters[name]):
+            written.add(name)
+            yield name, _joined(parts.pop(name), tuple(parameters[name].shape))
+    for name, parameter in parameters.items():
+        if name not in written:
+            yield name, parameter.detach().cpu().float().numpy()
+
+
+def _joined(parts: Sequence[Stored], shape: tuple[int, ...]) -> Packed | np.ndarray:
+    """A parameter from the rows of its units, in their order."""
+    blocks = [part for part in parts if isinstance(part, Blocks)]
+    if len(blocks) < len(parts):
+        return torch.cat([restored(part) for part in parts]).reshape(shape).numpy()
+    kind = blocks[0].scales.kind
+    return Packed(kind.number, np.concatenate([part.packed() for part in blocks]), shape)
+
+
+def load(folder: Path, name: str) -> SpeechModel:
+    """Load an export in transcribe.cpp; it can transcribe, nothing else.
+
+    Raises:
+        ExportError: the package is missing, or cannot read it.
+    """
+    try:
+        import transcribe_cpp
+    except ImportError as error:
+        raise ExportError(
+            f"Reading {folder} needs a package that is not installed ({error.name}).",
+            install_command("gguf"),
+        ) from error
+    path = Path(folder) / NAME
+    require_file(path)
+    transcribe_cpp.set_log_callback(lambda *_: None)  # it would write to the terminal
+    try:
+        model = transcribe_cpp.Model(str(path))
+        session = model.session(n_threads=torch.get_num_threads())
+    except Exception as error:  # the runtime's own errors say what is wrong with the file
+        reason = whole_reason(error)
+        raise ExportError(f"{folder} cannot be loaded ({reason}).", "Export it again.") from error
+    return cast(SpeechModel, TranscribeCpp(name, model, session))
+
+
+class TranscribeCpp:
+    """A model in transcribe.cpp: of `SpeechModel` it has `encode` and `transcribe` only."""
+
+    family = "whisper"
+
+    def __init__(self, name: str, model: Any, session: Any) -> None:
+        self.name = name
+        self._model = model  # the session is valid only as long as its model is
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise ModelError(
+            f"{self.name} is a GGUF export, which can only transcribe.",
+            "Use the model that it was exported from.",
+        )
+
+    def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The samples themselves: transcribe.cpp encodes and decodes in one."""
+        return list(audio)
+
+    def transcribe(self, encoded: Sequence[np.ndarray]) -> list[Transcript]:
+        """What transcribe.cpp writes, with its own decoding; as far as it went where it stopped."""
+        import transcribe_cpp
+
+        written = []
+        for samples in encoded:
+            try:
+                result = self._session.run(np.ascontiguousarray(samples, dtype=np.float32))
+            except transcribe_cpp.OutputTruncated as stopped:
+                result = stopped.partial_result
+            text, tokens = (result.text, result.tokens) if result else ("", ())
+            written.append(Transcript(text.strip(), tuple(token.id for token in tokens)))
+        return written
