@@ -171,16 +171,17 @@ def problem(
     check_family(form, profile)
     columns = held_columns(profile.menu, target)
     menu = tuple(profile.menu[column] for column in columns)
+    holds = np.array([[form.holds(unit, option) for option in menu] for unit in profile.units])
     finite = np.isfinite(loss.projections[:, :, columns]).all(axis=0)
-    if not finite.all():
-        names = [f"{profile.units[u].name} at {menu[o].key}" for u, o in np.argwhere(~finite)]
+    lost = holds & ~finite
+    if lost.any():
+        names = [f"{profile.units[u].name} at {menu[o].key}" for u, o in np.argwhere(lost)]
         warnings.warn(
             f"Sensitivities are not finite, so these options are not offered: {', '.join(names)}.",
             RuntimeWarning,
             stacklevel=2,
         )
-    holds = [[form.holds(unit, option) for option in menu] for unit in profile.units]
-    usable = finite & np.array(holds, dtype=bool)
+    usable = finite & holds
     cost = np.array(
         [[form.unit_bytes(unit, option) for option in menu] for unit in profile.units],
         dtype=np.int64,

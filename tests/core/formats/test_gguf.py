@@ -72,6 +72,9 @@ def test_it_holds_what_was_rounded_and_weighs_what_was_promised(
         types.add(tensor.tensor_type.name.lower())
         read = reader.quants.dequantize(tensor.data, tensor.tensor_type)
         wanted = weights.get(name, parameter).detach().numpy()
+        if name in model.derived:  # computed where the file is written, as where it is read
+            np.testing.assert_allclose(read, wanted, atol=1e-4)
+            continue
         same = wanted.astype(np.float16) if tensor.tensor_type.name == "F16" else wanted
         np.testing.assert_array_equal(read.reshape(wanted.shape), same.astype(np.float32))
     assert types == {"f16", "f32", *TYPES}
