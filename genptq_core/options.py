@@ -23,7 +23,7 @@ BLOCKS = {
 _KEY = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)(?:/([1-9][0-9]{0,5}))?")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, repr=False)
 class Option:
     """One way to store a unit's weights.
 
@@ -55,6 +55,10 @@ class Option:
             raise ValueError(f"no weight is stored at {self.bits!r} bits/{self.group_size!r}")
         bits = round(float(self.bits), 3)
         object.__setattr__(self, "bits", int(bits) if bits == int(bits) else bits)  # 3, not 3.0
+
+    def __repr__(self) -> str:
+        block = f", block={self.block!r}" if self.block else ""
+        return f"Option(bits={self.bits!r}, group_size={self.group_size!r}{block})"
 
     @property
     def form(self) -> str:

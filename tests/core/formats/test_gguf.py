@@ -23,6 +23,7 @@ from genptq_core.options import UNQUANTIZED, Option, block_option, divides
 from genptq_core.profile import Profile
 from genptq_core.quantizers import Blocks, Stored
 from genptq_core.quantizers.ggml import choose_scales, nearest_codes, type_of
+from genptq_core.rounding.compilation import CompileSettings, compile_map
 from genptq_core.rounding.rounded import quantized_weights, restored_weights
 from genptq_core.speech.utterances import load_audio, load_manifest
 from genptq_core.targets import TARGETS
@@ -50,6 +51,8 @@ def mixed(profile: Profile) -> list[Option]:
     options = []
     for unit in profile.units:
         option = block_option(TYPES[parameters.index(unit.parameter) % len(TYPES)])
+        if unit.columns % 256 == 0:
+            option = block_option("q6_k")
         held = TARGETS["gguf"].holds(unit, option)
         options.append(option if held else UNQUANTIZED)
     return options
@@ -80,6 +83,24 @@ def test_it_holds_what_was_rounded_and_weighs_what_was_promised(
     assert types == {"f16", "f32", *TYPES}
 
 
+def test_a_compiled_map_is_written_with_its_tuned_norms(
+    model: SpeechModel, profile: Profile, tones: Path, tmp_path: Path
+) -> None:
+    reader = pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    chosen = bit_map(profile, mixed(profile))
+    few = CompileSettings(sequential=2, passes=1, batch=1, held_out=2, checks=1)
+    compiled = compile_map(model, profile, chosen, load_manifest(tones), few)
+    assert compiled.after <= compiled.rounded <= compiled.before
+    result = export(profile, chosen, "gguf", tmp_path / "out", model, compiled=compiled)
+    assert result.weights_bytes == result.predicted_bytes
+    file = reader.GGUFReader(tmp_path / "out" / gguf.NAME)
+    read = {tensor.name: tensor.data for tensor in file.tensors}
+    for name in compiled.tuned.keys() - model.derived.keys():
+        tuned = compiled.tuned[name]
+        found = torch.from_numpy(np.array(read[name_of(name)])).view_as(tuned)
+        torch.testing.assert_close(found, tuned, rtol=0, atol=0)
+
+
 def test_a_map_that_mixes_types_within_a_parameter_is_refused(profile: Profile) -> None:
     options = mixed(profile)
     assert profile.units[-1].parameter == profile.units[-2].parameter
@@ -98,7 +119,7 @@ def rounded(model: SpeechModel) -> list[tuple[Unit, Option, Stored]]:
         if unit.kind == "convolution" or not divides(block_option(name), unit.columns):
             found.append((unit, UNQUANTIZED, weight))
             continue
-        scales = choose_scales(type_of(name), weight.numpy(), tries=1)
+        scales = choose_scales(type_of(name), weight.numpy(), tries=0)
         codes = torch.from_numpy(nearest_codes(weight.numpy(), scales))
         found.append((unit, block_option(name), Blocks(codes, scales)))
     return found
