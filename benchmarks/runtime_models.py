@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import ggml_presets
 from genptq_core import UNQUANTIZED, Profile, bit_map, load_model, problem, solve
 from genptq_core.export.export import export
+from genptq_core.export.unpack import unpack
 from genptq_core.formats import gguf_whisper, settings_files
 from genptq_core.formats.whisper_layout import WhisperLayout
 from genptq_core.models import SpeechModel, bundled
@@ -86,8 +87,6 @@ class Models:
         """A native export, unpacked for a runtime."""
 
         def make(folder: Path) -> None:
-            from genptq_core.export.unpack import unpack
-
             unpack(native, way, folder / EXPORT, width)
 
         return self.made(f"{native.parent.name}-{way}-{width}", make) / EXPORT
