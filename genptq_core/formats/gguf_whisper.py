@@ -7,14 +7,14 @@ biases and positions float32. The embedding, which is also the output layer, is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ExportError
-from . import gguf_file
 from .gguf_file import Packed, Value
+from .gguf_model import RUNTIME, GgufModel
 from .whisper_layout import (
     EMBEDDING,
     POSITIONS,
@@ -25,7 +25,6 @@ from .whisper_layout import (
     window,
 )
 
-RUNTIME = "transcribe.cpp"
 _FILTERS, _WINDOW = "frontend.mel_filterbank", "frontend.window"
 _RATE, _HOP = 16000, 160
 _MIXED = 1  # what `general.file_type` says: mostly float16
@@ -80,117 +79,46 @@ def is_matrix(parameter: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and parameter not in (POSITIONS, TEXT_POSITIONS)
 
 
+def model_of(layout: WhisperLayout, name: str) -> GgufModel:
+    """What the file of a model holds besides its weights.
+
+    Args:
+        layout: the model's settings.
+        name: of the model, such as "whisper-tiny.en".
+
+    Raises:
+        ExportError: the model is none that transcribe.cpp loads.
+    """
+    layout.check_usual(RUNTIME)
+    return GgufModel(
+        where=layout.where,
+        keys=keys_of(layout, name),
+        shapes=layout.shapes,
+        name_of=name_of,
+        is_matrix=is_matrix,
+        constants={_FILTERS: mel_filters(layout.size("num_mel_bins")), _WINDOW: window()},
+        computed={POSITIONS: lambda: sinusoids(*layout.shapes[POSITIONS])},
+    )
+
+
 def write(
     path: Path,
     layout: WhisperLayout,
     name: str,
     tensors: Iterable[tuple[str, Packed | np.ndarray]],
 ) -> int:
-    """Write a file, one tensor after another.
-
-    Args:
-        path: the file.
-        layout: the model's settings.
-        name: of the model, such as "whisper-tiny.en".
-        tensors: every parameter with its name in `transformers`, in any order: packed or as
-            floats, which are stored as float16 where they are matrices or convolutions and as
-            float32 otherwise. The encoder's positions may be missing: they are computed.
-
-    Returns:
-        Bytes of the parameters, without what aligns them.
+    """Write a file, one tensor after another; see `GgufModel.write`.
 
     Raises:
         ExportError: the model is none that transcribe.cpp loads, or a parameter is missing or has
             another shape, or float16 cannot hold it.
     """
-    layout.check_usual(RUNTIME)
-    counted = _Counted()
-    content = counted.through(_frontend(layout), _named(layout, tensors))
-    ranks = _ranks(layout)
-    gguf_file.write(path, keys_of(layout, name), ranks, content)
-    # What aligns tensors differs with their types; the file's size must not.
-    with path.open("ab") as file:
-        file.write(bytes(overhead(layout, name) + counted.bytes - file.tell()))
-    return counted.bytes
+    return model_of(layout, name).write(path, tensors)
 
 
 def overhead(layout: WhisperLayout, name: str) -> int:
     """Bytes of a file beyond those of its parameters, whatever their types."""
-    header = gguf_file.header_bytes(keys_of(layout, name), _ranks(layout))
-    frontend = sum(gguf_file.padded(array.nbytes) for _, array in _frontend(layout))
-    filling = 0
-    for parameter, shape in layout.shapes.items():
-        weights = int(np.prod(shape))
-        if is_matrix(parameter, shape):
-            # Blocks of 32 weights have an even number of bytes, so at most 30 align a tensor.
-            filling += 0 if weights % (32 * 16) == 0 else gguf_file.ALIGNMENT - 2
-        else:
-            size = weights * (2 if len(shape) == 3 else 4)
-            filling += gguf_file.padded(size) - size
-    return header + frontend + filling
-
-
-def _ranks(layout: WhisperLayout) -> dict[str, int]:
-    ranks = {_FILTERS: 2, _WINDOW: 1}
-    return ranks | {name_of(p): len(shape) for p, shape in layout.shapes.items()}
-
-
-def _frontend(layout: WhisperLayout) -> Iterator[tuple[str, np.ndarray]]:
-    yield _FILTERS, mel_filters(layout.size("num_mel_bins"))
-    yield _WINDOW, window()
-
-
-class _Counted:
-    """Counts the bytes of parameters as they pass."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def through(
-        self,
-        frontend: Iterable[tuple[str, np.ndarray]],
-        tensors: Iterable[tuple[str, Packed | np.ndarray]],
-    ) -> Iterator[tuple[str, Packed | np.ndarray]]:
-        yield from frontend
-        for name, tensor in tensors:
-            data = tensor.data if isinstance(tensor, Packed) else tensor
-            self.bytes += data.nbytes
-            yield name, tensor
-
-
-def _named(
-    layout: WhisperLayout, tensors: Iterable[tuple[str, Packed | np.ndarray]]
-) -> Iterator[tuple[str, Packed | np.ndarray]]:
-    """Tensors under the file's names and in its types."""
-    positions = False
-    for parameter, tensor in tensors:
-        shape = layout.shapes.get(parameter)
-        if tuple(tensor.shape) != shape:
-            raise ExportError(f"{parameter} of {layout.where} has shape {tuple(tensor.shape)}.")
-        positions = positions or parameter == POSITIONS
-        if isinstance(tensor, Packed):
-            if not is_matrix(parameter, shape):
-                raise ExportError(f"{parameter} cannot be packed for {RUNTIME}.")
-            yield name_of(parameter), tensor
-        elif len(shape) == 3 or is_matrix(parameter, shape):
-            yield name_of(parameter), half(tensor, parameter)
-        else:
-            yield name_of(parameter), tensor.astype(np.float32)
-    if not positions:
-        yield name_of(POSITIONS), sinusoids(*layout.shapes[POSITIONS])
-
-
-def half(array: np.ndarray, name: str) -> np.ndarray:
-    """Numbers as float16.
-
-    Raises:
-        ExportError: float16 cannot hold them.
-    """
-    with np.errstate(over="ignore"):
-        shortened = array.astype(np.float16)
-    if not np.isfinite(shortened).all():
-        raise ExportError(f"{name} holds values that 16 bit cannot hold.")
-    return shortened
+    return model_of(layout, name).overhead
 
 
 def keys_of(layout: WhisperLayout, name: str) -> dict[str, Value]:

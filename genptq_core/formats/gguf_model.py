@@ -1,0 +1,129 @@
+"""A model in a GGUF file as transcribe.cpp loads it, whatever its architecture.
+
+Matrices may be of any type that ggml computes with, one each; what has three dimensions and more
+is float16, all else float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ExportError
+from . import gguf_file
+from .gguf_file import Packed, Value
+
+RUNTIME = "transcribe.cpp"
+
+_MOST_FILLING = gguf_file.ALIGNMENT - 2  # blocks of 32 weights have an even number of bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufModel:
+    """What a file of one model holds besides the values of its parameters.
+
+    Attributes:
+        where: the model, for messages.
+        keys: values by key.
+        shapes: of every parameter, by its name in `transformers`.
+        name_of: what the file calls a parameter.
+        is_matrix: whether a parameter of a shape may be of any type.
+        constants: tensors that are no parameters, by the file's names.
+        computed: parameters that follow from a formula, for those that do not come.
+    """
+
+    where: str
+    keys: Mapping[str, Value]
+    shapes: Mapping[str, tuple[int, ...]]
+    name_of: Callable[[str], str]
+    is_matrix: Callable[[str, tuple[int, ...]], bool]
+    constants: Mapping[str, np.ndarray]
+    computed: Mapping[str, Callable[[], np.ndarray]]
+
+    def write(self, path: Path, tensors: Iterable[tuple[str, Packed | np.ndarray]]) -> int:
+        """Write a file, one tensor after another.
+
+        Args:
+            path: the file.
+            tensors: every parameter with its name in `transformers`, in any order: packed or as
+                floats. Those of `computed` may be missing.
+
+        Returns:
+            Bytes of the parameters, without what aligns them.
+
+        Raises:
+            ExportError: a parameter is missing, unknown or of another shape, or float16 cannot
+                hold it.
+        """
+        total = 0
+
+        def content() -> Iterator[tuple[str, Packed | np.ndarray]]:
+            nonlocal total
+            yield from self.constants.items()
+            for name, tensor in self._stored(tensors):
+                total += (tensor.data if isinstance(tensor, Packed) else tensor).nbytes
+                yield name, tensor
+
+        gguf_file.write(path, self.keys, self._ranks(), content())
+        # What aligns tensors differs with their types; the file's size must not.
+        with path.open("ab") as file:
+            file.write(bytes(self.overhead + total - file.tell()))
+        return total
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of a file beyond those of its parameters, whatever their types."""
+        header = gguf_file.header_bytes(self.keys, self._ranks())
+        constants = sum(gguf_file.padded(array.nbytes) for array in self.constants.values())
+        return header + constants + sum(self._filling(name) for name in self.shapes)
+
+    def _filling(self, parameter: str) -> int:
+        """The most bytes that align the tensor after a parameter."""
+        shape = self.shapes[parameter]
+        weights = int(np.prod(shape))
+        if self.is_matrix(parameter, shape):
+            return 0 if weights % (32 * 16) == 0 else _MOST_FILLING
+        size = weights * (2 if len(shape) >= 3 else 4)
+        return gguf_file.padded(size) - size
+
+    def _ranks(self) -> dict[str, int]:
+        ranks = {name: array.ndim for name, array in self.constants.items()}
+        return ranks | {self.name_of(p): len(shape) for p, shape in self.shapes.items()}
+
+    def _stored(
+        self, tensors: Iterable[tuple[str, Packed | np.ndarray]]
+    ) -> Iterator[tuple[str, Packed | np.ndarray]]:
+        """Tensors under the file's names and in its types."""
+        missing = dict(self.computed)
+        for parameter, tensor in tensors:
+            shape = self.shapes.get(parameter)
+            if shape is None or tuple(tensor.shape) != shape:
+                raise ExportError(f"{parameter} of {self.where} has shape {tuple(tensor.shape)}.")
+            missing.pop(parameter, None)
+            matrix = self.is_matrix(parameter, shape)
+            if isinstance(tensor, Packed):
+                if not matrix:
+                    raise ExportError(f"{parameter} cannot be packed for {RUNTIME}.")
+                yield self.name_of(parameter), tensor
+            elif matrix or len(shape) >= 3:
+                yield self.name_of(parameter), half(tensor, parameter)
+            else:
+                yield self.name_of(parameter), tensor.astype(np.float32)
+        for parameter, compute in missing.items():
+            yield self.name_of(parameter), compute()
+
+
+def half(array: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as float16.
+
+    Raises:
+        ExportError: float16 cannot hold them.
+    """
+    with np.errstate(over="ignore"):
+        shortened = array.astype(np.float16)
+    if not np.isfinite(shortened).all():
+        raise ExportError(f"{name} holds values that 16 bit cannot hold.")
+    return shortened

@@ -1,0 +1,97 @@
+"""Parakeets as GGUF files: transcribe.cpp writes the words that the model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import torch
+
+from genptq_core import load_manifest
+from genptq_core.errors import ExportError
+from genptq_core.formats import gguf_parakeet, settings_files
+from genptq_core.formats.gguf_file import Packed
+from genptq_core.formats.parakeet_layout import ParakeetLayout
+from genptq_core.loading import load_model
+from genptq_core.models import SpeechModel
+from genptq_core.speech.utterances import load_audio
+from tests.conftest import DEMO
+from tests.core.tiny_models import PARAKEET, random_ctc
+
+SHAPE = {"subsampling_factor": 8, "subsampling_conv_channels": 32, "hidden_size": 64}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_ctc(tmp_path_factory.mktemp("parakeet"), PARAKEET, seed=1, **SHAPE)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> SpeechModel:
+    """Its weights are as float16 holds them, and so large that its text varies."""
+    loaded = load_model(str(folder))
+    with torch.no_grad():
+        for parameter in loaded.module.parameters():
+            parameter.copy_((parameter * (3 if parameter.dim() > 1 else 1)).half().float())
+    return loaded
+
+
+def layout(folder: Path) -> ParakeetLayout:
+    return ParakeetLayout.of(settings_files.loose(folder), "small")
+
+
+def tensors(model: SpeechModel) -> Iterator[tuple[str, np.ndarray]]:
+    for name, parameter in model.module.named_parameters():
+        yield name, parameter.detach().numpy()
+
+
+def test_shapes_are_the_models(folder: Path, model: SpeechModel) -> None:
+    said = {name: tuple(p.shape) for name, p in model.module.named_parameters()}
+    assert layout(folder).shapes == said
+
+
+def test_transcribe_cpp_writes_the_same_words(
+    folder: Path, model: SpeechModel, tmp_path: Path
+) -> None:
+    runtime = pytest.importorskip("transcribe_cpp", reason="the extra gguf is not installed")
+    path = tmp_path / "model.gguf"
+    file = gguf_parakeet.model_of(layout(folder), "parakeet-small")
+    size = file.write(path, tensors(model))
+    assert path.stat().st_size == size + file.overhead
+    session = runtime.Model(str(path)).session(n_threads=1)
+    audio = [load_audio(one) for one in load_manifest(DEMO).utterances[:3]]
+    wanted = [transcript.text for transcript in model.transcribe(model.encode(audio))]
+    assert len(set(wanted)) == 3
+    # Labels of random weights nearly tie here and there, so that machines may differ in one.
+    assert jiwer.cer(wanted, [session.run(samples).text for samples in audio]) < 0.1
+
+
+def test_only_linear_modules_are_packed(folder: Path, model: SpeechModel, tmp_path: Path) -> None:
+    file = gguf_parakeet.model_of(layout(folder), "x")
+    name = "encoder.layers.0.conv.pointwise_conv1.weight"
+    data = Packed(8, np.zeros((128, 68), np.uint8), (128, 64, 1))
+    with pytest.raises(ExportError, match="cannot be packed"):
+        file.write(tmp_path / "x", [(name, data)])
+    assert gguf_parakeet.is_matrix("encoder.layers.0.self_attn.q_proj.weight", (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"subsampling_factor": 4}, "subsampling_factor 4"), ({"hidden_act": "relu"}, "hidden_act")],
+)
+def test_what_the_runtime_does_not_compute_is_refused(
+    settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    other = random_ctc(tmp_path, PARAKEET, **{**SHAPE, **settings})
+    with pytest.raises(ExportError, match=said):
+        gguf_parakeet.model_of(layout(other), "x")
+
+
+def test_what_is_no_parakeet_is_refused() -> None:
+    with pytest.raises(ExportError, match="not a Parakeet"):
+        ParakeetLayout.of({"config.json": b'{"model_type": "whisper"}'}, "x")
+    with pytest.raises(ExportError, match="no parameter of a Parakeet"):
+        gguf_parakeet.name_of("encoder.layers.0.other.weight")
