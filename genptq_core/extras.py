@@ -10,6 +10,7 @@ EXTRAS = {
     "cluster": ("distributed==2026.8.0",),
     "compressed-tensors": ("compressed-tensors==0.20.0",),
     "datasets": ("datasets==5.2.0",),
+    "mlx": ("mlx[cpu]==0.32.4", "mlx-audio==0.6.2"),
     "onnx": ("onnx==1.23.2", "onnxruntime==1.32.0"),
 }
 """Requirements by extra."""

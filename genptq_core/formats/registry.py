@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import compressed_tensors, native, onnx_runtime
+from . import compressed_tensors, mlx, native, onnx_runtime
 
 FORMATS: dict[str, ModuleType] = {
     "native": native,
     "compressed_tensors": compressed_tensors,
+    "mlx": mlx,
     "onnx_runtime": onnx_runtime,
 }
