@@ -5,6 +5,8 @@ pyproject.toml offers each group as an extra of the same name; a test compares t
 
 from __future__ import annotations
 
+import shlex
+
 EXTRAS = {
     "audio": ("av==18.1.0",),
     "cluster": ("distributed==2026.8.0",),
@@ -25,4 +27,4 @@ def install_command(extra: str) -> str:
     Raises:
         KeyError: there is no such extra.
     """
-    return " ".join(["pip install", *EXTRAS[extra]])
+    return shlex.join(["pip", "install", *EXTRAS[extra]])  # brackets mean something to a shell

@@ -6,9 +6,9 @@ For a quantized module M, `model.safetensors` holds
     M.scales   float16  (rows, groups)
     M.biases   float16  (rows, groups); a weight is scale * code + bias
 
-where bias = -scale * zero, rounded to float16: at most 2^-12 of zero * scale off, which is less
-than 16-bit arithmetic rounds the weight itself by. Everything else is float16, convolutions as
-(out, kernel, in). `config.json` names each quantized module's width and group size.
+where bias = -scale * zero, rounded to float16: at most 2^-11 of zero * scale off, as far as 16-bit
+arithmetic rounds the largest weights of the group anyway. Everything else is float16, convolutions
+as (out, kernel, in). `config.json` names each quantized module's width and group size.
 
 The header of the weights and `config.json` are filled up with spaces to the length that they have
 when everything is quantized, so that the size of the files depends on the model alone.
@@ -17,6 +17,7 @@ when everything is quantized, so that the size of the files depends on the model
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,7 +53,7 @@ def run_command(folder: str) -> str:
     """What to type on a Mac to transcribe talk.wav with an export."""
     return (
         f"pip install {EXTRAS['mlx'][1]}\n"
-        f"mlx_audio.stt.generate --model {folder} --audio talk.wav --output-path talk"
+        f"mlx_audio.stt.generate --model {shlex.quote(folder)} --audio talk.wav --output-path talk"
     )
 
 
@@ -62,7 +63,7 @@ def run_snippet(folder: str) -> str:
 import mlx.core as mx
 from mlx_audio.stt.utils import load
 
-model = load({folder!r})
+model = load({json.dumps(folder)})
 model.set_dtype(mx.float32)
 model.dtype = mx.float32
 heard = model.generate("talk.wav", fp16=False, return_timestamps=False)
@@ -127,6 +128,8 @@ def _check_computed(model: SpeechModel) -> None:
     reason = ""
     if POSITIONS not in model.derived:
         reason = "it computes the encoder's positions, and the model has learned its own"
+    elif {config.encoder_ffn_dim, config.decoder_ffn_dim} != {4 * config.d_model}:
+        reason = "its feed-forward layers are four times as wide as its states"
     elif config.scale_embedding:
         reason = "it does not scale embeddings"
     elif config.activation_function != "gelu":

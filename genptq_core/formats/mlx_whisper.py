@@ -55,13 +55,13 @@ def load(folder: Path, name: str) -> SpeechModel:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         features = WhisperFeatureExtractor.from_pretrained(folder, **options)
-        tokenizer = WhisperTokenizer.from_pretrained(folder, **options)
         said = WhisperConfig.from_pretrained(folder, **options)
-        generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        settings = settings_of(name, said, generation, tokenizer)
         check_rate(str(folder), features)
         _check_sizes(folder, said, features)
         module = _module(folder, config)
+        tokenizer = WhisperTokenizer.from_pretrained(folder, **options)
+        generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        settings = settings_of(name, said, generation, tokenizer)
     except GenPTQError:
         raise
     except ImportError as error:
