@@ -39,6 +39,7 @@ from ..units import Unit
 from . import safetensors_file
 from .mlx_names import WEIGHTS, mlx_name
 from .mlx_whisper import load
+from .safetensors_file import Entry
 from .whisper_tokens import add_timestamps
 
 FILES = (WEIGHTS,)
@@ -46,7 +47,7 @@ FILES = (WEIGHTS,)
 
 _CONFIG = "config.json"
 _TOKENIZER = "tokenizer.json"
-_ALIGNED = 8
+_HEADER_LENGTH = 8  # bytes that say how long the header is
 
 
 def run_command(folder: str) -> str:
@@ -100,8 +101,9 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
             array = np.asarray(half(parameter, name).numpy())
             tensors[mlx_name(name)] = array.swapaxes(1, 2) if array.ndim == 3 else array
     _write_settings(folder, model, options)
-    safetensors_file.write(folder / WEIGHTS, tensors, _header_bytes(model))
-    return sum(tensor.nbytes for tensor in tensors.values())
+    entries = {name: Entry(tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
+    room = _header_bytes(model)
+    return safetensors_file.write(folder / WEIGHTS, entries, tensors.items(), {}, header_bytes=room)
 
 
 def overhead(model: SpeechModel) -> int:
@@ -115,7 +117,7 @@ def overhead(model: SpeechModel) -> int:
         folder = Path(temporary)
         _write_settings(folder, model, {})
         settings = sum(path.stat().st_size for path in folder.iterdir())
-    return settings + _header_bytes(model)
+    return settings + _HEADER_LENGTH + _header_bytes(model)
 
 
 def _check_computed(model: SpeechModel) -> None:
@@ -191,23 +193,22 @@ def _quantizable(model: SpeechModel) -> list[str]:
 
 
 def _header_bytes(model: SpeechModel) -> int:
-    """Bytes in front of the tensors, enough for every map.
+    """The length of the weights' header, enough for every map.
 
     An entry is longest where a module has three tensors and offsets have the most digits; those
     are of tensors at 16 bit, which take more bytes than integers.
     """
     able = set(_quantizable(model))
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    entries: dict[str, Entry] = {}
     for name, parameter in model.module.named_parameters():
         if name in model.derived:
             continue
-        shape = tuple(parameter.shape)
-        shapes[mlx_name(name)] = ("float16", shape)
+        entry = Entry("float16", tuple(parameter.shape))
+        entries[mlx_name(name)] = entry
         if name in able:
             module = mlx_name(name).removesuffix(".weight")
-            shapes |= {f"{module}.{part}": ("float16", shape) for part in ("scales", "biases")}
-    least = safetensors_file.header_bytes(shapes)
-    return -(-least // _ALIGNED) * _ALIGNED
+            entries |= {f"{module}.{part}": entry for part in ("scales", "biases")}
+    return len(safetensors_file.header(entries, {}))
 
 
 __all__ = ["FILES", "load", "overhead", "run_command", "run_snippet", "write"]

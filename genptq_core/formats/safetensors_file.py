@@ -1,66 +1,118 @@
-"""A safetensors file whose header has a length that is known beforehand.
+"""Safetensors files with a header of a length that is chosen: without torch.
 
-The format: eight bytes that say how long the header is, the header in JSON, then the tensors one
-after another. Spaces may end the header, and here they fill it up to the length that is asked for.
+A file is the header's length in 64 bits, the header in JSON, which blanks may follow, and the
+tensors without gaps. Larger numbers come first, so that all are aligned, and equal ones by name.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
-"""NumPy's type and the shape of every tensor, by name."""
+from ..errors import ExportError
 
-_TYPES = {"float16": "F16", "float32": "F32", "uint32": "U32", "uint8": "U8"}
-_ALIGNED = 8
-
-
-def header_bytes(shapes: Shapes) -> int:
-    """The least bytes in front of the tensors of a file."""
-    return 8 + len(_header(shapes))
+_KINDS = {
+    **{"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8"},
+    **{"int32": "I32", "int64": "I64", "uint32": "U32"},
+}
+_LENGTH = struct.Struct("<Q")
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], header: int) -> None:
-    """Write tensors behind a header of a given length.
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a file.
+
+    Attributes:
+        dtype: of NumPy, such as "float16".
+        shape: its shape.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes it takes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def in_order(entries: Mapping[str, Entry]) -> list[str]:
+    """Names of tensors in the order of the file."""
+    return sorted(entries, key=lambda name: (-np.dtype(entries[name].dtype).itemsize, name))
+
+
+def header(entries: Mapping[str, Entry], metadata: Mapping[str, str], first: int = 0) -> bytes:
+    """A header, filled up to a multiple of 8 bytes.
+
+    Args:
+        entries: the tensors by name.
+        metadata: texts by name.
+        first: the offset of the first tensor.
+    """
+    said: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = first
+    for name in in_order(entries):
+        entry = entries[name]
+        end = offset + entry.bytes
+        said[name] = {
+            "dtype": _KINDS[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(said, separators=(",", ":")).encode()
+    return text.ljust(-(-len(text) // 8) * 8)
+
+
+def write(
+    path: Path,
+    entries: Mapping[str, Entry],
+    arrays: Iterable[tuple[str, np.ndarray]],
+    metadata: Mapping[str, str],
+    *,
+    header_bytes: int = 0,
+) -> int:
+    """Write a file; arrays are asked for one after another.
 
     Args:
         path: the file.
-        tensors: by name; float16, float32, uint32 or uint8.
-        header: bytes in front of the tensors, at least `header_bytes` and a multiple of eight.
+        entries: the tensors by name.
+        arrays: each of them by its name, in any order.
+        metadata: texts by name.
+        header_bytes: the header's length, a multiple of 8; as long as it must be if 0.
+
+    Returns:
+        Bytes of the tensors.
 
     Raises:
-        ValueError: the header needs more.
+        ExportError: a tensor is missing or of another shape or type, or the header is longer.
     """
-    text = _header({name: (str(t.dtype), t.shape) for name, t in tensors.items()})
-    if header % _ALIGNED or 8 + len(text) > header:
-        raise ValueError(f"a header of {8 + len(text)} bytes does not fit in {header}")
+    start = header(entries, metadata)
+    if header_bytes and len(start) > header_bytes:
+        raise ExportError(
+            f"The header of {path.name} takes {len(start)} bytes; {header_bytes} were promised.",
+            "This is a fault of the program: please report it.",
+        )
+    start = start.ljust(header_bytes)
+    offsets, size = {}, 0
+    for name in in_order(entries):
+        offsets[name] = _LENGTH.size + len(start) + size
+        size += entries[name].bytes
     with path.open("wb") as file:
-        file.write((header - 8).to_bytes(8, "little") + text.ljust(header - 8))
-        for name in _ordered((name, t.itemsize) for name, t in tensors.items()):
-            little = tensors[name].astype(tensors[name].dtype.newbyteorder("<"), copy=False)
-            file.write(np.ascontiguousarray(little).data)
-
-
-def _ordered(sizes: Iterable[tuple[str, int]]) -> list[str]:
-    """Names in the order of the file: wide types first, so that every tensor is aligned."""
-    return [name for name, _ in sorted(sizes, key=lambda pair: (-pair[1], pair[0]))]
-
-
-def _header(shapes: Shapes) -> bytes:
-    entries, start = {}, 0
-    for name in _ordered((name, np.dtype(kind).itemsize) for name, (kind, _) in shapes.items()):
-        kind, shape = shapes[name]
-        stop = start + math.prod(shape) * np.dtype(kind).itemsize
-        entries[name] = {
-            "dtype": _TYPES[kind],
-            "shape": list(shape),
-            "data_offsets": [start, stop],
-        }
-        start = stop
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    return text.ljust(-(-len(text) // _ALIGNED) * _ALIGNED)
+        file.write(_LENGTH.pack(len(start)) + start)
+        file.truncate(_LENGTH.size + len(start) + size)
+        for name, array in arrays:
+            entry = entries[name]
+            if array.dtype.name != entry.dtype or array.shape != entry.shape or name not in offsets:
+                raise ExportError(f"{name} is none of the tensors of {path.name}, or is twice.")
+            file.seek(offsets.pop(name))
+            file.write(np.ascontiguousarray(array).data)
+    if offsets:
+        raise ExportError(f"{path.name} lacks {next(iter(offsets))}.")
+    return size

@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from genptq_core.allocation.problem import problem
@@ -25,7 +22,7 @@ from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import ExportError, ModelError
 from genptq_core.export.export import ExportResult, export
-from genptq_core.formats import export_file, mlx, safetensors_file
+from genptq_core.formats import export_file, mlx
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import transcribe_files
 from genptq_core.models import SpeechModel
@@ -262,35 +259,3 @@ def test_models_that_mlx_audio_does_not_compute_are_refused(
     monkeypatch.setattr(model, "derived", {})
     with pytest.raises(ExportError, match="the model has learned its own"):
         mlx.overhead(model)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.dictionaries(
-        st.text(st.characters(codec="ascii", categories=("L", "P")), min_size=1, max_size=9),
-        st.tuples(
-            st.sampled_from(["float16", "uint32", "uint8", "float32"]),
-            st.lists(st.integers(0, 5), max_size=3),
-        ),
-        max_size=5,
-    ),
-    st.integers(0, 9),
-)
-def test_the_library_reads_headers_of_any_length(
-    tmp_path_factory: pytest.TempPathFactory,
-    tensors: dict[str, tuple[str, list[int]]],
-    more: int,
-) -> None:
-    path = tmp_path_factory.mktemp("file") / "a.safetensors"
-    rng = np.random.default_rng(more)
-    arrays = {n: rng.integers(0, 99, shape).astype(kind) for n, (kind, shape) in tensors.items()}
-    least = safetensors_file.header_bytes({n: (str(a.dtype), a.shape) for n, a in arrays.items()})
-    safetensors_file.write(path, arrays, least + 8 * more)
-    data = sum(a.nbytes for a in arrays.values())
-    assert path.stat().st_size == least + 8 * more + data
-    with safe_open(path, framework="np") as handle:
-        assert set(handle.keys()) == set(arrays)
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(handle.get_tensor(name), array)
-    with pytest.raises(ValueError, match="does not fit"):
-        safetensors_file.write(path, {**arrays, "one more": np.zeros(1, "uint8")}, least)
