@@ -5,6 +5,8 @@ pyproject.toml offers each group as an extra of the same name; a test compares t
 
 from __future__ import annotations
 
+import shlex
+
 EXTRAS = {
     "audio": ("av==18.1.0",),
     "cluster": ("distributed==2026.8.0",),
@@ -12,6 +14,7 @@ EXTRAS = {
     "ctranslate2": ("ctranslate2==4.8.5", "faster-whisper==1.2.1"),
     "datasets": ("datasets==5.2.0",),
     "gguf": ("gguf==0.19.0", "transcribe-cpp==0.4.1"),
+    "mlx": ("mlx[cpu]==0.32.4", "mlx-audio==0.6.2"),
     "onnx": ("onnx==1.23.2", "onnxruntime==1.32.0"),
 }
 """Requirements by extra."""
@@ -26,4 +29,4 @@ def install_command(extra: str) -> str:
     Raises:
         KeyError: there is no such extra.
     """
-    return " ".join(["pip install", *EXTRAS[extra]])
+    return shlex.join(["pip", "install", *EXTRAS[extra]])  # brackets mean something to a shell

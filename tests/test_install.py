@@ -49,7 +49,7 @@ def test_every_package_has_one_version() -> None:
     versions: dict[str, str] = {}
     for name in files:
         for pin in requirements(name):
-            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9a-z.]*)", pin)
+            match = re.fullmatch(r"([A-Za-z0-9._-]+(?:\[[a-z]+\])?)==([0-9][0-9a-z.]*)", pin)
             assert match, f"{name}: {pin} names no exact version"
             package, version = match.groups()
             assert versions.setdefault(package, version) == version, f"{name}: {pin}"

@@ -44,6 +44,7 @@ _RUNS = {
     "compressed-tensors": "Loaded by transformers with the compressed-tensors package; any "
     "processor that torch runs on.",
     "onnx": "Loaded by ONNX Runtime, on a CPU.",
+    "mlx": "Loaded by mlx-audio: fast on Apple's processors, slow on others.",
 }
 
 

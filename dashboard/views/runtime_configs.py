@@ -21,7 +21,7 @@ def draw(scene: Scene, pick: Pick) -> None:
     st.markdown("**As a configuration of another quantizer**")
     st.caption(
         "Without weights: the tool rounds the original itself, so its errors are "
-        "not those shown here. Untested are those that were never run."
+        "not those shown here."
     )
     offered = usable_targets(scene.profile.menu, scene.profile.source.family)
     for name, config in RUNTIME_CONFIGS.items():

@@ -1,9 +1,8 @@
 """A bit map as the configuration of another quantizer, which rounds the original itself.
 
-Its file is named `recipe.json`, as it was from its first version. Those that
-`benchmarks.runtime_configs` ran in their runtime name the version that followed them; the others
-say that they are untested. What a runtime cannot hold (row blocks, convolutions, widths that it
-lacks) stays at 16 bit, and is named.
+Its file is named `recipe.json`, as it was from its first version. It names the version of the
+runtime that followed it in `benchmarks.runtime_configs`. What a runtime cannot hold (row blocks,
+convolutions, widths that it lacks) stays at 16 bit, and is named.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from ..units import Unit
 SCHEMA = "genptq-recipe"
 VERSION = 1
 NAME = "recipe.json"
-UNTESTED = "untested"
 
 
 @dataclass(frozen=True)
@@ -40,51 +38,19 @@ class RuntimeConfig:
         widths: widths that it has, bits.
         use: what to do with the configuration.
         configuration: makes the configuration from options by module name.
-        tried: package and version that followed it; "" for none.
+        tried: package and version that followed it.
     """
 
     title: str
     widths: tuple[int, ...]
     use: str
     configuration: Callable[[Mapping[str, Option]], dict[str, Any]]
-    tried: str = ""
+    tried: str
 
     @property
     def status(self) -> str:
-        """Whether it was run, in a few words."""
-        return f"tried with {self.tried}" if self.tried else UNTESTED
-
-
-def _autoround(options: Mapping[str, Option]) -> dict[str, Any]:
-    grids = {"sym": False, "data_type": "int"}
-    return {
-        name: {"bits": 16, "data_type": "fp"}
-        if option.form == "half"
-        else {"bits": option.bits, "group_size": option.group_size, **grids}
-        for name, option in options.items()
-    }
-
-
-def _gptqmodel(options: Mapping[str, Option]) -> dict[str, Any]:
-    dynamic: dict[str, Any] = {}
-    for name, option in options.items():
-        pattern = f"^{name.replace('.', '[.]')}$"
-        if option.form == "half":
-            dynamic[f"-:{pattern}"] = {}
-        else:
-            grid = {"bits": option.bits, "group_size": option.group_size, "sym": False}
-            dynamic[f"+:{pattern}"] = grid
-    return {"bits": 4, "group_size": 64, "sym": False, "dynamic": dynamic}
-
-
-def _mlx(options: Mapping[str, Option]) -> dict[str, Any]:
-    layers: dict[str, Any] = {
-        name: False
-        if option.form == "half"
-        else {"bits": option.bits, "group_size": option.group_size}
-        for name, option in options.items()
-    }
-    return {"quantization": {"bits": 4, "group_size": 64, **layers}}
+        """With what it was run, in a few words."""
+        return f"tried with {self.tried}"
 
 
 def _hqq(options: Mapping[str, Option]) -> dict[str, Any]:
@@ -109,31 +75,12 @@ def _torchao(options: Mapping[str, Option]) -> dict[str, Any]:
 
 
 RUNTIME_CONFIGS = {
-    "autoround": RuntimeConfig(
-        title="AutoRound",
-        widths=(2, 3, 4, 8),
-        use="AutoRound(model, layer_config=configuration)",
-        configuration=_autoround,
-    ),
-    "gptqmodel": RuntimeConfig(
-        title="GPTQModel",
-        widths=(2, 3, 4, 8),
-        use="GPTQModel.load(model, QuantizeConfig(**configuration))",
-        configuration=_gptqmodel,
-    ),
     "hqq": RuntimeConfig(
         title="HQQ",
         widths=(1, 2, 3, 4, 8),
         use="Replace each named layer: HQQLinear(layer, BaseQuantizeConfig(**configuration[name]))",
         configuration=_hqq,
         tried="hqq 0.2.8.post1",
-    ),
-    "mlx": RuntimeConfig(
-        title="MLX",
-        widths=(2, 3, 4, 5, 6, 8),
-        use="mlx.nn.quantize(model, class_predicate=lambda name, _: "
-        "configuration['quantization'].get(name, False))",
-        configuration=_mlx,
     ),
     "torchao": RuntimeConfig(
         title="torchao",

@@ -5,5 +5,6 @@ format has
 
     write(folder, model, stored) -> bytes of all stored parameters
     load(folder, name) -> a model that transcribes
+    overhead(model) -> bytes of the files that a runtime reads besides the tensors (`mlx`)
     FILES                 what it reads besides settings
 """

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..errors import ExportError, GenPTQError, ModelError
+from ..errors import ExportError, GenPTQError
 from ..extras import install_command
 from ..models import SpeechModel, Transcript
 from ..models.folders import check_folder, check_rate, require, whole_reason
@@ -23,6 +23,7 @@ from ..units import Unit
 from .onnx_names import cross_names, past_names
 from .onnx_notes import Notes
 from .plain_settings import folder_bytes, settings_bytes, write_settings
+from .transcriber import Transcriber, greedy_rows
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 FILES = (ENCODER, DECODER)
@@ -167,10 +168,11 @@ class Encoded:
         return len(self.arrays[0])
 
 
-class OnnxWhisper:
+class OnnxWhisper(Transcriber):
     """A Whisper in ONNX Runtime: of `SpeechModel` it has `encode` and `transcribe` only."""
 
     family = "whisper"
+    kind = "an ONNX export"
 
     def __init__(
         self,
@@ -191,14 +193,6 @@ class OnnxWhisper:
         self._cross = cross_names(notes.layers)
         self._past = past_names(notes.layers)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise ModelError(
-            f"{self.name} is an ONNX export, which can only transcribe.",
-            "Use the model that it was exported from.",
-        )
-
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
         batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
@@ -208,23 +202,20 @@ class OnnxWhisper:
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context."""
         notes = self._notes
-        count = len(encoded)
-        tokens = np.tile(np.array(notes.prompt, dtype=np.int64), (count, 1))
-        written: list[list[int]] = [[] for _ in range(count)]
-        past = self._empty(count)
-        for step in range(notes.most):
-            logits, past = self.step(tokens, encoded, past)
-            last = logits[:, -1]
-            last[:, list(notes.suppressed)] = -np.inf
-            if step == 0:
-                last[:, list(notes.suppressed_at_first)] = -np.inf
-            chosen = last.argmax(axis=-1)
-            for row, token in zip(written, chosen.tolist(), strict=True):
-                if not row or row[-1] not in notes.ends:
-                    row.append(token)
-            if all(row[-1] in notes.ends for row in written):
-                break
-            tokens = chosen[:, None].astype(np.int64)
+        past = self._empty(len(encoded))
+
+        def step(tokens: np.ndarray) -> np.ndarray:
+            logits, past[:] = self.step(tokens, encoded, past)
+            return logits[:, -1]
+
+        written = greedy_rows(
+            step,
+            np.tile(np.array(notes.prompt), (len(encoded), 1)),
+            notes.most,
+            ends=notes.ends,
+            never=notes.suppressed,
+            not_first=notes.suppressed_at_first,
+        )
         texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in written)
         return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, written, strict=True)]
 

@@ -7,12 +7,13 @@ from types import ModuleType
 from ..errors import ExportError
 from ..models import SpeechModel
 from ..targets import TARGETS
-from . import compressed_tensors, gguf, native, onnx_runtime
+from . import compressed_tensors, gguf, mlx, native, onnx_runtime
 
 FORMATS: dict[str, ModuleType] = {
     "native": native,
     "compressed_tensors": compressed_tensors,
     "gguf": gguf,
+    "mlx": mlx,
     "onnx_runtime": onnx_runtime,
 }
 

@@ -19,7 +19,7 @@ from ..errors import ExportError
 
 _KINDS = {
     **{"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8"},
-    **{"int32": "I32", "int64": "I64"},
+    **{"int32": "I32", "int64": "I64", "uint32": "U32"},
 }
 _LENGTH = struct.Struct("<Q")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConstraintError
 from ..options import Option
 from ..units import Unit
-from . import compressed_tensors, gguf, native, onnx_runtime
+from . import compressed_tensors, gguf, mlx, native, onnx_runtime
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -92,6 +92,16 @@ TARGETS = {
             unit_bytes=onnx_runtime.unit_bytes,
             format=onnx_runtime.NAME,
             whole=True,
+            families=("whisper",),
+        ),
+        Target(
+            "mlx",
+            "MLX, on Apple computers",
+            _GRID,
+            holds=mlx.holds,
+            unit_bytes=mlx.unit_bytes,
+            grain="parameter",
+            format=mlx.NAME,
             families=("whisper",),
         ),
     )

@@ -16,7 +16,7 @@ from genptq_core.cli import main as command_line
 from tests.conftest import ROOT
 from tests.docs.markdown import CELL, DOCUMENTS, FENCE, TEXT, Code, codes, tables
 
-PROGRAMS = {"genptq", "python", "python3", "pip", "make", "dask", "."}
+PROGRAMS = {"genptq", "python", "python3", "pip", "make", "dask", "mlx_audio.stt.generate", "."}
 
 PLACEHOLDER = re.compile(r"\b(DIR|PROFILE|MANIFEST|MODEL|NAME|BITS|GLOB|POINTS|GB|my\.jsonl)\b")
 """What a reader must replace before a command runs."""

@@ -275,7 +275,7 @@ def test_it_is_said_what_a_foreign_map_does_not_get(
     common = ("--profile", folder, "--bitmap", str(path))
     record = run(capsys, "measure", *common, "--speech", str(tones))
     assert [(c["from"], c["to"]) for c in record["changed"]] == [("1/16", "2/16")] * count != []
-    out = ("--target", "autoround", "--out", str(tmp_path / "out"))
+    out = ("--target", "hqq", "--out", str(tmp_path / "out"))
     assert run(capsys, "export", *common, *out)["changed"] == record["changed"]
     for command in (("measure", *common, "--speech", str(tones)), ("export", *common, *out)):
         assert main([*command]) == 0

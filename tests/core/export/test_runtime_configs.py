@@ -1,4 +1,4 @@
-"""Recipes: every configuration names just what its runtime can hold, and whether it was tried."""
+"""Recipes: every configuration names just what its runtime can hold, and what followed it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.bitmaps.foreign import read_any_map
 from genptq_core.errors import ConstraintError
 from genptq_core.export.runtime_configs import (
     RUNTIME_CONFIGS,
@@ -29,13 +28,13 @@ MODULES = [unit.parameter.removesuffix(".weight") for unit in PROFILE.units]
 
 
 @pytest.mark.parametrize("name", RUNTIME_CONFIGS)
-def test_a_recipe_says_whether_it_was_tried_and_what_it_leaves(name: str, tmp_path: Path) -> None:
+def test_a_recipe_says_what_followed_it_and_what_it_leaves(name: str, tmp_path: Path) -> None:
     files = export_runtime_config(PROFILE, CHOSEN, name, tmp_path / "out")
     assert files == ("bitmap.json", "export.json", "recipe.json")
     assert verify(tmp_path / "out").target == name
     content = json.loads((tmp_path / "out" / "recipe.json").read_text())
     tried = {"hqq": "tried with hqq 0.2.8.post1", "torchao": "tried with torchao 0.18.0"}
-    assert content["status"] == tried.get(name, "untested")
+    assert content["status"] == tried[name]
     widths = RUNTIME_CONFIGS[name].widths
     for unit, option in zip(PROFILE.units, CHOSEN.options, strict=True):
         held = unit.part != "embedding" and option.form == "grid" and option.bits in widths
@@ -49,7 +48,6 @@ def test_a_recipe_says_whether_it_was_tried_and_what_it_leaves(name: str, tmp_pa
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("autoround", {"bits": 3, "group_size": 8, "sym": False, "data_type": "int"}),
         ("hqq", {"nbits": 3, "group_size": 8}),
         (
             "torchao",
@@ -64,24 +62,6 @@ def test_a_recipe_says_whether_it_was_tried_and_what_it_leaves(name: str, tmp_pa
 )
 def test_configurations_by_module(name: str, expected: dict[str, Any]) -> None:
     assert document(PROFILE, CHOSEN, name)["configuration"][MODULES[1]] == expected
-
-
-def test_configurations_of_their_own_shape() -> None:
-    mlx = document(PROFILE, CHOSEN, "mlx")["configuration"]["quantization"]
-    assert mlx[MODULES[1]] == {"bits": 3, "group_size": 8} and mlx[MODULES[5]] is False
-    dynamic = document(PROFILE, CHOSEN, "gptqmodel")["configuration"]["dynamic"]
-    pattern = MODULES[1].replace(".", "[.]")
-    assert dynamic[f"+:^{pattern}$"] == {"bits": 3, "group_size": 8, "sym": False}
-    assert dynamic[f"-:^{MODULES[3].replace('.', '[.]')}$"] == {}  # it has no 6 bits
-
-
-def test_autoround_s_recipe_reads_back(tmp_path: Path) -> None:
-    path = tmp_path / "layer_config.json"
-    path.write_text(json.dumps(document(PROFILE, CHOSEN, "autoround")["configuration"]))
-    found = read_any_map(path, PROFILE)
-    for unit, before, after in zip(PROFILE.units, CHOSEN.options, found.map.options, strict=True):
-        held = unit.part != "embedding" and before.form == "grid" and before.bits in (2, 3, 4, 8)
-        assert after == before if held else after.form == "half"
 
 
 def test_what_is_impossible_gets_a_sentence(tmp_path: Path) -> None:
