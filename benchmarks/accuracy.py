@@ -41,6 +41,7 @@ from genptq_core.measurement.measure import score
 from genptq_core.models.divergence import CHUNK, divergence, head_states
 from genptq_core.models.weights import unit_weight
 from genptq_core.options import Option
+from genptq_core.profile import of_weights
 from genptq_core.profiling.hooks import SecondMoments
 from genptq_core.quantizers import quantize, restored
 from genptq_core.rounding.baseline import baseline
@@ -90,7 +91,7 @@ class Bench:
     """One model, one table; results are kept in a file."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.profile = load_profile(options.profile)
+        self.profile = of_weights(load_profile(options.profile))
         self.model = load_model(self.profile.source.model)
         self.speech = load_manifest(options.speech, options.limit)
         self.calibration = load_manifest(options.calibration)

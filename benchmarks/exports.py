@@ -39,7 +39,7 @@ from genptq_core.measurement.measure import score
 from genptq_core.models import SpeechModel, Transcript, bundled
 from genptq_core.models.weights import replaced
 from genptq_core.options import UNQUANTIZED
-from genptq_core.profile import Profile
+from genptq_core.profile import Profile, of_weights
 from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import SpeechSet, load_audio
 from genptq_core.speech.wer import count_errors
@@ -54,7 +54,8 @@ _COMPARED = 4  # utterances whose outputs are compared number by number
 
 
 def pick(profile: Profile, target: str, stored_bits: float) -> tuple[BitMap, str]:
-    """The map of a size for a target, and what had to give."""
+    """The map of a size of weights for a target, and what had to give."""
+    profile = of_weights(profile)
     budget = int(stored_bits * profile.source.parameters / 8)
     try:
         allocation = solve(problem(profile, target=target), budget)

@@ -29,6 +29,7 @@ from genptq_core.measurement.shards import random_blocks
 from genptq_core.models import SpeechModel, bundled
 from genptq_core.models.divergence import divergence
 from genptq_core.models.weights import replaced
+from genptq_core.profile import of_weights
 from genptq_core.rounding.baseline import baseline
 from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import RATE, SpeechSet, load_audio
@@ -114,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     from faster_whisper import WhisperModel
 
-    profile = load_profile(options.profile)
+    profile = of_weights(load_profile(options.profile))
     model = load_model(profile.source.model)
     speech = load_manifest(options.speech, options.limit)
     audio = [load_audio(u) for u in speech.utterances]

@@ -21,6 +21,7 @@ from benchmarks.allocation import greedy
 from genptq_core import Problem, Profile, load_manifest, load_model, load_profile, problem, solve
 from genptq_core.allocation.knapsack import separable_front
 from genptq_core.allocation.predicted_loss import quadratic_loss
+from genptq_core.profile import of_weights
 from genptq_core.storage.files import write_text
 
 
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.report:
-        measure(load_profile(options.profile), options)
+        measure(of_weights(load_profile(options.profile)), options)
     report(read(options.out))
 
 

@@ -23,19 +23,31 @@ from genptq_core import (
 )
 from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
 from genptq_core.measurement.speech_sets import curve_of, measured_sets
+from genptq_core.profile import of_weights
+from genptq_core.targets import predicted_bytes, target_of
 
 SPLITS = 200
 
 
+def weights_of(profile: Profile, record: Measured) -> int:
+    """Bytes of a measured map's weights in the native format."""
+    return predicted_bytes(target_of(None), of_weights(profile), record.options)
+
+
 def markdown(profile: Profile, records: list[Measured]) -> None:
     """Print the README's table for one speech set."""
-    print("| map | MB | % less | codes | stored | WER % | change | interval | loops | divergence |")
-    print("| --- " * 10 + "|")
+    print(
+        "| map | MB | weights | % less | bits | stored | WER % | change | interval | loops "
+        "| divergence |"
+    )
+    print("| --- " * 11 + "|")
     for m in sorted(records, key=lambda m: -m.bytes):
         low, high = m.ci95
+        weights = weights_of(profile, m)
         print(
-            f"| {m.label} | {m.bytes / 1e6:.1f} | {100 * m.reduction_vs_fp32:.1f} "
-            f"| {m.avg_bits:.2f} | {8 * m.bytes / profile.source.parameters:.2f} "
+            f"| {m.label} | {m.bytes / 1e6:.1f} | {weights / 1e6:.1f} "
+            f"| {100 * m.reduction_vs_fp32:.1f} "
+            f"| {m.avg_bits:.2f} | {8 * weights / profile.source.parameters:.2f} "
             f"| {100 * m.wer:.2f} | {100 * m.wer_increase:+.2f} "
             f"| {100 * low:+.2f} to {100 * high:+.2f} | {m.looped} | {m.loss:.4f} |"
         )
@@ -54,7 +66,7 @@ def report(profile: Profile, records: list[Measured]) -> None:
         "  predicted change  label"
     )
     for m in records:
-        stored = 8 * m.bytes / profile.source.parameters
+        stored = 8 * weights_of(profile, m) / profile.source.parameters
         guess = 100 * float(curve.increase(m.predicted_loss)) if curve else float("nan")
         low, high = m.ci95
         print(

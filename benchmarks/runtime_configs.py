@@ -25,6 +25,7 @@ from torch import nn
 from genptq_core import bit_map, load_manifest, load_model, load_profile, problem, solve
 from genptq_core.export.runtime_configs import NAME, RUNTIME_CONFIGS, export_runtime_config
 from genptq_core.measurement.measure import transcribe_files
+from genptq_core.profile import of_weights
 from genptq_core.speech.wer import count_errors
 
 Configuration = dict[str, dict[str, Any]]
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=Path("data/speech/demo/manifest.jsonl"))
     parser.add_argument("--stored-bits", type=float, default=4.3)
     options = parser.parse_args()
-    profile = load_profile(options.profile)
+    profile = of_weights(load_profile(options.profile))
     speech = load_manifest(options.speech)
     references = [u.text for u in speech.utterances]
     budget = int(options.stored_bits * profile.source.parameters / 8)

@@ -18,7 +18,7 @@ import numpy as np
 from .. import profile as profiles
 from ..bitmaps import schema
 from ..errors import PROGRAM, BitMapError, GenPTQError, ProfileError
-from ..formats import export_file
+from ..formats import export_file, unpacked_file
 from ..measurement import store
 from ..storage.files import LOCK_NAME, read_text
 from ..storage.json_files import read_json, unsealed
@@ -100,6 +100,8 @@ def _by_name(path: Path) -> Finding | None:
         return Finding(str(path), path, "shipped", partial(store.read_shipped, path))
     if name == export_file.NAME:
         return Finding(str(folder), path, "export", partial(export_file.verify, folder))
+    if name == unpacked_file.NAME:
+        return Finding(str(folder), path, "export", partial(unpacked_file.verify, folder))
     if name == store.SQLITE_NAME or (path.suffix == ".sqlite" and _is_in_cache(path, "measured")):
         if _is_foreign(path):
             return None

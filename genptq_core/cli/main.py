@@ -13,7 +13,18 @@ from typing import Any
 
 from ..errors import PROGRAM, GenPTQError, ModelWarning
 from ..progress import Progress
-from . import dashboard, doctor, export, front, measure, measured, profile, solve, transcribe
+from . import (
+    dashboard,
+    doctor,
+    export,
+    front,
+    measure,
+    measured,
+    profile,
+    solve,
+    transcribe,
+    unpack,
+)
 from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
@@ -23,6 +34,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     measure.COMMAND,
     measured.COMMAND,
     export.COMMAND,
+    unpack.COMMAND,
     transcribe.COMMAND,
     doctor.COMMAND,
     dashboard.COMMAND,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -49,12 +50,12 @@ class ExportFile:
     compiled: str = ""
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder but `export.json`, by its path in the folder."""
+def digests(folder: Path, note: str = NAME) -> dict[str, str]:
+    """SHA-256 of every file in a folder but the one that will hold them, by its path there."""
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / NAME
+        if path.is_file() and path != folder / note
     }
 
 
@@ -82,14 +83,29 @@ def verify(folder: Path) -> ExportFile:
         ExportError: it cannot be read, or a file is missing or altered; the first is named.
     """
     export = read(folder)
-    for name, digest in export.files.items():
+    check_files(folder, NAME, export.files, _REMEDY)
+    return export
+
+
+def check_files(folder: Path, note: str, files: Mapping[str, str], remedy: str) -> None:
+    """Compare files of a folder with digests of them.
+
+    Args:
+        folder: the folder.
+        note: name of the file that holds the digests, for messages.
+        files: SHA-256 by path in the folder.
+        remedy: what to do, for messages.
+
+    Raises:
+        ExportError: a file is missing or altered; the first is named.
+    """
+    for name, digest in files.items():
         path = Path(folder) / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ExportError(f"{Path(folder) / NAME} names {name!r}, a file elsewhere.", _REMEDY)
+            raise ExportError(f"{Path(folder) / note} names {name!r}, a file elsewhere.", remedy)
         try:
             actual = sha256_file(path)
         except (OSError, ValueError) as error:  # ValueError: a name with a null character
-            raise ExportError(f"{path} cannot be read ({error}).", _REMEDY) from error
+            raise ExportError(f"{path} cannot be read ({error}).", remedy) from error
         if actual != digest:
-            raise ExportError(f"{path} is damaged or altered.", _REMEDY)
-    return export
+            raise ExportError(f"{path} is damaged or altered.", remedy)

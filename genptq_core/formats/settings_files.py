@@ -20,6 +20,8 @@ from ..storage.files import LARGEST_TEXT, require_file
 NAME = "settings.zip"
 """The file in an exported folder."""
 
+_SETTINGS = (".json", ".txt", ".jinja", ".model")
+_NOTES = ("export.json", "bitmap.json", "unpacked.json")
 _REMEDY = "The file is damaged: export again."
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format has
 _MOST_FILES = 64
@@ -40,12 +42,17 @@ def packed(files: Mapping[str, bytes]) -> bytes:
 
 
 def loose(folder: Path) -> dict[str, bytes]:
-    """The JSON and text files of a folder, by name."""
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(folder.iterdir())
-        if path.suffix in (".json", ".txt", ".jinja") and path.is_file()
-    }
+    """The settings that lie in an exported folder as files of their own, by name.
+
+    Raises:
+        OSError: one cannot be read, or is too large.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _SETTINGS and path.name not in _NOTES and path.is_file():
+            require_file(path, LARGEST_TEXT)
+            found[path.name] = path.read_bytes()
+    return found
 
 
 def read(folder: Path) -> dict[str, bytes]:
@@ -55,9 +62,9 @@ def read(folder: Path) -> dict[str, bytes]:
         ExportError: the archive is damaged, or holds more than settings.
     """
     path = Path(folder) / NAME
-    if not path.exists():
-        return loose(Path(folder))
     try:
+        if not path.exists():
+            return loose(Path(folder))
         require_file(path, LARGEST_TEXT)
         return unpacked(path.read_bytes())
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:

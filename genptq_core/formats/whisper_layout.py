@@ -265,9 +265,11 @@ def _tokenizer(
 
 def sinusoids(length: int, width: int) -> np.ndarray:
     """Whisper's positions of the encoder: shape (length, width), float32."""
-    rates = np.exp(-np.log(10000.0) / (width // 2 - 1) * np.arange(width // 2, dtype=np.float64))
-    angles = np.arange(length, dtype=np.float64)[:, None] * rates
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    # In single precision, as the models were trained.
+    step = np.float32(np.log(10000.0) / (width // 2 - 1))
+    rates = np.exp(-step * np.arange(width // 2, dtype=np.float32))
+    angles = np.arange(length, dtype=np.float32)[:, None] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def mel_filters(bands: int, length: int = 400, rate: int = 16000) -> np.ndarray:

@@ -7,7 +7,7 @@ tensors, so that nothing is ever matched by path.
 from __future__ import annotations
 
 from .file import EMBEDDED, JSON_NAME, TENSORS_NAME, bundled_profile, load_profile, save
-from .values import Anchor, Profile, Settings, Source, anchored
+from .values import Anchor, Profile, Settings, Source, anchored, of_weights
 
 __all__ = [
     "EMBEDDED",
@@ -20,5 +20,6 @@ __all__ = [
     "anchored",
     "bundled_profile",
     "load_profile",
+    "of_weights",
     "save",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -128,6 +129,12 @@ class Profile:
     def anchored(self) -> int:
         """How many utterances, from the first on, the anchors were measured on."""
         return anchored(self.source.utterances)
+
+
+def of_weights(profile: Profile) -> Profile:
+    """A profile whose sizes are of weights alone, as those of other tools are."""
+    source = dataclasses.replace(profile.source, overhead={})
+    return dataclasses.replace(profile, source=source)
 
 
 def anchored(utterances: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..options import Option
+from ..options import UNQUANTIZED, Option
 from ..units import Unit
 from . import Target, onnx_runtime, overhead, predicted_bytes
 
@@ -131,12 +131,16 @@ def _onnx_memory(unit: Unit, option: Option) -> int:
     return onnx_runtime.unit_bytes(unit, option) + (_FLOAT - _HALF) * groups
 
 
-_ONNX_OPTION = Option(8, 32)
-
-
 def _onnx_form(unit: Unit) -> int:
-    held = onnx_runtime.holds(unit, _ONNX_OPTION)
-    return _onnx_memory(unit, _ONNX_OPTION if held else Option(16))
+    eight = (Option(8, size) for size in (64, 32, 16))
+    held = (option for option in eight if onnx_runtime.holds(unit, option))
+    return _onnx_memory(unit, next(held, UNQUANTIZED))
+
+
+def _ctranslate2_form(unit: Unit) -> int:
+    if unit.kind == "convolution":
+        return _FLOAT * unit.weights
+    return in_integer_rows(unit)
 
 
 def _unpacked(unit: Unit, option: Option) -> int:
@@ -173,7 +177,7 @@ RUNTIMES = {
                     "int8",
                     "8-bit integers, a scale for each row",
                     ("--to", "ctranslate2"),
-                    in_integer_rows,
+                    _ctranslate2_form,
                     filled=True,
                 ),
             ),
@@ -184,7 +188,7 @@ RUNTIMES = {
             "ONNX Runtime",
             ("onnxruntime",),
             targets=("onnx",),
-            forms=(Form("int8", "8-bit integers in groups of 32", ("--to", "onnx"), _onnx_form),),
+            forms=(Form("int8", "8-bit integers in groups", ("--to", "onnx"), _onnx_form),),
             families=_WHISPER,
             unit_memory=_onnx_memory,
         ),

@@ -43,7 +43,7 @@ from genptq_core.measurement.store import JSON_NAME, read_shipped, save_measured
 from genptq_core.models import SpeechModel
 from genptq_core.models.whisper_settings import ENGLISH_WORDS
 from genptq_core.options import Option, coded_options, grid_options
-from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile
+from genptq_core.profile import Anchor, Profile, Settings, Source, bundled_profile, of_weights
 from genptq_core.profiling.compute import ComputedProfile, compute
 from genptq_core.progress import Progress
 from genptq_core.rounding.compilation import Compiled, CompileSettings, compile_map
@@ -175,16 +175,10 @@ def tasks_of(profile: Profile) -> dict[str, Problem]:
 
     What a folder takes besides is the same for every map, so it changes none.
     """
-    profile = _of_weights(profile)
+    profile = of_weights(profile)
     family = profile.source.family
     fit = [name for name, t in TARGETS.items() if not t.families or family in t.families]
     return {name: problem(profile, target=name) for name in fit}
-
-
-def _of_weights(profile: Profile) -> Profile:
-    """A profile whose sizes are of weights alone."""
-    source = dataclasses.replace(profile.source, overhead={})
-    return dataclasses.replace(profile, source=source)
 
 
 def budgets_of(task: Problem) -> list[int]:
@@ -193,10 +187,10 @@ def budgets_of(task: Problem) -> list[int]:
     return [int(budget) for budget in np.linspace(task.smallest, largest, BUDGETS)]
 
 
-def solved(task: Problem) -> list[list[Any]]:
-    """Of each budget the start of the SHA-256 of the map's keys, its bytes, its loss."""
+def solved(task: Problem, every: int = 1) -> list[list[Any]]:
+    """Of every so many budgets the start of the SHA-256 of the map's keys, its bytes, its loss."""
     found: list[list[Any]] = []
-    for budget in budgets_of(task):
+    for budget in budgets_of(task)[::every]:
         best = solve(task, budget)
         keys = ",".join(_keys(best.options))
         found.append([sha256(keys.encode())[:16], best.bytes, _rounded(best.predicted_loss, 8)])
@@ -587,7 +581,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
     with one_thread():
         speech = clips(folder / "clips")
         outcome = compute(model, speech, folder / "profile", CACHED)
-        profile = _of_weights(outcome.profile)
+        profile = of_weights(outcome.profile)
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
         if keep:
