@@ -159,7 +159,8 @@ def mapped_bytes(model: Path) -> int:
 def main() -> None:
     """Load, decode one utterance after another, and print the figures as one line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runtime", choices=tuple(RUNTIMES), required=True)
+    names = "; ".join(RUNTIMES)
+    parser.add_argument("--runtime", choices=RUNTIMES, required=True, metavar="NAME", help=names)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--limit", type=int)
