@@ -26,6 +26,9 @@ from genptq_core.speech.utterances import RATE, load_audio, load_manifest
 MOST_TOKENS = 224
 """Tokens of a transcript, half of Whisper's text context, as OpenAI's decoder has it."""
 
+LONGEST_SAMPLES = 30 * RATE
+"""Samples that Whisper hears at once."""
+
 Transcribe = Callable[[np.ndarray], str]
 
 
@@ -46,15 +49,18 @@ def transcribe_cpp(model: Path) -> Transcribe:
     return run
 
 
-def _faster_whisper(compute_type: str) -> Callable[[Path], Transcribe]:
+def _faster_whisper(compute_type: str, padded: bool = False) -> Callable[[Path], Transcribe]:
+    """faster-whisper; it fills short recordings up with zero features, unless they are padded."""
+
     def load(model: Path) -> Transcribe:
         from faster_whisper import WhisperModel
 
         whisper = WhisperModel(str(model), device="cpu", compute_type=compute_type, cpu_threads=1)
 
         def run(samples: np.ndarray) -> str:
+            silence = max(LONGEST_SAMPLES - len(samples), 0) if padded else 0
             parts, _ = whisper.transcribe(
-                samples,
+                np.pad(samples, (0, silence)),
                 beam_size=1,
                 temperature=0,
                 language="en",
@@ -126,6 +132,12 @@ RUNTIMES: dict[str, Runtime] = {
     "faster-whisper, float32": Runtime(
         ("faster-whisper", "ctranslate2"), _faster_whisper("float32")
     ),
+    "faster-whisper, padded": Runtime(
+        ("faster-whisper", "ctranslate2"), _faster_whisper("int8", padded=True)
+    ),
+    "faster-whisper, float32, padded": Runtime(
+        ("faster-whisper", "ctranslate2"), _faster_whisper("float32", padded=True)
+    ),
     "ONNX Runtime": Runtime(("onnxruntime",), _export("onnx_runtime")),
     "transformers": Runtime(("transformers", "torch"), transformers),
     "MLX": Runtime(("mlx", "mlx-audio"), _export("mlx")),
@@ -147,7 +159,8 @@ def mapped_bytes(model: Path) -> int:
 def main() -> None:
     """Load, decode one utterance after another, and print the figures as one line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runtime", choices=tuple(RUNTIMES), required=True)
+    names = "; ".join(RUNTIMES)
+    parser.add_argument("--runtime", choices=RUNTIMES, required=True, metavar="NAME", help=names)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--limit", type=int)

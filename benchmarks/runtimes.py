@@ -11,7 +11,8 @@ A row is a runtime, a way and a size:
 - *transport*: the entropy-coded native folder, unpacked for the runtime as `genptq unpack` does;
 - *direct*: a mixed map of the runtime's own types; compiled too, where `--tuning` gives speech.
 
-MB in a row's name are those of the weights.
+MB in a row's name are those of the weights. *Padded* recordings are filled up with silence to 30 s:
+faster-whisper fills up their features instead, with zeros, and stops early on some.
 
 Each row is decoded in a process of its own (`benchmarks.runtime_drivers`): one thread, greedy, one
 utterance after another. *Download* is the folder that is shipped, every file in it; *memory* the
@@ -52,6 +53,7 @@ UNPACKED = (
     ("transcribe.cpp", "gguf", "q8_0", "Q8_0"),
     ("transcribe.cpp", "gguf", "q5_1", "Q5_1"),
     ("faster-whisper", "ctranslate2", "int8", "int8"),
+    ("faster-whisper, padded", "ctranslate2", "int8", "int8"),
     ("ONNX Runtime", "onnx", "int8", "8 bits"),
     ("transformers", "transformers", "float16", "float16"),
 )
@@ -274,6 +276,8 @@ def table(options: argparse.Namespace) -> Iterator[Row]:
         yield Row(ggml, "preset", preset, ggml, of(models.gguf_preset, preset))
     yield Row(fast, FULL, "float16", f"{fast}, float32", of(models.embedded))
     yield Row(fast, "preset", "int8", fast, of(models.ctranslate2_int8))
+    filled = f"{fast}, padded"
+    yield Row(filled, FULL, "float16", f"{fast}, float32, padded", of(models.embedded))
     yield Row(onnx, FULL, "float16", onnx, of(models.full, "onnx"))
     yield Row(onnx, "preset", "int8", onnx, of(models.onnx_dynamic))
     yield Row(onnx, "preset", "int4", onnx, of(models.onnx_int4))
