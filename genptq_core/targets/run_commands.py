@@ -42,7 +42,10 @@ def to_run(lines: tuple[str, ...]) -> str:
 
 
 def _python(*lines: str) -> str:
-    return shlex.join(["python", "-c", "; ".join(lines)])
+    code = "; ".join(lines)
+    if any(sign in code for sign in '"$`\\!'):
+        return shlex.join(["python", "-c", code])
+    return f'python -c "{code}"'
 
 
 def _program(folder: str) -> str:
