@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,10 @@ def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.random_whisper(tmp_path_factory.mktemp("models") / "random-whisper")
 
 
-@pytest.fixture
-def tones(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="session")
+def six_tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of six short synthetic recordings with made-up texts."""
-    folder = tmp_path / "tones"
+    folder = tmp_path_factory.mktemp("speech") / "tones"
     folder.mkdir()
     lines = []
     for index in range(6):
@@ -79,4 +79,10 @@ def tones(tmp_path: Path) -> Iterator[Path]:
         lines.append(f'{{"audio": "{index}.wav", "text": "tone number {index}"}}')
     manifest = folder / "manifest.jsonl"
     manifest.write_text("\n".join(lines) + "\n")
-    yield manifest
+    return manifest
+
+
+@pytest.fixture
+def tones(six_tones: Path, tmp_path: Path) -> Path:
+    """The same in a test's own folder."""
+    return shutil.copytree(six_tones.parent, tmp_path / "tones") / six_tones.name

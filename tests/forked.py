@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 import torch
@@ -43,3 +44,23 @@ def killed_at(line: str, work: Callable[[Say], object]) -> list[str]:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), f"it ended before it said {line!r}: {lines[-3:]}"
     return lines
+
+
+def at_once(*works: Callable[[], object]) -> None:
+    """Run things in a process each, at the same time; every one must end well."""
+    children = []
+    for work in works:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                torch.set_num_threads(1)
+                work()
+                status = 0
+            except BaseException:  # noqa: BLE001 - nothing may go on in the child
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)

@@ -25,7 +25,7 @@ _NOTES = ("export.json", "bitmap.json", "unpacked.json")
 _REMEDY = "The file is damaged: export again."
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format has
 _MOST_FILES = 64
-_LEVEL = 9
+_LEVEL = 6  # 9 takes three times as long for 3 % less
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

@@ -33,7 +33,7 @@ from ..speech.wer import BASIC
 from ..units import Unit
 from . import Transcript
 from .checkpoint import check_finite, check_shapes, load_whole
-from .folders import FEATURE_FILES, check_rate, require
+from .folders import FEATURE_FILES, check_rate, own_settings, require
 from .text_digest import text_digest
 from .weights import weights_digest
 
@@ -221,16 +221,8 @@ def _computed(name: str, parameter: Tensor) -> Tensor | None:
 
 
 def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
-    """Features and tokenizer, both of which the folder must hold itself."""
-    local = Path(source).is_dir()
-    if local:
-        _require_settings(folder)
-    options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
-    features = AutoFeatureExtractor.from_pretrained(source, **options)
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    if not local:  # the hub's files are here only now
-        _require_settings(folder)
-    return features, tokenizer
+    readers = (AutoFeatureExtractor, AutoTokenizer)
+    return own_settings(source, folder, offline, readers, _require_settings)
 
 
 def _require_settings(folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -342,6 +342,36 @@ def require(folder: Path, what: str, choices: Sequence[Sequence[str]]) -> None:
             "Copy it from the model that this one was trained from, or save it there with "
             "save_pretrained.",
         )
+
+
+def own_settings(
+    source: str,
+    folder: Path,
+    offline: bool,
+    readers: tuple[Any, Any],
+    check: Callable[[Path], None],
+) -> tuple[Any, Any]:
+    """Features and tokenizer, both of which a model's folder must hold itself.
+
+    Args:
+        source: the folder or hub name.
+        folder: the folder, or where the hub's files are kept.
+        offline: whether to stay off the hub.
+        readers: classes of `transformers` that read features and tokenizer.
+        check: makes sure that the folder holds the files of both.
+
+    Raises:
+        ModelError: one of them is missing.
+        Exception: whatever transformers raises for what it cannot read.
+    """
+    local = Path(source).is_dir()
+    if local:
+        check(folder)
+    options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
+    features, tokenizer = (reader.from_pretrained(source, **options) for reader in readers)
+    if not local:  # the hub's files are here only now
+        check(folder)
+    return features, tokenizer
 
 
 def check_rate(name: str, features: Any) -> None:

@@ -28,7 +28,7 @@ from ..speech.wer import MULTILINGUAL, WHISPER_ENGLISH
 from ..units import Unit
 from . import Transcript
 from .checkpoint import check_finite, check_shapes, load_whole
-from .folders import AGAIN, FEATURE_FILES, check_rate, require
+from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
 from .greedy import greedy
 from .text_digest import text_digest
 from .weights import weights_digest
@@ -185,16 +185,8 @@ def _computed(name: str, parameter: Tensor) -> Tensor | None:
 
 
 def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
-    """Features and tokenizer, both of which the folder must hold itself."""
-    local = Path(source).is_dir()
-    if local:
-        require_settings(folder)
-    options: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
-    features = WhisperFeatureExtractor.from_pretrained(source, **options)
-    tokenizer = WhisperTokenizer.from_pretrained(source, **options)
-    if not local:  # the hub's files are here only now
-        require_settings(folder)
-    return features, tokenizer
+    readers = (WhisperFeatureExtractor, WhisperTokenizer)
+    return own_settings(source, folder, offline, readers, require_settings)
 
 
 def require_settings(folder: Path) -> None:

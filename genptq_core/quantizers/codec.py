@@ -244,21 +244,24 @@ def decode(
         words = np.frombuffer(data, dtype="<u4", offset=at, count=(len(data) - at) // 4)
         coder = _AnsCoder(_without_padding(words))
 
-        def take(table: _Table, count: int) -> np.ndarray:
-            if not count or len(table.counts) == 1:
-                return np.full(count, table.first, dtype=np.int16)
-            symbols = np.asarray(coder.decode(table.model, count))
-            symbols += np.int32(table.first)
-            return symbols.astype(np.int16)
+        def take(table: _Table, out: np.ndarray) -> np.ndarray:
+            if not len(out) or len(table.counts) == 1:
+                out[:] = table.first
+            else:
+                symbols = np.asarray(coder.decode(table.model, len(out)))
+                np.add(symbols, np.int32(table.first), out=out, casting="unsafe")
+            return out
 
-        sides = [take(t, n) for t, n in zip(tables, (rows, columns) * 2, strict=False)]
+        sides = [
+            take(table, np.empty(count, dtype=np.int16))
+            for table, count in zip(tables, (rows, columns) * 2, strict=False)
+        ]
         row, column = sides[0].astype(np.int8), sides[1].astype(np.int8)
-        spreads = _Spreads(sides[2], sides[3], least, classes)
-        places = spreads.places()
+        places = _Spreads(sides[2], sides[3], least, classes).places()
         written = np.empty(rows * columns, dtype=np.int16)
         begin = 0
         for table, size in zip(tables[4:], places.sizes.tolist(), strict=True):
-            written[begin : begin + size] = take(table, size)
+            take(table, written[begin : begin + size])
             begin += size
         codes = places.gathered(written)
         if shift:

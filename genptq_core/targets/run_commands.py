@@ -30,7 +30,7 @@ def commands(way: Way, folder: str, unpacked: str = "") -> tuple[str, ...]:
     """
     if way.form is None:
         return (_RUN.get(way.runtime.name, _program)(folder),)
-    unpacked = unpacked or f"{folder.rstrip('/')}-{way.form.name}"
+    unpacked = unpacked or f"{folder.rstrip('/')}-{way.runtime.name}-{way.form.name}"
     unpack = [PROGRAM, "unpack", folder, *way.form.unpack, "--out", unpacked]
     run = _UNPACKED.get(way.runtime.name, _RUN.get(way.runtime.name, _program))
     return (shlex.join(unpack), run(unpacked))

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from genptq_core.options import Option
 from genptq_core.profile import Profile, load_profile, save
 from genptq_core.speech.utterances import SpeechSet, load_manifest
 from genptq_core.speech.wer import count_errors, paired_interval
+from genptq_core.storage.locations import bundled_profiles
 from tests.core import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -50,7 +53,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--window-size=1440,2400",
+    "--window-size=1440,1300",
 )
 
 
@@ -63,6 +66,17 @@ def run_command(command: str, *more: str) -> str:
         assert main([*arguments[len(program) :], *more]) == 0
     return printed.getvalue()
 
+
+_STILL = """
+new MutationObserver((_, watch) => {
+  if (!document.head) return;
+  watch.disconnect();
+  document.head.appendChild(document.createElement("style")).textContent = "*, ::before, ::after {"
+    + "animation-duration: 1ms !important; animation-iteration-count: 1 !important;"
+    + "transition-duration: 1ms !important }";
+}).observe(document, { childList: true, subtree: true });
+"""
+"""Ends animations at once: without a graphics card they take most of the browser's time."""
 
 HOSTILE = "<b>bold</b> *star* $x$ :smile: [link](http://example.com)"
 
@@ -192,8 +206,8 @@ def _mishear(text: str, rate: float, rng: np.random.Generator) -> str:
     return " ".join("wrong" if rng.random() < rate else word for word in text.split())
 
 
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="package")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium of its own, which saves downloads to `browser.downloads`."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     if not (_BINARY and _DRIVER):
@@ -208,15 +222,47 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(_DRIVER))
     driver.downloads = downloads
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _STILL})
     yield driver
     driver.quit()
 
 
-@pytest.fixture
-def serve(cache: Path) -> Iterator[Callable[[Path], str]]:
-    """Starts the page on a free port for a folder of profiles; returns its address."""
-    with contextlib.ExitStack() as running:
-        yield lambda profiles: running.enter_context(served(profiles, cache))
+@pytest.fixture(scope="module")
+def browser(chromium: Any) -> Iterator[Any]:
+    """That Chromium, which leaves its last page: one goes on asking its server for news."""
+    yield chromium
+    chromium.get("about:blank")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running page with profiles `whisper-tiny.en`, `made-up` and `formats`."""
+
+    address: str
+    profiles: Path
+    cache: Path
+
+    def url(self, profile: str, tab: str = "", **params: str | list[str]) -> str:
+        """An address."""
+        chosen = {"model": profile, **({"tab": tab} if tab else {}), **params}
+        return f"{self.address}?{urlencode(chosen, doseq=True)}"
+
+
+@pytest.fixture(scope="package")
+def site(
+    made_up: Path, made_formats: Path, demo: SpeechSet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """One server for all browser tests; what a test writes there, no other looks at."""
+    profiles, cache = tmp_path_factory.mktemp("profiles"), tmp_path_factory.mktemp("site-cache")
+    shutil.copytree(made_formats, profiles / "formats")
+    shutil.copytree(made_up, profiles / "made-up")
+    (profiles / "whisper-tiny.en").symlink_to(bundled_profiles() / "whisper-tiny.en")
+    made = load_profile(made_up)
+    maps = [(bits,) * 24 for bits in (3, 4, 6, 8)]
+    maps += [(3, 4) * 12, (4, 6) * 12, (3, 8) * 12, (4, 8) * 12, (6, 8) * 12]
+    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
+    with served(profiles, cache) as address:
+        yield Site(address, profiles, cache)
 
 
 @contextlib.contextmanager

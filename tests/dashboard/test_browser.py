@@ -6,15 +6,17 @@ import json
 import time
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from genptq_core.measurement.records import Measured
-from genptq_core.profile import JSON_NAME, Profile
+from genptq_core.measurement.store import JSON_NAME as MEASURED
+from genptq_core.measurement.store import read_shipped
+from genptq_core.profile import JSON_NAME
 from genptq_core.storage.locations import bundled_profiles
+
+from .conftest import Site
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 WebDriverException = import_module("selenium.common.exceptions").WebDriverException
@@ -66,8 +68,8 @@ def _check_no_exception(browser: Any) -> None:
     not (bundled_profiles() / "whisper-tiny.en" / JSON_NAME).is_file(),
     reason="the bundled profile is not here",
 )
-def test_slider_address_and_download(browser: Any, serve: Callable[[Path], str]) -> None:
-    browser.get(serve(bundled_profiles()))
+def test_slider_address_and_download(browser: Any, site: Site) -> None:
+    browser.get(site.url("whisper-tiny.en"))
     before = _until(lambda: _digest(browser), "the first map")
     size = float(_query(browser)["mb"][0])
 
@@ -98,11 +100,10 @@ def test_slider_address_and_download(browser: Any, serve: Callable[[Path], str])
     _check_no_exception(browser)
 
 
-def test_a_click_picks_a_measured_map(
-    browser: Any, serve: Callable[[Path], str], profiles: Path, records: list[Measured]
-) -> None:
-    browser.get(serve(profiles))
+def test_a_click_picks_a_measured_map(browser: Any, site: Site) -> None:
+    browser.get(site.url("made-up"))
     _until(lambda: _digest(browser), "the first map")
+    records = read_shipped(site.profiles / "made-up" / MEASURED)
     by_short = {m.map_digest[:10] for m in records}
     chart = ".st-key-front_chart .js-plotly-plot"
     _until(lambda: browser.find_element(By.CSS_SELECTOR, f"{chart} .points path"), "the points")
@@ -154,10 +155,8 @@ def _choose(browser: Any, knob: str, text: str) -> None:
     _until(choose, f"{text!r} in the list")
 
 
-def test_the_format_is_in_the_address(
-    browser: Any, serve: Callable[[Path], str], profiles: Path, formats: Profile
-) -> None:
-    browser.get(f"{serve(profiles)}?target=integer&widths=3&widths=8")
+def test_the_format_is_in_the_address(browser: Any, site: Site) -> None:
+    browser.get(site.url("formats", target="integer", widths=["3", "8"]))
     first = _until(lambda: _digest(browser), "the first map")
     assert _query(browser)["target"] == ["integer"]
     assert _query(browser)["widths"] == ["3", "8"]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from dashboard.page.knobs import size_range
-from genptq_core.measurement.store import ship
-from genptq_core.profile import Profile, load_profile, save
-from genptq_core.speech.utterances import SpeechSet
-from tests.core import synthetic
+from genptq_core.profile import Profile, load_profile
 
-from .conftest import record, served
+from .conftest import Site
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -28,25 +24,20 @@ DRAWN = "return document.querySelectorAll('.plot[data-revision] .main-svg').leng
 
 
 @dataclass(frozen=True)
-class Site:
-    """A running page on one made-up profile that was measured, at a middling size."""
+class Opened:
+    """The page on one made-up profile that was measured, at a middling size."""
 
     address: str
     profile: Profile
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, demo: SpeechSet) -> Iterator[Site]:
-    """One server for the module."""
-    profiles = tmp_path_factory.mktemp("profiles")
-    made = save(synthetic.profile(1, units=24, width=96), profiles / "made-up")
-    maps = [(bits,) * 24 for bits in (3, 4, 6, 8)]
-    maps += [(3, 4) * 12, (4, 6) * 12, (3, 8) * 12, (4, 8) * 12, (6, 8) * 12]
-    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
-    with served(profiles, tmp_path_factory.mktemp("site-cache")) as address:
-        found = load_profile(profiles / "made-up")
-        sizes = size_range(found)
-        yield Site(f"{address}?mb={sizes.text(sizes.values[len(sizes.values) // 3])}", found)
+def page(site: Site) -> Opened:
+    """The page that all tests here open."""
+    found = load_profile(site.profiles / "made-up")
+    sizes = size_range(found)
+    middle = sizes.text(sizes.values[len(sizes.values) // 3])
+    return Opened(site.url("made-up", mb=middle), found)
 
 
 def _open(browser: Any, address: str) -> str:
@@ -95,14 +86,14 @@ def _text(browser: Any, key: str) -> str:
     return str(browser.find_element(By.CSS_SELECTOR, f".st-key-{key}").text)
 
 
-def test_a_layer_is_chosen_locked_restored_and_freed(browser: Any, site: Site) -> None:
-    before = _open(browser, site.address)
+def test_a_layer_is_chosen_locked_restored_and_freed(browser: Any, page: Opened) -> None:
+    before = _open(browser, page.address)
     bits = browser.execute_script(
         "return document.querySelector('.st-key-layers_chart .plot').data[0].y"
     )
     index = bits.index(min(bits))  # one that can be raised
     _click_at(browser, "layers_chart", "bits", index)
-    name = site.profile.units[index].name
+    name = page.profile.units[index].name
     _until(lambda: _query(browser).get("layer") == [name], "the layer in the address")
     _button(browser, "layer_raise")
     locked = _until(lambda: _digest(browser) != before and _digest(browser), "another map")
@@ -123,9 +114,9 @@ def test_a_layer_is_chosen_locked_restored_and_freed(browser: Any, site: Site) -
     _check_no_exception(browser)
 
 
-def test_layers_are_tied_and_listed(browser: Any, site: Site) -> None:
-    name = site.profile.units[4].name
-    _open(browser, f"{site.address}&layer={name}")
+def test_layers_are_tied_and_listed(browser: Any, page: Opened) -> None:
+    name = page.profile.units[4].name
+    _open(browser, f"{page.address}&layer={name}")
     _button(browser, "layer_tie")
     tie = "[data-testid='stPopoverBody'] [class*='st-key-tie-'] button"
     _until(lambda: browser.find_element(By.CSS_SELECTOR, tie).click() or True, "a tie on offer")
@@ -138,14 +129,26 @@ def test_layers_are_tied_and_listed(browser: Any, site: Site) -> None:
     _check_no_exception(browser)
 
 
-def test_a_click_on_the_front_sets_the_size(browser: Any, site: Site) -> None:
-    before = _open(browser, site.address)
+def test_a_move_redraws_each_chart_once_and_a_click_on_the_front_sets_the_size(
+    browser: Any, page: Opened
+) -> None:
+    first = _open(browser, page.address)
+    count = "return [...document.querySelectorAll('.plot')].map(p => +p.dataset.revision)"
+    drawn = browser.execute_script(count)
+    layers = "return document.querySelector('.st-key-layers_chart .plot').data[0].y"
+    bars = browser.execute_script(layers)
+    _press(browser, "mb", Keys.ARROW_LEFT * 1)
+    moved = _until(lambda: _digest(browser) != first and _digest(browser), "another map")
+    _until(lambda: browser.execute_script(count) == [n + 1 for n in drawn], "one redraw each")
+    assert browser.execute_script(layers) != bars
+    assert "Last move:" in browser.find_element(By.CSS_SELECTOR, "body").text
+
     at = "return document.querySelector('.st-key-front_chart .plot')._fullData"
     targets = f"{at}.find(t => t.name === 'sizes to click').customdata.map(c => c[0])"
     sizes = [int(value.removeprefix("size:")) for value in browser.execute_script(targets)]
     place = len(sizes) // 4
     _click_at(browser, "front_chart", "sizes to click", place)
-    _until(lambda: _digest(browser) != before, "another map")
+    _until(lambda: _digest(browser) != moved, "the map of that size")
     asked = 1e6 * float(_query(browser)["mb"][0])
     assert sizes[place - 1] < asked < sizes[place + 2]
     star = f"{at}.find(t => t.name.startsWith('your pick')).x[0]"
@@ -153,25 +156,12 @@ def test_a_click_on_the_front_sets_the_size(browser: Any, site: Site) -> None:
     _check_no_exception(browser)
 
 
-def test_a_move_redraws_each_chart_once_and_says_what_it_did(browser: Any, site: Site) -> None:
-    before = _open(browser, site.address)
-    count = "return [...document.querySelectorAll('.plot')].map(p => +p.dataset.revision)"
-    drawn = browser.execute_script(count)
-    first = "return document.querySelector('.st-key-layers_chart .plot').data[0].y"
-    bars = browser.execute_script(first)
-    _press(browser, "mb", Keys.ARROW_LEFT * 1)
-    _until(lambda: _digest(browser) != before, "another map")
-    _until(lambda: browser.execute_script(count) == [n + 1 for n in drawn], "one redraw each")
-    assert browser.execute_script(first) != bars
-    assert "Last move:" in browser.find_element(By.CSS_SELECTOR, "body").text
-
-
-def test_sessions_keep_to_themselves(browser: Any, site: Site) -> None:
-    mine = _open(browser, site.address)
+def test_sessions_keep_to_themselves(browser: Any, page: Opened) -> None:
+    mine = _open(browser, page.address)
     first = browser.current_window_handle
     browser.switch_to.new_window("window")
     try:
-        _open(browser, site.address)
+        _open(browser, page.address)
         _press(browser, "mb", Keys.ARROW_RIGHT * 8)
         other = _until(lambda: _digest(browser) != mine and _digest(browser), "another map")
         browser.switch_to.window(first)
@@ -183,14 +173,14 @@ def test_sessions_keep_to_themselves(browser: Any, site: Site) -> None:
         browser.switch_to.window(first)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(browser: Any, site: Site, scheme: str) -> None:
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
+def test_a_phone_shows_all_of_it(browser: Any, page: Opened, scheme: str) -> None:
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
     try:
-        _open(browser, site.address)
+        _open(browser, page.address)
         plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
         assert all(plot.get_attribute("aria-label") for plot in plots)
         assert all(0 < plot.size["width"] <= 390 for plot in plots)

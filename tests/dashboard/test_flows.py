@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from genptq_core.measurement.store import ship
 from genptq_core.options import coded_options, grid_options
-from genptq_core.profile import Settings, load_profile, save
+from genptq_core.profile import Settings, load_profile
 from genptq_core.profiling.compute import compute
-from genptq_core.speech.utterances import SpeechSet, load_manifest
-from tests.core import synthetic
+from genptq_core.speech.utterances import load_manifest
 
-from .conftest import DEMO, record, served
+from .conftest import DEMO, Site
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -33,36 +29,15 @@ TABS = ("Listen", "Compare", "Measure", "Export", "Profiles", "Table")
 CHART = ".js-plotly-plot .main-svg"
 
 
-@dataclass(frozen=True)
-class Site:
-    """A running page with a made-up profile and one of a very small model."""
-
-    address: str
-    profiles: Path
-    cache: Path
-    model: Path
-
-    def url(self, profile: str, tab: str, **params: str) -> str:
-        """An address."""
-        rest = "".join(f"&{name}={value}" for name, value in params.items())
-        return f"{self.address}?model={profile}&tab={tab}{rest}"
-
-
 @pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, random_whisper: Path, demo: SpeechSet
-) -> Iterator[Site]:
-    """One server for all flows."""
-    profiles, cache = tmp_path_factory.mktemp("profiles"), tmp_path_factory.mktemp("site-cache")
-    made = save(synthetic.profile(1, units=24, width=96), profiles / "made-up")
-    maps = [(bits,) * 24 for bits in (3, 4, 8)] + [(3, 4) * 12, (4, 6) * 12, (3, 8) * 12]
-    ship(profiles / "made-up", [record(made, widths, demo) for widths in maps])
+def small(site: Site, random_whisper: Path) -> Path:
+    """A very small model, whose profile `small` the page has."""
     from genptq_core.loading import load_model
 
     settings = Settings(grid_options((3, 4), (8,)) + coded_options((3,)), draws=1)
-    compute(load_model(str(random_whisper)), load_manifest(DEMO, 2), profiles / "small", settings)
-    with served(profiles, cache) as address:
-        yield Site(address, profiles, cache, random_whisper)
+    model, speech = load_model(str(random_whisper)), load_manifest(DEMO, 2)
+    compute(model, speech, site.profiles / "small", settings)
+    return random_whisper
 
 
 def _css(browser: Any, selector: str) -> Any:
@@ -140,7 +115,9 @@ def test_the_report_opens_without_a_network(browser: Any, site: Site) -> None:
         browser.execute_cdp_cmd("Network.disable", {})
 
 
-def test_a_measurement_and_an_export_outlive_a_reload(browser: Any, site: Site) -> None:
+def test_a_measurement_and_an_export_outlive_a_reload(
+    browser: Any, site: Site, small: Path
+) -> None:
     """One worker does both, one after the other, while the page is elsewhere."""
     browser.get(site.url("small", "Measure"))
     _until(lambda: _digest(browser), "the map")
@@ -165,9 +142,16 @@ def test_a_measurement_and_an_export_outlive_a_reload(browser: Any, site: Site) 
     _check_no_exception(browser)
 
 
-def test_a_job_is_cancelled(browser: Any, site: Site) -> None:
+def test_a_job_is_cancelled(browser: Any, site: Site, small: Path, tmp_path: Path) -> None:
+    lines = []
+    for index in range(1000):  # work for minutes
+        name = f"{index}.wav"
+        soundfile.write(tmp_path / name, np.full(800, 1e-4 * index, dtype=np.float32), 16_000)
+        lines.append(f'{{"audio": "{name}", "text": "number {index}"}}')
+    (tmp_path / "many.jsonl").write_text("\n".join(lines))
     browser.get(site.url("small", "Measure"))
     _until(lambda: _digest(browser), "the map")
+    _write(browser, "manifest_whisper", str(tmp_path / "many.jsonl"))
     _write(browser, "measure_limit", "0")
     _click(browser, ".st-key-measure_this button")
     _click(browser, "[class*='st-key-cancel-'] button")
@@ -178,7 +162,9 @@ def test_a_job_is_cancelled(browser: Any, site: Site) -> None:
     _check_no_exception(browser)
 
 
-def test_a_recording_is_heard_by_both_and_deleted(browser: Any, site: Site, tmp_path: Path) -> None:
+def test_a_recording_is_heard_by_both_and_deleted(
+    browser: Any, site: Site, small: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "my <b>voice.wav"
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
     soundfile.write(path, noise, 16_000)
@@ -204,7 +190,9 @@ def test_a_recording_is_heard_by_both_and_deleted(browser: Any, site: Site, tmp_
     _check_no_exception(browser)
 
 
-def test_what_is_no_recording_is_refused(browser: Any, site: Site, tmp_path: Path) -> None:
+def test_what_is_no_recording_is_refused(
+    browser: Any, site: Site, small: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "fake.wav"
     path.write_bytes(b"<script>alert(1)</script>")
     browser.get(site.url("small", "Listen"))
@@ -216,10 +204,10 @@ def test_what_is_no_recording_is_refused(browser: Any, site: Site, tmp_path: Pat
     assert not browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-job-']")
 
 
-def test_a_profile_is_computed_from_the_page(browser: Any, site: Site) -> None:
+def test_a_profile_is_computed_from_the_page(browser: Any, site: Site, small: Path) -> None:
     browser.get(site.url("made-up", "Profiles"))
     _until(lambda: _digest(browser), "the map")
-    _write(browser, "profile_model", str(site.model))
+    _write(browser, "profile_model", str(small))
     _write(browser, "profile_name", "mine")
     _write(browser, "profile_limit", "2")
     _click(browser, ".st-key-profile_options summary")

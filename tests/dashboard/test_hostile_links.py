@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pytest
 import soundfile
 
-from genptq_core.profile import Profile
+from .conftest import Site
 
 MARKUP = "*a* <b>x</b> ![p](http://a.example/p.png) [l](http://a.example) www.b.example :red[r]"
 
@@ -29,11 +28,6 @@ def _soon(find: Callable[[], Any], what: str) -> Any:
     raise AssertionError(what)
 
 
-@pytest.fixture
-def page(browser: Any, serve: Callable[[Path], str], profiles: Path) -> tuple[Any, str]:
-    return browser, serve(profiles)
-
-
 def _alert(browser: Any) -> Any:
     return _soon(
         lambda: next(iter(browser.find_elements("css selector", '[data-testid="stAlert"]')), None),
@@ -41,23 +35,19 @@ def _alert(browser: Any) -> Any:
     )
 
 
-def test_markup_in_a_link_is_text(page: tuple[Any, str], profile: Profile) -> None:
-    browser, address = page
-    browser.get(f"{address}?pins={quote(MARKUP)}")
+def test_markup_in_a_link_is_text(browser: Any, site: Site) -> None:
+    browser.get(f"{site.url('made-up')}&pins={quote(MARKUP)}")
     alert = _alert(browser)
     shown = alert.text.replace("\u2060", "")
     assert MARKUP in shown
     assert not alert.find_elements("css selector", "a, img, b, em, strong, [style*=color]")
 
 
-def test_a_recording_of_some_megabytes_is_taken(
-    page: tuple[Any, str], profile: Profile, tmp_path: Path
-) -> None:
-    browser, address = page
+def test_a_recording_of_some_megabytes_is_taken(browser: Any, site: Site, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros((27 * 48_000, 2), dtype=np.float32), 48_000)
     assert 5_000_000 < path.stat().st_size < 8_000_000
-    browser.get(f"{address}?tab=Listen")
+    browser.get(site.url("made-up", "Listen"))
     box = _soon(
         lambda: browser.find_elements("css selector", ".st-key-voice_box summary"), "no recorder"
     )

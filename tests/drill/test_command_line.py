@@ -38,7 +38,14 @@ def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+QUICK = ("profile that is a pipe", "recording with a strange name")
+"""The others are tried without a process of their own in `tests/core/cli/test_bad_paths.py`."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS],
+)
 def test_bad_paths(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     arguments = [word.replace("@", f"{tmp_path}/") for word in COMMANDS[name]]
@@ -49,7 +56,9 @@ def test_bad_paths(name: str, tmp_path: Path) -> None:
     assert named, said
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.2, 0.5])
+@pytest.mark.parametrize(
+    "delay", [0.0, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.5)), 0.2]
+)
 def test_ctrl_c_at_the_start(delay: float) -> None:
     with start(["front", "--profile", "whisper-tiny.en"]) as process:
         _wait_until_it_listens(process.pid)

@@ -120,11 +120,12 @@ def test_opposite_errors_do_not_hide_the_uniform_map() -> None:
             assert found.predicted_loss <= float(problem.loss(uniform)) * (1 + 1e-9) + 1e-12
 
 
-def test_close_to_the_best_map_of_all() -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(120, marks=pytest.mark.slow)])
+def test_close_to_the_best_map_of_all(count: int) -> None:
     """Against every map of small problems: nearly always the optimum, on average within 0.5 %."""
     rng = np.random.default_rng(0)
     excess, bound = [], []
-    for seed in range(120):
+    for seed in range(count):
         problem = synthetic.problem(
             seed,
             units=int(rng.integers(2, 6)),

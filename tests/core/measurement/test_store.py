@@ -7,8 +7,8 @@ import dataclasses
 import json
 import os
 import sqlite3
-import subprocess
-import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from genptq_core.errors import StoreError
 from genptq_core.measurement import store
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import load_measured, save_measured, ship
-from tests.conftest import ROOT
 from tests.core import synthetic
+from tests.forked import at_once
 
 PROFILE = synthetic.profile(0, units=4)
 DIGEST = PROFILE.digest
@@ -82,69 +82,39 @@ def test_transcripts_may_be_left_out_of_what_ships(tmp_path: Path) -> None:
     assert load_measured(tmp_path, DIGEST) == [_record(transcripts=())]
 
 
-_WRITER = """
-import sys
-from pathlib import Path
-from genptq_core.measurement.store import save_measured
-from tests.core.measurement import test_store
-for index in range(20):
-    record = test_store._record(map_digest=f"{sys.argv[2]}-{index}")
-    save_measured(Path(sys.argv[1]), test_store.DIGEST, record)
-"""
+def _write(folder: Path, name: str) -> None:
+    for index in range(20):
+        save_measured(folder, DIGEST, _record(map_digest=f"{name}-{index}"))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(tmp_path), name],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    for writer in writers:
-        _, trouble = writer.communicate(timeout=120)
-        assert writer.returncode == 0, trouble
+    at_once(*(partial(_write, tmp_path, name) for name in ("one", "two")))
     found = {m.map_digest for m in load_measured(tmp_path, DIGEST)}
     assert found == {f"{name}-{index}" for name in ("one", "two") for index in range(20)}
 
 
-_OPENER = """
-import sys, time
-from pathlib import Path
-from genptq_core.measurement.store import load_measured, save_measured
-from tests.core.measurement import test_store
-record = test_store._record(map_digest=sys.argv[2])
-while not Path(sys.argv[1]).exists():
-    time.sleep(0.001)
-for index in range(30):
-    folder = Path(sys.argv[1]) / str(index)
-    save_measured(folder, test_store.DIGEST, record)
-    assert load_measured(folder, test_store.DIGEST)
-"""
+def _open(folder: Path, ready: Path, other: Path) -> None:
+    """Write into new stores as soon as the other process is there."""
+    ready.touch()
+    while not other.exists():
+        time.sleep(0.001)
+    for index in range(30):
+        save_measured(folder / f"{index}", DIGEST, _record(map_digest=ready.name))
+        assert load_measured(folder / f"{index}", DIGEST)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_two_processes_create_stores_at_once(tmp_path: Path) -> None:
     """The first write of each store races: whichever comes second must wait, not fail."""
-    base, go = tmp_path / "made", tmp_path / "go"
     for index in range(30):
-        (base / str(index)).mkdir(parents=True)
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _OPENER, str(go), name],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    base.rename(go)
-    for writer in writers:
-        _, trouble = writer.communicate(timeout=120)
-        assert writer.returncode == 0, trouble
+        (tmp_path / "made" / f"{index}").mkdir(parents=True)
+    one, two = tmp_path / "one", tmp_path / "two"
+    at_once(
+        partial(_open, tmp_path / "made", one, two), partial(_open, tmp_path / "made", two, one)
+    )
     for index in range(30):
-        assert len(load_measured(go / str(index), DIGEST)) == 2
+        assert len(load_measured(tmp_path / "made" / f"{index}", DIGEST)) == 2
 
 
 def test_a_folder_that_cannot_be_written_falls_back_to_the_cache(

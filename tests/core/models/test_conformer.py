@@ -77,6 +77,7 @@ def test_it_hears_other_speakers(sets: dict[str, MeasuredSet]) -> None:
     assert sets["an4/dev"].wer_full_precision < 0.16
 
 
+@pytest.mark.slow  # the speech that ships is measured below
 def test_word_errors_are_as_recorded(
     model: SpeechModel, profile: Profile, sets: dict[str, MeasuredSet], shared_speech: Path
 ) -> None:
@@ -101,9 +102,20 @@ def test_demo_speech_is_as_recorded(
     )
     assert sets["spelled/manifest"].speech_digest == speech.digest
     assert errors.wer == pytest.approx(sets["spelled/manifest"].wer_full_precision, abs=0.02)
+    four = (Option.parse("4/64"),) * len(profile.units)
+    (recorded,) = (r for r in sets["spelled/manifest"].records if r.options == four)
+    measured = measure(model, profile, bit_map(profile, four), speech)
+    assert measured.wer == pytest.approx(recorded.wer, abs=0.02)
+    assert measured.loss == pytest.approx(recorded.loss, rel=0.05)
 
 
-@pytest.mark.parametrize("target", ["native", "integer", "compressed-tensors"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "native",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("integer", "compressed-tensors")),
+    ],
+)
 def test_its_export_says_what_the_measured_map_says(
     model: SpeechModel, profile: Profile, target: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Compiling: in order, tuned on speech, judged on speech set aside, resumable."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,79 +30,91 @@ from genptq_core.rounding.compilation import Compiled, CompileSettings, compile_
 RECIPE = CompileSettings(sequential=3, passes=3, rate=2e-2, batch=2, held_out=2, checks=1)
 
 
-@pytest.fixture
-def made(random_whisper: Path, tones: Path, tmp_path: Path) -> tuple[SpeechModel, Profile, Path]:
-    """A small random model, its profile, and speech."""
-    model = load_model(str(random_whisper))
-    options = (*grid_options((3,), (8,)), *coded_options((6,)))
-    settings = Settings(options, draws=1, rank=8)
-    speech = load_manifest(tones, 2)
-    profile = compute(model, speech, tmp_path / "profile", settings).profile
-    return model, profile, tones
+@dataclass(frozen=True)
+class Made:
+    """A small random model, its profile in a folder, speech, and a cache that holds them."""
+
+    model: SpeechModel
+    profile: Profile
+    folder: Path
+    tones: Path
+    cache: Path
+
+    @property
+    def chosen(self) -> BitMap:
+        """Three bits everywhere."""
+        return bit_map(self.profile, ["3/8"] * len(self.profile.units))
+
+    def compiled(
+        self, recipe: CompileSettings = RECIPE, stages: list[tuple[str, int]] | None = None
+    ) -> Compiled:
+        """That map compiled; what is reported goes to `stages`."""
+
+        def report(progress: Progress) -> None:
+            if stages is not None:
+                stages.append((progress.stage, progress.done))
+
+        speech = load_manifest(self.tones)
+        return compile_map(self.model, self.profile, self.chosen, speech, recipe, report)
 
 
-def _compile(
-    made: tuple[SpeechModel, Profile, Path],
-    recipe: CompileSettings = RECIPE,
-    stages: list | None = None,
-) -> tuple[Compiled, BitMap]:
-    model, profile, tones = made
-    chosen = bit_map(profile, ["3/8"] * len(profile.units))
-
-    def report(progress: Progress) -> None:
-        if stages is not None:
-            stages.append((progress.stage, progress.done))
-
-    found = compile_map(model, profile, chosen, load_manifest(tones), recipe, report)
-    return found, chosen
+@pytest.fixture(scope="module")
+def made(random_whisper: Path, six_tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Made once, with all that it takes in a cache."""
+    folder = tmp_path_factory.mktemp("compilation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENPTQ_CACHE", str(folder / "cache"))
+        model = load_model(str(random_whisper))
+        options = (*grid_options((3,), (8,)), *coded_options((6,)))
+        settings = Settings(options, draws=1, rank=8)
+        speech = load_manifest(six_tones, 2)
+        profile = compute(model, speech, folder / "profile", settings).profile
+        return Made(model, profile, folder / "profile", six_tones, folder / "cache")
 
 
-def test_compiling_never_makes_speech_set_aside_worse(
-    made: tuple[SpeechModel, Profile, Path],
-) -> None:
-    model, _, _ = made
-    before = weights_digest(model.module)
-    found, _ = _compile(made)
+@pytest.fixture(scope="module")
+def found(made: Made) -> Compiled:
+    """Three bits everywhere, compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENPTQ_CACHE", str(made.cache))
+        return made.compiled()
+
+
+def test_compiling_never_makes_speech_set_aside_worse(made: Made, found: Compiled) -> None:
     assert 0 < found.after <= found.rounded <= found.before
-    assert weights_digest(model.module) == before, "the original must come back untouched"
-    assert all(p.requires_grad is False or p.grad is None for p in model.module.parameters())
+    module = made.model.module
+    assert weights_digest(module) == made.model.digest, "the original must come back untouched"
+    assert all(p.requires_grad is False or p.grad is None for p in module.parameters())
 
 
-def test_tuning_helps_where_there_is_something_to_win(
-    made: tuple[SpeechModel, Profile, Path],
-) -> None:
-    found, _ = _compile(made)
+def test_tuning_helps_where_there_is_something_to_win(found: Compiled) -> None:
     assert found.after < 0.95 * found.rounded
     assert "model.decoder.layer_norm.bias" in found.weights
 
 
-def test_codes_stay_on_the_grid(made: tuple[SpeechModel, Profile, Path]) -> None:
-    _, profile, _ = made
-    found, _ = _compile(made)
-    unit = next(u for u in profile.units if u.kind == "feed-forward")
+def test_codes_stay_on_the_grid(made: Made, found: Compiled) -> None:
+    unit = next(u for u in made.profile.units if u.kind == "feed-forward")
     groups = found.weights[unit.parameter].view(unit.rows, -1, 8)
     for group in groups.flatten(0, 1):
         assert len(torch.unique(group)) <= 8
 
 
 def test_a_second_run_takes_everything_from_the_cache(
-    made: tuple[SpeechModel, Profile, Path],
+    made: Made, found: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = _compile(made)
+    monkeypatch.setenv("GENPTQ_CACHE", str(made.cache))
     stages: list[tuple[str, int]] = []
-    again, _ = _compile(made, stages=stages)
-    assert again.after == first.after
-    assert again.digest == first.digest
+    again = made.compiled(stages=stages)
+    assert again.after == found.after
+    assert again.digest == found.digest
     steps = [done for stage, done in stages if stage == "tuning"]
     assert len(steps) == 1, "only the closing report"
-    for name, weight in first.weights.items():
+    for name, weight in found.weights.items():
         assert torch.equal(weight, again.weights[name])
 
 
-def test_a_run_cut_off_goes_on_where_it_was(made: tuple[SpeechModel, Profile, Path]) -> None:
-    model, profile, tones = made
-    chosen = bit_map(profile, ["3/8"] * len(profile.units))
-    speech = load_manifest(tones)
+def test_a_run_cut_off_goes_on_where_it_was(made: Made) -> None:
+    speech = load_manifest(made.tones)
 
     class Cut(Exception):
         pass
@@ -111,25 +124,24 @@ def test_a_run_cut_off_goes_on_where_it_was(made: tuple[SpeechModel, Profile, Pa
             raise Cut
 
     with pytest.raises(Cut):
-        compile_map(model, profile, chosen, speech, RECIPE, cut)
+        compile_map(made.model, made.profile, made.chosen, speech, RECIPE, cut)
     stages: list[tuple[str, int]] = []
-    resumed, _ = _compile(made, stages=stages)
+    resumed = made.compiled(stages=stages)
     assert min(done for stage, done in stages if stage == "tuning") == 3
-    whole, _ = _compile(made, dataclasses.replace(RECIPE, sequential=2))
+    whole = made.compiled(dataclasses.replace(RECIPE, sequential=2))
     assert resumed.after <= resumed.before
     assert whole.digest != resumed.digest
 
 
-def test_too_little_speech_is_named(made: tuple[SpeechModel, Profile, Path]) -> None:
+def test_too_little_speech_is_named(made: Made) -> None:
     with pytest.raises(SpeechError, match="set aside"):
-        _compile(made, dataclasses.replace(RECIPE, held_out=5))
+        made.compiled(dataclasses.replace(RECIPE, held_out=5))
 
 
 def test_a_compiled_map_is_exported_as_compiled(
-    made: tuple[SpeechModel, Profile, Path], tmp_path: Path
+    made: Made, found: Compiled, tmp_path: Path
 ) -> None:
-    model, profile, _ = made
-    found, chosen = _compile(made)
+    model, profile, chosen = made.model, made.profile, made.chosen
     out = export(profile, chosen, None, tmp_path / "out", model, compiled=found)
     plain = export(profile, chosen, None, tmp_path / "plain", model)
     assert out.as_promised and out.bytes == plain.bytes, "not a byte larger"
@@ -142,13 +154,12 @@ def test_a_compiled_map_is_exported_as_compiled(
 
 
 def test_too_little_speech_to_compile_is_one_line(
-    made: tuple[SpeechModel, Profile, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, profile, tones = made
     path = tmp_path / "map.json"
-    write_bit_map(path, profile, bit_map(profile, ["3/8"] * len(profile.units)))
-    arguments = ["--profile", str(tmp_path / "profile"), "--bitmap", str(path)]
-    arguments += ["--compile", str(tones), "--out", str(tmp_path / "out")]
+    write_bit_map(path, made.profile, made.chosen)
+    arguments = ["--profile", str(made.folder), "--bitmap", str(path)]
+    arguments += ["--compile", str(made.tones), "--out", str(tmp_path / "out")]
     assert main(["export", *arguments]) == 2
     assert "24 are set aside" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -111,6 +111,6 @@ def test_commands_name_folder_and_form(tiny: Profile) -> None:
     (line,) = commands(way_of(tiny), "a b")
     assert line == "genptq transcribe --model 'a b' talk.wav"
     unpack, run = commands(way_of(tiny, runs_in="transcribe.cpp:q5_1"), "DIR")
-    assert unpack == "genptq unpack DIR --to gguf --width q5_1 --out DIR-q5_1"
-    assert run.startswith("python -c ") and "DIR-q5_1" in run
+    assert unpack == "genptq unpack DIR --to gguf --width q5_1 --out DIR-transcribe.cpp-q5_1"
+    assert run.startswith("python -c ") and "DIR-transcribe.cpp-q5_1" in run
     assert to_run((unpack, run)).splitlines() == ["To run it:", unpack, run]
