@@ -17,7 +17,6 @@ when everything is quantized, so that the size of the files depends on the model
 from __future__ import annotations
 
 import json
-import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from ..extras import EXTRAS
 from ..models import SpeechModel
 from ..models.whisper import POSITIONS
 from ..options import Option
@@ -50,16 +48,8 @@ _TOKENIZER = "tokenizer.json"
 _HEADER_LENGTH = 8  # bytes that say how long the header is
 
 
-def run_command(folder: str) -> str:
-    """What to type on a Mac to transcribe talk.wav with an export."""
-    return (
-        f"pip install {EXTRAS['mlx'][1]}\n"
-        f"mlx_audio.stt.generate --model {shlex.quote(folder)} --audio talk.wav --output-path talk"
-    )
-
-
 def run_snippet(folder: str) -> str:
-    """Python that does the same without Apple's GPU, where 16-bit arithmetic is slow."""
+    """Python that transcribes talk.wav without Apple's GPU, where 16-bit arithmetic is slow."""
     return f"""\
 import mlx.core as mx
 from mlx_audio.stt.utils import load
@@ -211,4 +201,4 @@ def _header_bytes(model: SpeechModel) -> int:
     return len(safetensors_file.header(entries, {}))
 
 
-__all__ = ["FILES", "load", "overhead", "run_command", "run_snippet", "write"]
+__all__ = ["FILES", "load", "overhead", "run_snippet", "write"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import PROGRAM
 from .ways import Way
@@ -76,9 +77,16 @@ def _transformers(folder: str) -> str:
     )
 
 
+def _mlx(folder: str) -> str:
+    """On a Mac; the text is written to talk.txt."""
+    flags = ["--model", folder, "--audio", RECORDING, "--output-path", Path(RECORDING).stem]
+    return shlex.join(["mlx_audio.stt.generate", *flags])
+
+
 _RUN: dict[str, Callable[[str], str]] = {
     "transcribe.cpp": _transcribe_cpp,
     "faster-whisper": _faster_whisper,
+    "mlx": _mlx,
 }
 """The command of each runtime that has one of its own; this program drives the others."""
 
