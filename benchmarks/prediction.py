@@ -22,9 +22,10 @@ from genptq_core import (
     with_predictions,
 )
 from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
+from genptq_core.measurement.predictions import own_of
 from genptq_core.measurement.speech_sets import curve_of, measured_sets
 from genptq_core.profile import of_weights
-from genptq_core.targets import predicted_bytes, target_of
+from genptq_core.targets import NATIVE, predicted_bytes, target_of
 
 SPLITS = 200
 
@@ -127,11 +128,13 @@ def main() -> None:
     """Report every speech set of a profile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--target", default=NATIVE, help="whose own maps are reported")
     parser.add_argument("--markdown", action="store_true", help="print the README's table")
     options = parser.parse_args()
     profile = load_profile(options.profile)
-    measured = with_predictions(profile, load_measured(options.profile, profile.digest))
-    for measured_set in measured_sets(measured):
+    stored = load_measured(options.profile, profile.digest)
+    measured = with_predictions(profile, stored, options.target)
+    for measured_set in measured_sets(own_of(profile, measured, options.target)):
         records = list(measured_set.records)
         if options.markdown:
             markdown(profile, records)

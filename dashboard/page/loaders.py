@@ -16,7 +16,7 @@ from genptq_core.allocation.front import Front, predicted_front
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.errors import ProfileError, SpeechError
-from genptq_core.measurement.predictions import with_predictions
+from genptq_core.measurement.predictions import own_of, with_predictions
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.store import load_measured
 from genptq_core.profile import (
@@ -201,7 +201,8 @@ def _read_measured(
     _profile: Profile, folder: str, digest: str, version: Stamp, target: str
 ) -> Measurements:
     records = load_measured(Path(folder), _profile.digest)
-    return measurements_of(with_predictions(_profile, records, target))
+    measured = with_predictions(_profile, records, target)
+    return measurements_of(measured, own_of(_profile, measured, target))
 
 
 def start_of(loaded: Loaded, speech: MeasuredSet | None) -> Start:

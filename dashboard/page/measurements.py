@@ -18,7 +18,8 @@ class Measurements:
 
     Attributes:
         records: the measurements.
-        sets: the same, gathered by speech and normalizer; those with most words first.
+        sets: those that tell what the chosen format's maps cost, gathered by speech and
+            normalizer; those with most words first.
         curves: map from predicted loss to the increase of WER by a set's key, None where too few
             maps were measured.
     """
@@ -67,7 +68,14 @@ class Measurements:
         )
 
 
-def measurements_of(records: Sequence[Measured]) -> Measurements:
-    """Records gathered into sets, with the curve of each."""
-    sets = measured_sets(records)
+def measurements_of(
+    records: Sequence[Measured], own: Sequence[Measured] | None = None
+) -> Measurements:
+    """Records gathered into sets, with the curve of each.
+
+    Args:
+        records: everything measured.
+        own: those that the sets and their curves are of; all if None.
+    """
+    sets = measured_sets(records if own is None else own)
     return Measurements(tuple(records), sets, {s.key: curve_of(s) for s in sets})

@@ -16,7 +16,7 @@ from ..bitmaps.bitmap import bit_map
 from ..bitmaps.figures import ways_by_name
 from ..bitmaps.file import write_bit_map
 from ..errors import PROGRAM, ConstraintError, InfeasibleError
-from ..measurement.predictions import with_predictions
+from ..measurement.predictions import own_of, with_predictions
 from ..measurement.speech_sets import curve_of, measured_sets, usual_set
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
@@ -127,7 +127,7 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
     profile = load_profile(arguments.profile)
     problem = problems.problem(profile, arguments.constraints, target=arguments.target)
     way = way_of(profile, arguments.target, arguments.runs_in, arguments.budget.memory)
-    curve = _best_curve(profile, arguments.profile)
+    curve = _best_curve(profile, arguments.profile, arguments.target)
     allocation = _allocate(arguments, profile, problem, way, curve)
     chosen = bit_map(profile, allocation.options)
     figures = {
@@ -208,10 +208,10 @@ def _allocate(
     return found
 
 
-def _best_curve(profile: Profile, folder: Path) -> WerCurve | None:
-    """The curve of the speech set with the most measured words."""
-    records = with_predictions(profile, load_measured(folder, profile.digest))
-    chosen = usual_set(measured_sets(records))
+def _best_curve(profile: Profile, folder: Path, target: str) -> WerCurve | None:
+    """The curve of a target's maps on the speech set with the most measured words."""
+    records = with_predictions(profile, load_measured(folder, profile.digest), target)
+    chosen = usual_set(measured_sets(own_of(profile, records, target)))
     return None if chosen is None else curve_of(chosen)
 
 

@@ -1,4 +1,4 @@
-"""Measurements with the loss that the present predictor gives their maps."""
+"""Measurements with the loss that the present predictor gives their maps; those of one target."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..allocation.predicted_loss import quadratic_loss
-from ..errors import StoreError
+from ..allocation.wer_curve import LEAST_POINTS
+from ..errors import ConstraintError, StoreError
 from ..profile import Profile
-from ..targets import predicted_bytes, target_for_map
+from ..targets import (
+    Target,
+    held_columns,
+    predicted_bytes,
+    target_for_map,
+    target_of,
+    why_not_held,
+)
 from .records import Measured
 
 
@@ -46,6 +54,39 @@ def with_predictions(
         _sized(profile, dataclasses.replace(m, predicted_loss=float(loss)), target)
         for m, loss in zip(records, losses, strict=True)
     ]
+
+
+def own_of(
+    profile: Profile, records: Sequence[Measured], target: str | None = None
+) -> list[Measured]:
+    """The measurements that tell what maps of a target cost.
+
+    Of each speech set these are the maps that the target holds, since another way to store weights
+    may lose more or fewer words at the same predicted loss; or all of them, where too few of its
+    own were measured.
+
+    Args:
+        profile: the profile.
+        records: measurements of its maps, with predictions.
+        target: name of the target; the native one if None.
+    """
+    form = target_of(target)
+    try:
+        menu = {profile.menu[column] for column in held_columns(profile.menu, form.name)}
+    except ConstraintError:  # the profile has nothing for it
+        return list(records)
+    by_set: dict[str, list[Measured]] = {}
+    for record in records:
+        by_set.setdefault(record.set_key, []).append(record)
+    chosen: list[Measured] = []
+    for members in by_set.values():
+        own = [m for m in members if set(m.options) <= menu and _fits(form, profile, m)]
+        chosen += own if sum(m.predicted_loss > 0 for m in own) >= LEAST_POINTS else members
+    return chosen
+
+
+def _fits(form: Target, profile: Profile, record: Measured) -> bool:
+    return why_not_held(form, profile, record.options) is None
 
 
 def _sized(profile: Profile, record: Measured, target: str | None) -> Measured:

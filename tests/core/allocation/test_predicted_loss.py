@@ -19,7 +19,7 @@ from genptq_core.allocation.predicted_loss import (
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.bitmaps.figures import figures_of
 from genptq_core.errors import StoreError
-from genptq_core.measurement.predictions import with_predictions
+from genptq_core.measurement.predictions import own_of, with_predictions
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Anchor
 from genptq_core.targets import TARGETS, predicted_bytes
@@ -213,6 +213,17 @@ def test_measurements_have_the_size_that_a_target_gives_them() -> None:
     assert sized.bytes == predicted_bytes(form, made, held.options) > held.bytes
     assert sized.reduction_vs_fp32 == 1 - sized.bytes / (4 * made.source.parameters)
     assert same == with_predictions(made, [not_held])[0]
+
+
+def test_a_target_is_told_by_its_own_maps_where_enough_were_measured() -> None:
+    made = synthetic.profile(7, units=5, group_size=(64,), rates=(2.25, 3, 4, 5, 6))
+    coded = [synthetic.measured(made, (key,) * 5) for key in ("2.25", "3", "4", "5", "6")]
+    grids = [synthetic.measured(made, (key,) * 5) for key in ("3/64", "4/64")]
+    records = with_predictions(made, [*coded, *grids])
+    assert own_of(made, records) == records[:5]
+    assert own_of(made, records, "integer") == records
+    assert own_of(made, records[1:]) == records[1:]
+    assert own_of(made, records, "gguf") == records
 
 
 @pytest.mark.parametrize(
