@@ -20,7 +20,7 @@ from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.speech.normalizers import noted
 from genptq_core.units import Unit, readable
 
-from ..page.knobs import LOSSES, POINTS
+from ..page.knobs import LOSSES, POINTS, most_points
 from ..page.scene import Scene
 from ..page.verdict import MEANING, WORDS, levels, predicted_worst
 from ..wording import is_uniform, measured_name, points, widths
@@ -85,7 +85,7 @@ def allowed(scene: Scene) -> Json:
     if curve is None:
         return {"kind": "loss", "values": list(LOSSES), "unit": ""}
     low, high, step = POINTS
-    end = min(high, max(100 * float(curve.interval(curve.largest)[1]), low + step))
+    end = most_points(curve)
     values = [round(low + step * i, 1) for i in range(round((high - low) / step) + 1)]
     return {
         "kind": "points",

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.allocation.constraints import Constraints
+from genptq_core.allocation.drag import DragTable, drag_table
 from genptq_core.allocation.front import Front, predicted_front
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
@@ -146,6 +147,17 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
     under_limits = problem_of(profile, limits, target)
     front = _front(under_limits, profile.digest, repr(limits), target)
     return Constrained(limits, bound, under_limits, front)
+
+
+def drag_of(loaded: Loaded, constrained: Constrained) -> DragTable:
+    """The maps that a drag looks up."""
+    key = repr(constrained.limits)
+    return _drag(constrained.problem, constrained.front, loaded.profile.digest, key, loaded.target)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")
+def _drag(_problem: Problem, _front: Front, digest: str, key: str, target: str) -> DragTable:
+    return drag_table(_problem, _front)
 
 
 def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:

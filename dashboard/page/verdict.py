@@ -79,7 +79,7 @@ def predicted_worst(
     upper = np.array([curve.interval(loss)[1] for curve in curves])
     beyond = np.array([loss > curve.largest for curve in curves])
     which = upper.argmax(axis=0)
-    return upper.max(axis=0), beyond.any(axis=0), which, sets
+    return upper.max(axis=0), np.asarray(beyond.any(axis=0)), which, sets
 
 
 def verdict_of(measured: Measurements, map_digest: str, loss: float) -> Verdict:

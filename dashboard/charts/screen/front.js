@@ -213,6 +213,7 @@ export class Front {
   lines() {
     const { wer, bytes, second } = this.table;
     const inside = svg("g", { "clip-path": "url(#gq-inside)" });
+    this.levels = [];
     const right = this.width - EDGE.right;
     if (wer) this.level(inside, wer.full, "full precision", "");
     if (!this.lossy) {
@@ -246,9 +247,11 @@ export class Front {
     const [y, above] = this.y(value);
     if (above) return;
     const right = this.width - EDGE.right;
+    const text = `${words} ${value.toFixed(1)} %`;
+    this.levels.push([right - 4 - 7 * text.length, right, y + 14]);
     inside.append(
       svg("line", { class: `full${second}`, x1: EDGE.left, x2: right, y1: y, y2: y }),
-      svg("text", { class: `label end${second}`, x: right - 4, y: y + 14 }, `${words} ${value.toFixed(1)} %`),
+      svg("text", { class: `label end${second}`, x: right - 4, y: y + 14 }, text),
     );
   }
 
@@ -256,8 +259,8 @@ export class Front {
     const drawn = [];
     this.places = [];
     let focus = true;
-    const taken = []; // places of labels
     const right = this.width - EDGE.right;
+    const taken = [...this.levels]; // places of labels: from, to, height
     for (const mark of this.marks()) {
       const x = this.x(mark.mb);
       if (x < EDGE.left - 1 || x > right + 1) continue;
@@ -277,7 +280,7 @@ export class Front {
         const words = above ? `${mark.wer.toFixed(0)} %` : mark.name;
         const side = x < right - 90 ? 1 : -1;
         // The first place that no other label takes, beside the mark, above or below it.
-        const at = [-5, 16, -19, 30].find((dy) => {
+        const at = [-5, 16, -19, -33].find((dy) => {
           const from = side > 0 ? x + 9 : x - 9 - 7 * words.length;
           const box = [from, from + 7 * words.length, y + dy];
           const free = taken.every(([a, b, h]) => b < box[0] || a > box[1] || Math.abs(h - box[2]) > 12);
