@@ -43,13 +43,13 @@ def style() -> str:
 
 @st.cache_resource(show_spinner=False)
 def _components() -> tuple[Any, Any]:
-    """The screen, and the element that carries tables."""
-    text = script("streamlit.js")
-    screen = st.components.v2.component(
-        "screen", html=markup(), css=style(), js=text, isolate_styles=False
+    """The screen, and the element that carries tables, script and style."""
+    small = (_FOLDER / "screen_element.js").read_text(encoding="utf-8")
+    screen = st.components.v2.component("screen", html=markup(), js=small, isolate_styles=False)
+    carrier = st.components.v2.component(
+        "screen_table", html="<i></i>", css=style(), js=script("carried.js"), isolate_styles=False
     )
-    table = st.components.v2.component("screen_table", html="<i></i>", js=text)
-    return screen, table
+    return screen, carrier
 
 
 def _sent(content: dict[str, Any]) -> bytes:
@@ -66,8 +66,8 @@ def screen(
         pick: what `live_pick.pick_of` returns.
         on_ask: called with what the user asked for before the page is redrawn.
     """
-    drawn, carried = _components()
-    carried(key="screen_table", data=_sent(table))
+    drawn, carrier = _components()
+    carrier(key="screen_table", data=_sent(table))
 
     def asked() -> None:
         value = st.session_state["screen"].asked

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
@@ -122,7 +121,6 @@ def _model(names: list[str]) -> str:
         key="model",
         bind="query-params",
         on_change=_other_model,
-        help=f"Profiles in data/profiles. Add one with: {PROGRAM} profile.",
     )
     return chosen or names[0]
 
@@ -166,7 +164,6 @@ def _target(profile: Profile) -> str:
         key="target",
         on_change=_other_target,
         args=(profile,),
-        help="What the model is stored as. Maps are solved from the widths that it can hold.",
     )
     return chosen or names[0]
 
@@ -228,7 +225,6 @@ def _speech(measured: Measurements) -> MeasuredSet | None:
         key="speech",
         on_change=remember,
         args=("speech",),
-        help="Different speech, different word errors: compare maps on one set only.",
     )
     return words.get(chosen or "", usual)
 
