@@ -86,7 +86,7 @@ def _draw() -> None:
         scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
         knobs.infeasible(scene)
     with place:
-        live.draw(scene, loaders.drag_of(loaded, constrained))
+        live.draw(scene, loaders.drag_of(scene))
     with table:
         locks.draw(scene)
     with rarer:

@@ -24,8 +24,7 @@ from ..page.knobs import LOSSES, POINTS, most_points
 from ..page.scene import Scene
 from ..page.verdict import MEANING, WORDS, levels, predicted_worst
 from ..wording import is_uniform, measured_name, points, widths
-from .layers import colour
-from .of_scene import REFERENCE_BITS
+from .colours import colour
 
 CHIP_MB = (10, 20, 40)
 """Sizes that people ask for, MB."""
@@ -35,6 +34,9 @@ CHIP_POINTS = 1.0
 
 CHIP_BITS = 3
 CHIP_TOOL = "q5_0"
+
+REFERENCE_BITS = 3
+"""Width, or the nearest on offer, at which layers' sensitivities are compared."""
 
 BITS_STEPS = 15
 """Continuous widths are sent in steps of one bit over this."""

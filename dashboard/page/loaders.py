@@ -41,6 +41,7 @@ from .demands import bound_units, parse
 from .knobs import Knobs, constraints, size_range
 from .marks import OneWidth, one_width
 from .measurements import Measurements, measurements_of
+from .scene import Scene
 from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
@@ -149,10 +150,10 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
     return Constrained(limits, bound, under_limits, front)
 
 
-def drag_of(loaded: Loaded, constrained: Constrained) -> DragTable:
+def drag_of(scene: Scene) -> DragTable:
     """The maps that a drag looks up."""
-    key = repr(constrained.limits)
-    return _drag(constrained.problem, constrained.front, loaded.profile.digest, key, loaded.target)
+    key = repr(scene.limits)
+    return _drag(scene.problem, scene.front, scene.profile.digest, key, scene.target)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")

@@ -7,7 +7,7 @@ import streamlit as st
 from genptq_core.allocation.solving import Allocation
 from genptq_core.allocation.wer_curve import LEAST_POINTS
 
-from ..charts.of_scene import REFERENCE_BITS
+from ..charts.live_table import REFERENCE_BITS
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
 from ..page.verdict import LIMITS, MEANING

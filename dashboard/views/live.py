@@ -34,9 +34,14 @@ def draw(scene: Scene, table: DragTable) -> None:
             offered = offers(scene, layer)
         except GenPTQError:  # the demands cannot be read, which is said above
             offered = ()
-    sent = _table(scene, table, key=_key(scene))
+    sent = sent_table(scene, table)
     shown = pick_of(scene, sent["id"], layer=layer, offers=offered, notes=_notes(scene))
     screen(sent, shown, lambda asked: _asked(scene, offered, asked))
+
+
+def sent_table(scene: Scene, table: DragTable) -> dict[str, Any]:
+    """What the screen is sent of a scene's problem, made once."""
+    return _table(scene, table, key=_key(scene))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
