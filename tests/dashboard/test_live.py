@@ -41,7 +41,8 @@ const walk = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const e = walk.currentNode.parentElement;
   if (e.closest('[data-testid="stIconMaterial"], style, script, .spoken, details > div')) continue;
-  if (!chart(e) && shown(e)) words.push(...walk.currentNode.textContent.split(/\\s+/).filter(w => /\\w/.test(w)));
+  const said = walk.currentNode.textContent.split(/\\s+/).filter((word) => /\\w/.test(word));
+  if (!chart(e) && shown(e)) words.push(...said);
 }
 const controls = [...main.querySelectorAll('button, input, select, textarea, summary, [role=tab]')]
   .filter((e) => !chart(e) && shown(e) && !e.closest('details > div'))
@@ -193,7 +194,7 @@ def test_a_click_on_a_measured_map_picks_it_and_the_slider_goes_there(page: Page
     assert "measured" in page.text("reason")
     shown = page.script("return document.querySelector('[data-knob=size] .typed').value")
     assert abs(float(shown) - float(page.text("size").split()[0])) < 0.1
-    # Without a mouse: from one measured map to the next.
+    # Without a mouse: from the picked map to the next.
     page.script("document.querySelector('.mark[tabindex=\"0\"]').focus()")
     page.browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     page.browser.switch_to.active_element.send_keys(Keys.ENTER)

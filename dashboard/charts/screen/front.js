@@ -113,6 +113,7 @@ export class Front {
       ...this.points(),
     ];
     this.base.replaceChildren(...parts);
+    this.pointOut();
     this.whole.hidden = this.view === null;
     if (this.last) this.move(...this.last);
   }
@@ -258,7 +259,6 @@ export class Front {
   points() {
     const drawn = [];
     this.places = [];
-    let focus = true;
     const right = this.width - EDGE.right;
     const taken = [...this.levels]; // places of labels: from, to, height
     for (const mark of this.marks()) {
@@ -294,10 +294,7 @@ export class Front {
       }
       if (mark.map) {
         group.setAttribute("role", "button");
-        group.setAttribute("tabindex", focus ? "0" : "-1");
         group.setAttribute("aria-label", mark.lines.join(". "));
-        group.classList.toggle("picked", mark.map === this.picked);
-        focus = false;
       }
       drawn.push(group);
       this.places.push({ x, y, mark, group });
@@ -336,8 +333,17 @@ export class Front {
     }
     if (this.picked !== map) {
       this.picked = map;
-      for (const { mark, group } of this.places ?? [])
-        group.classList.toggle("picked", Boolean(mark.map) && mark.map === map);
+      this.pointOut();
+    }
+  }
+
+  // The picked map looks so, and is where the keyboard begins.
+  pointOut() {
+    const marks = (this.places ?? []).filter(({ mark }) => mark.map);
+    const at = marks.find(({ mark }) => mark.map === this.picked) ?? marks[0];
+    for (const one of marks) {
+      one.group.classList.toggle("picked", one.mark.map === this.picked);
+      one.group.setAttribute("tabindex", one === at ? "0" : "-1");
     }
   }
 
