@@ -38,7 +38,7 @@ from genptq_core.storage.locations import (
 
 from .build import Constrained, Loaded
 from .demands import bound_units, parse
-from .knobs import Knobs, constraints, size_range
+from .knobs import Knobs, SizeRange, constraints, size_range
 from .marks import OneWidth, one_width
 from .measurements import Measurements, measurements_of
 from .scene import Scene
@@ -128,7 +128,7 @@ def load(folder: Path, target: str) -> Loaded:
         folder=folder,
         profile=profile,
         target=target,
-        sizes=size_range(profile, target),
+        sizes=_sizes(profile, profile.digest, target),
         measured=read_measured(folder, profile, target),
         free=free,
         free_front=_front(free, profile.digest, repr(Constraints()), target),
@@ -175,6 +175,11 @@ def _problem(
     _profile: Profile, digest: str, key: str, target: str, _limits: Constraints
 ) -> Problem:
     return problem(_profile, _limits, target=target)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _sizes(_profile: Profile, digest: str, target: str) -> SizeRange:
+    return size_range(_profile, target)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
