@@ -12,7 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.allocation.constraints import Constraints
-from genptq_core.allocation.drag import DragTable, drag_table
+from genptq_core.allocation.drag import ANSWERED, DragTable, drag_table
 from genptq_core.allocation.front import Front, predicted_front
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
@@ -158,7 +158,8 @@ def drag_of(scene: Scene) -> DragTable:
 
 @st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")
 def _drag(_problem: Problem, _front: Front, digest: str, key: str, target: str) -> DragTable:
-    return drag_table(_problem, _front)
+    # Demands are tried one after the other, so what they leave is answered more roughly.
+    return drag_table(_problem, _front, ANSWERED // (1 if key == repr(Constraints()) else 3))
 
 
 def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:
