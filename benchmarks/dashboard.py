@@ -6,9 +6,11 @@
     python -m benchmarks.dashboard --sessions 10          # as many browsers' sessions at once
     python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png
 
-A move drags the size slider to a size drawn at random and lets go. Time runs, in the page itself,
-from the release to the first frame in which the pick's digest and both charts have changed. Needs
-Chromium and its driver. A busy machine is slow: the load is printed next to each figure.
+A move drags the size slider to a size drawn at random and lets go. While it is dragged, figures,
+front and layers follow on every frame: what a frame takes is the time of the page's main thread
+from its beginning until it is painted. From the release, time runs until the first frame that shows
+the exact answer. All is measured in the page itself. Needs Chromium and its driver. A busy machine
+is slow: the load is printed next to each figure.
 """
 
 from __future__ import annotations
@@ -41,34 +43,45 @@ ARGUMENTS = (
 PATIENCE = 120.0
 """Seconds to wait for anything."""
 
-# Watches for releases of the size slider, and notes how long until all of it is redrawn.
+# Notes how long each release takes until the exact answer is drawn, and each frame of a drag.
 WATCH = """
 window.moves = [];
-const now = () => [
-  document.querySelector('.st-key-identity code')?.textContent,
-  ...[...document.querySelectorAll('.plot')].map(p => p.dataset.revision),
-];
-window.shown = now;
-document.addEventListener('pointerup', () => {
-  const start = performance.now(), before = now();
-  const look = () => {
-    const found = now();
-    if (found.length === before.length && found.every((value, i) => value !== before[i]))
-      requestAnimationFrame(() => window.moves.push(performance.now() - start));
-    else if (performance.now() - start < 60000) requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-}, true);
+window.frames = [];
+const screen_ = document.querySelector('.genptq');
+window.shown = () => [screen_.dataset.digest, screen_.dataset.revision];
+for (const slide of document.querySelectorAll('.genptq .slide'))
+  slide.addEventListener('change', () => {
+    const start = performance.now(), before = screen_.dataset.revision;
+    const look = () => {
+      if (screen_.dataset.revision !== before)
+        requestAnimationFrame(() => window.moves.push(performance.now() - start));
+      else if (performance.now() - start < 60000) requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+const star = document.querySelector('.genptq .star');
+const after = new MessageChannel();
+let began = 0, moved = false;
+new MutationObserver(() => { moved = true; }).observe(star, {attributes: true});
+after.port1.onmessage = () => { if (moved) window.frames.push(performance.now() - began); };
+// Asked for before the drag asks for its frame, so it runs first in each.
+const tick = () => {
+  began = performance.now();
+  moved = false;
+  requestAnimationFrame(tick);
+  after.port2.postMessage(0);
+};
+requestAnimationFrame(tick);
 """
 THUMB = """
-const slider = document.querySelector('.st-key-mb [data-testid="stSlider"], .st-key-mb');
-slider.scrollIntoView({block: 'center'});
-const input = slider.querySelector('input[type="range"]');
-const track = slider.querySelector('[data-testid="stSlider"] [class*="rack"]');
-const thumb = input.closest('[style*="left"]') ?? input.parentElement;
-const a = thumb.getBoundingClientRect(), b = slider.getBoundingClientRect();
-return [a.left + a.width / 2, a.top + a.height / 2, b.left + 10, b.right - 10];
+const slide = document.querySelector('[data-knob=size] .slide');
+slide.scrollIntoView({block: 'nearest'});
+const r = slide.getBoundingClientRect();
+return [r.left + 8 + (r.width - 16) * slide.value / slide.max, r.top + r.height / 2,
+        r.left + 8, r.right - 8];
 """
+STEPS = 12
+"""Places of the pointer between the start and the end of a drag."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ def server(profiles: Path | None = None) -> Iterator[Page]:
 
 
 @contextmanager
-def browser(width: int = 1440, height: int = 1500) -> Iterator[webdriver.Chrome]:
+def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
     """A headless Chromium with a profile of its own."""
     driver_path, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if not driver_path or not chromium:
@@ -129,29 +142,26 @@ def browser(width: int = 1440, height: int = 1500) -> Iterator[webdriver.Chrome]
 
 
 def wait_for_charts(driver: webdriver.Chrome) -> None:
-    """Wait until both charts and the pick's digest are drawn."""
+    """Wait until the screen shows an exact answer."""
     drawn = """
-    return document.querySelectorAll('.plot[data-revision] .main-svg').length >= 2 * 2
-      && document.querySelector('.st-key-identity code') !== null;
+    return Boolean(document.querySelector('.genptq')?.dataset.digest
+      && document.querySelector('.front path.line') && document.querySelector('.layers .dots'));
     """
     WebDriverWait(driver, PATIENCE, 0.05).until(lambda d: d.execute_script(drawn))
 
 
 def shown(driver: webdriver.Chrome) -> list[str]:
-    """The pick's digest, and how often each chart was drawn."""
+    """The pick's digest, and how often an exact answer was drawn."""
     return list(driver.execute_script("return window.shown()"))
 
 
 def drag(driver: webdriver.Chrome, place: float) -> None:
     """Drag the size slider's thumb to a share of its length, and let go."""
     x, y, left, right = driver.execute_script(THUMB)
-    steps = (
-        ("mouseMoved", x, 0),
-        ("mousePressed", x, 1),
-        ("mouseMoved", (x + left + place * (right - left)) / 2, 1),
-        ("mouseMoved", left + place * (right - left), 1),
-        ("mouseReleased", left + place * (right - left), 0),
-    )
+    end = left + place * (right - left)
+    steps = [("mouseMoved", x, 0), ("mousePressed", x, 1)]
+    steps += [("mouseMoved", x + (end - x) * (i + 1) / STEPS, 1) for i in range(STEPS)]
+    steps.append(("mouseReleased", end, 0))
     for kind, at, buttons in steps:
         event = {"type": kind, "x": at, "y": y, "button": "left", "buttons": buttons}
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})
@@ -192,10 +202,10 @@ def _heap(driver: webdriver.Chrome) -> float:
     return float(driver.execute_script(script))
 
 
-def _say(what: str, times: np.ndarray) -> None:
+def _say(what: str, times: np.ndarray, each: str = "moves") -> None:
     load = os.getloadavg()[0]
     print(
-        f"{what}, {len(times)} moves: median {np.median(times):.0f} ms, 95th percentile "
+        f"{what}, {len(times)} {each}: median {np.median(times):.0f} ms, 95th percentile "
         f"{np.quantile(times, 0.95):.0f} ms, fastest {times.min():.0f} ms (load {load:.1f} on "
         f"{os.cpu_count()} cores)",
         flush=True,
@@ -282,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         driver.get(page.address)
         wait_for_charts(driver)
         print(
-            f"cold start: {time.perf_counter() - started:.1f} s from the command to both charts, "
+            f"cold start: {time.perf_counter() - started:.1f} s from the command to the first map, "
             f"{time.perf_counter() - up:.1f} s of it since the address was opened",
             flush=True,
         )
@@ -295,7 +305,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _prioritize(process, options.priority)
         if options.moves:
             times = moves(driver, options.moves)
-            _say(f"slider to redraw, {options.shape or 'tiny.en'}", times)
+            name = options.shape or "tiny.en"
+            frames = np.array(driver.execute_script("return window.frames"))
+            _say(f"frames of a drag, {name}", frames, "frames")
+            _say(f"release to exact answer, {name}", times)
         if options.memory:
             driver.execute_script(WATCH)
             _memory(page, driver, options.memory)

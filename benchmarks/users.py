@@ -87,7 +87,7 @@ def _rest(driver: webdriver.Chrome) -> None:
     idle while it showed the same, not for how long at a stretch.
     """
     resting = """
-    const shown = document.querySelector('.st-key-identity code')?.textContent;
+    const shown = document.querySelector('.genptq')?.dataset.digest;
     const idle = document.querySelector('[data-test-script-state="notRunning"]') !== null;
     return [idle && shown !== undefined, shown + location.search];
     """

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.page import loaders
-from dashboard.page.build import scene_of
+from dashboard.page.build import Constrained, Loaded, scene_of
+from dashboard.page.knobs import Knobs
 from dashboard.page.origin import foreign
-from dashboard.page.scene import Scene
 from dashboard.views import (
-    budget,
     compare,
+    details,
     export,
     failure,
-    front,
-    headline,
     job_list,
     kept,
     knobs,
-    layers,
     listen,
+    live,
+    locks,
     measure,
     profiles,
     table,
@@ -38,39 +39,21 @@ _TABS = {
 }
 
 
-_STYLE = """<style>
-.stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 3rem; }
-[data-testid="stCaptionContainer"] { opacity: 0.8 !important; }
-@media (max-width: 640px) {
-  .stMainBlockContainer { padding: 2.5rem 0.75rem; }
-  /* On a phone the slider stays in sight, and the rarer knobs come after the charts. */
-  .stColumn:has(> .stVerticalBlock > * > .st-key-dial),
-  .stColumn > .stVerticalBlock:has(> * > .st-key-dial) { display: contents; }
-  [data-testid="stLayoutWrapper"]:has(> .st-key-more) { order: 1; }
-  [data-testid="stLayoutWrapper"]:has(> .st-key-dial) {
-    position: sticky; top: 0; z-index: 9; padding: 0.5rem 0;
-    background: color-mix(in srgb, Canvas 80%, transparent); backdrop-filter: blur(12px);
-  }
-}
-</style>"""
+_STYLE = f"<style>{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
+_ICON = Path(__file__).with_name("icon.png")
 
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config("GenPTQ Explorer", "\N{LEVEL SLIDER}", layout="wide")
+    st.set_page_config("GenPTQ Explorer", _ICON, layout="wide")
     st.html(_STYLE)
-    st.title("GenPTQ Explorer", anchor=False)
-    st.markdown(
-        "How small can this speech model get before it mishears? **Move the size slider**: every "
-        "layer gets a bit width of its own, solved as you move, and you see what it costs in "
-        "word errors, hear it, and take the model with you."
-    )
     headers = st.context.headers
     if foreign(headers.get("Origin"), headers.get("Host"), st.get_option("server.allowedHosts")):
+        st.title("GenPTQ Explorer", anchor=False)
         failure.show("Another page asked for this one. Open it at its own address.")
         return
-    job_list.live_jobs()
     _explorer()
+    job_list.live_jobs()
 
 
 @st.fragment
@@ -83,21 +66,32 @@ def _explorer() -> None:
 
 
 def _draw() -> None:
+    head = st.container(horizontal=True, vertical_alignment="bottom", key="head")
+    head.title("GenPTQ Explorer", anchor=False)
     folders = loaders.models()
     if not folders:
         st.info("No profile is there yet. It holds a model's sensitivities; compute one below.")
         profiles.form()
         return
-    left, right = st.columns([2, 7], gap="medium")
-    with left:
-        scene = _scene(folders)
-    if scene is None:
-        return
-    with right:
-        headline.draw(scene)
+    with head:
+        loaded = knobs.load(folders)
+        speech = knobs.judged_on(loaded)
+    wrong, first = st.container(), st.container(key="first")
+    place, rarer = first.container(key="live"), first.container(key="rarer", gap="small")
+    with rarer, st.expander("Limits and locks", key="limits", icon=":material/lock:"):
+        drawn = knobs.draw(loaded, speech)
+        table = st.container()
+    with wrong:
+        constrained = _constrained(loaded, drawn.knobs)
+        scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
+        knobs.infeasible(scene)
+    with place:
+        live.draw(scene, loaders.drag_of(scene))
+    with table:
+        locks.draw(scene)
+    with rarer:
+        details.draw(scene)
         kept.bar(scene)
-        front.draw(scene)
-    layers.draw(scene)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
     for tab, draw in zip(tabs, _TABS.values(), strict=True):
         if tab.open:
@@ -105,19 +99,13 @@ def _draw() -> None:
                 draw(scene)
 
 
-def _scene(folders: dict[str, Path]) -> Scene | None:
-    """Draw the knobs, and solve for them; None where they cannot be read."""
-    loaded = knobs.load(folders)
-    drawn = knobs.draw(loaded)
+def _constrained(loaded: Loaded, wanted: Knobs) -> Constrained:
+    """What the demands leave; where they cannot be read, that is said, and none of them counts."""
     try:
-        constrained = loaders.constrain(loaded, drawn.knobs)
+        return loaders.constrain(loaded, wanted)
     except GenPTQError as error:
         failure.show(error)
-        return None
-    scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
-    knobs.infeasible(scene)
-    budget.effect(drawn.effect, scene)
-    return scene
+        return loaders.constrain(loaded, replace(wanted, pins="", min_bits=0, max_bits=math.inf))
 
 
 main()

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_ROLES = {
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "o": "output",
+    "out": "output",
+    "pos": "position",
+    "relative_k": "position",
+    "fc1": "in",
+    "fc2": "out",
+    "linear1": "in",
+    "linear2": "out",
+    "intermediate_dense": "in",
+    "output_dense": "out",
+    "pointwise_conv1": "in",
+    "pointwise_conv2": "out",
+    "depthwise_conv": "depthwise",
+}
+_KINDS = {"conv-module": "convolution module", "embedding": "word pieces"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +68,33 @@ class Unit:
     def weights(self) -> int:
         """Weights in the unit."""
         return self.rows * self.columns
+
+
+def readable(unit: Unit) -> str:
+    """A unit's name as a person reads it: `encoder 3 \u00b7 attention \u00b7 value`.
+
+    What the unit does stands first, then which of its block's weights it is. Names that no rule
+    knows end in their last word as it is.
+    """
+    rows = f"{unit.start:,} to {unit.stop - 1:,}"
+    if unit.part == "embedding":
+        return f"word pieces {rows}"
+    pieces = unit.parameter.removesuffix(".weight").split(".")
+    numbered = [i for i, piece in enumerate(pieces) if piece.isdigit()]
+    inner = pieces[numbered[-1] + 1 :] if numbered else pieces[-1:]
+    kind = _KINDS.get(unit.kind, unit.kind)
+    half = re.search(r"(?:feed_forward|ffn)([0-9])$", inner[0] if inner else "")
+    if half and kind == "feed-forward":
+        kind = f"{kind} {half[1]}"
+    last = inner[-1] if inner else ""
+    stem = last.removesuffix("_proj").removeprefix("linear_")
+    role = _ROLES.get(stem, _ROLES.get(last, last.replace("_", " ")))
+    if not numbered:
+        number = re.search(r"[0-9]+$", last)
+        words = [unit.part, f"{kind} {number[0]}" if number else kind]
+        words = words[1:] if unit.kind == "output" else words
+    else:
+        words = [f"{unit.part} {unit.block}", kind, role]
+    if "@" in unit.name:
+        words.append(f"rows {rows}")
+    return " \u00b7 ".join(word for word in words if word)

@@ -6,8 +6,8 @@ from genptq_core.measurement.comparison import Change, Comparison
 from genptq_core.profile import Profile
 
 from ..wording import hover, tick_labels
+from .colours import BLUE, GREY, VERMILION, Trace
 from .component import Figure
-from .traces import BLUE, GREY, VERMILION, Trace
 
 
 def transition_figure(comparison: Comparison) -> Figure:

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.allocation.constraints import Constraints
+from genptq_core.allocation.drag import ANSWERED, DragTable, drag_table
 from genptq_core.allocation.front import Front, predicted_front
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
@@ -37,9 +38,10 @@ from genptq_core.storage.locations import (
 
 from .build import Constrained, Loaded
 from .demands import bound_units, parse
-from .knobs import Knobs, constraints, size_range
+from .knobs import Knobs, SizeRange, constraints, size_range
 from .marks import OneWidth, one_width
 from .measurements import Measurements, measurements_of
+from .scene import Scene
 from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
@@ -131,7 +133,7 @@ def load(folder: Path, target: str) -> Loaded:
         folder=folder,
         profile=profile,
         target=target,
-        sizes=size_range(profile, target),
+        sizes=_sizes(profile, profile.digest, target),
         measured=read_measured(folder, profile, target),
         free=free,
         free_front=_front(free, _version(profile), repr(Constraints()), target),
@@ -153,6 +155,18 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
     return Constrained(limits, bound, under_limits, front)
 
 
+def drag_of(scene: Scene) -> DragTable:
+    """The maps that a drag looks up."""
+    key = repr(scene.limits)
+    return _drag(scene.problem, scene.front, scene.profile.digest, key, scene.target)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")
+def _drag(_problem: Problem, _front: Front, digest: str, key: str, target: str) -> DragTable:
+    # Demands are tried one after the other, so what they leave is answered more roughly.
+    return drag_table(_problem, _front, ANSWERED // (1 if key == repr(Constraints()) else 3))
+
+
 def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:
     """A profile's allocation problem for a target.
 
@@ -167,6 +181,11 @@ def _problem(
     _profile: Profile, digest: str, key: str, target: str, _limits: Constraints
 ) -> Problem:
     return problem(_profile, _limits, target=target)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _sizes(_profile: Profile, digest: str, target: str) -> SizeRange:
+    return size_range(_profile, target)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from genptq_core.measurement.records import Measured
 from genptq_core.speech.normalizers import noted
 
-from ..charts.of_scene import front_of, layers_of
+from ..charts.live_pick import pick_of
 from ..page.command_line import command as program_command
 from ..page.costs import PREDICTED, Cost
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
 from ..wording import bound, layout, measured_name, megabytes, percent, points, stored_bits, widths
-from .html import Chart, Report, Table
+from .html import Report, Table
 
 _MEASURED = (
     "Measured: recordings were decoded with the quantized weights, and word errors counted by "
@@ -27,15 +29,21 @@ _SIZES = (
     "tied tensors once, headers, settings and tokenizer. Memory is of the weights as the runtime "
     "holds them. MB is 10^6 bytes."
 )
+_LIVE = (
+    "The sliders look up maps that were solved beforehand: at most as large as asked for, and "
+    "within a few per cent of the exact answer's predicted loss. The tables are of the map that "
+    "the report was made for; the first button under the sliders goes back to it."
+)
 
 
-def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
+def report_of(scene: Scene, pick: Pick, command: str | None, table: dict[str, Any]) -> Report:
     """The report of a pick.
 
     Args:
         scene: what the page shows.
         pick: the pick.
         command: the command line that gives it, or None where no single one does.
+        table: what the live screen is sent of the problem; see `charts.live_table`.
     """
     profile, figures = scene.profile, pick.allocation
     short = pick.map.digest[:SHORT]
@@ -59,10 +67,11 @@ def report_of(scene: Scene, pick: Pick, command: str | None) -> Report:
         title=f"{scene.name}: {megabytes(figures.bytes)}",
         summary=summary,
         figures=_figures(scene, pick),
-        charts=_charts(scene),
+        table=table,
+        pick=pick_of(scene, table["id"]),
         tables=_tables(scene, pick),
         commands=commands,
-        notes=(_MEASURED, _PREDICTED, _SIZES),
+        notes=(_LIVE, _MEASURED, _PREDICTED, _SIZES),
     )
 
 
@@ -110,24 +119,6 @@ def _word_errors(cost: Cost | None) -> list[tuple[str, str]]:
         return [wer, ("Increase, predicted", f"{between} points")]
     increase = f"{points(cost.increase, 2)} points"
     return [wer, ("Increase, measured", increase), ("95 % interval", between)]
-
-
-def _charts(scene: Scene) -> list[Chart]:
-    speech = f"Measured on {scene.speech_name}. " if scene.speech is not None else ""
-    if scene.second is not None:
-        speech += f"Orange: {scene.second_name}. "
-    return [
-        Chart(
-            "Front: what each megabyte buys",
-            front_of(scene).figure,
-            speech + "Bars are 95 % intervals; the star is this map.",
-        ),
-        Chart(
-            "Bits per layer",
-            layers_of(scene),
-            "In the network's order. Grey dashes: the continuous solution, which is rounded.",
-        ),
-    ]
 
 
 def _tables(scene: Scene, pick: Pick) -> list[Table]:

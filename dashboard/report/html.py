@@ -1,4 +1,4 @@
-"""A report as a single HTML file with its charts inside, which opens offline. Pure.
+"""A report as a single HTML file with the live screen inside, which opens offline. Pure.
 
 `report.html.jinja` says how it looks.
 """
@@ -10,25 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import plotly
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from ..charts.component import Figure
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure with its heading, and what is said below it."""
-
-    title: str
-    figure: Figure
-    caption: str
-
-    @property
-    def height(self) -> int:
-        """Height of the figure, pixels."""
-        return int(self.figure["layout"].get("height", 400))
+from ..charts.live import markup, script, style
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,8 @@ class Report:
         title: its heading.
         summary: sentences under it.
         figures: the pick's figures, by name.
-        charts, tables: what follows.
+        table, pick: what the live screen shows; see `charts.live_table` and `charts.live_pick`.
+        tables: what follows.
         commands: command lines, each with what it does.
         notes: how the figures came about.
     """
@@ -56,7 +43,8 @@ class Report:
     title: str
     summary: str
     figures: Sequence[tuple[str, str]]
-    charts: Sequence[Chart]
+    table: dict[str, Any]
+    pick: dict[str, Any]
     tables: Sequence[Table]
     commands: Sequence[tuple[str, str]]
     notes: Sequence[str]
@@ -66,8 +54,11 @@ def to_html(report: Report) -> str:
     """The report as one HTML file; texts from files are shown letter by letter."""
     return _template().render(
         report=report,
-        plotly=_plotly(),
-        figures=_script([chart.figure for chart in report.charts]),
+        markup=markup(),
+        style=style(),
+        script=script("report.js"),
+        table=_script(report.table),
+        pick=_script(report.pick),
     )
 
 
@@ -87,9 +78,3 @@ def _template() -> Template:
 def _script(value: object) -> str:
     """JSON in which no text can end the script that it is in."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _plotly() -> str:
-    """Plotly's library, in which no text can end the script that it is in."""
-    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    return path.read_text(encoding="utf-8").replace("</script", "<\\/script")

@@ -1,143 +1,78 @@
-"""The budget: by size or by accuracy, its slider, and what the last move did."""
+"""The budget: a size, or an accuracy, in the session and in the page's address.
+
+No widget of Streamlit holds it: the live screen sends what its sliders are set to.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import math
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from ..page.knobs import BY_SIZE, LOSS_START, LOSSES, MODES, POINTS, POINTS_START, SizeRange
-from ..page.scene import Scene
-from ..wording import megabytes, percent, points
+from ..page.knobs import BY_ACCURACY, BY_SIZE, LOSS_START, MODES, POINTS_START, SizeRange
 from .address import unpick
+
+_NUMBERS = ("mb", "points", "loss")
 
 
 def use(size_mb: float) -> None:
-    """Go to a size."""
+    """Go to a size, MB."""
     st.session_state["by"] = BY_SIZE
     st.session_state["mb"] = size_mb
     unpick()
 
 
-def mode() -> str:
-    """The switch between a size budget and an accuracy budget."""
-    chosen = st.segmented_control(
-        "Budget by",
-        MODES,
-        default=BY_SIZE,
-        required=True,
-        key="by",
-        bind="query-params",
-        on_change=unpick,
-    )
-    return chosen or BY_SIZE
+def allow(value: float, key: str) -> None:
+    """Go to an accuracy.
+
+    Args:
+        value: what is allowed.
+        key: "points" or "loss".
+    """
+    st.session_state["by"] = BY_ACCURACY
+    st.session_state[key] = value
+    unpick()
 
 
-def begin_at(size_mb: float, sizes: SizeRange) -> None:
-    """Set the size slider where nothing has set it yet."""
-    first = not st.session_state.get("begun", False)
-    st.session_state["begun"] = True
-    if "mb" in st.session_state:
-        return
-    if first and "mb" in st.query_params:
-        # A size typed by hand may lie between two steps; the slider would take it for a mistake.
-        # What is no number begins as if it were not there.
-        with contextlib.suppress(ValueError):
-            size_mb = sizes.clip(float(st.query_params["mb"]))
-    st.session_state["mb"] = size_mb
-    if first:
-        # So that an address copied before anything was moved says which size it shows. Once the
-        # slider is there, it alone may write its parameter.
-        st.query_params["mb"] = sizes.text(size_mb)
+def begin_at(size_mb: float, sizes: SizeRange, most_points: float) -> None:
+    """Set the budget where nothing has set it yet: from the address, else to a size.
+
+    Args:
+        size_mb: the size to begin at.
+        sizes: the sizes on the slider.
+        most_points: the largest increase of word errors on the other one, percentage points.
+    """
+    state = st.session_state
+    asked = dict.fromkeys(_NUMBERS, math.nan)
+    if not state.get("begun", False):
+        state["begun"] = True
+        for key in _NUMBERS:  # what is no number begins as if it were not there
+            with contextlib.suppress(ValueError):
+                asked[key] = float(st.query_params.get(key, "nan"))
+        by = st.query_params.get("by", BY_SIZE)
+        state.setdefault("by", by if by in MODES else BY_SIZE)
+    for key, start in (("mb", size_mb), ("points", POINTS_START), ("loss", LOSS_START)):
+        if key not in state:
+            state[key] = asked[key] if math.isfinite(asked[key]) else start
+    state["mb"] = min(max(state["mb"], sizes.values[0]), sizes.values[-1])
+    state["points"] = min(max(state["points"], 0.0), most_points)
+    state.setdefault("by", BY_SIZE)
 
 
-def slider(by: str, sizes: SizeRange, predicts_wer: bool) -> None:
-    """The slider of the budget: size, or allowed errors."""
-    if by == BY_SIZE:
-        st.select_slider(
-            "Largest size, MB",
-            sizes.values,
-            sizes.values[-1],  # the default is left out of the address; few stay at 16 bit
-            format_func=sizes.text,
-            key="mb",
-            bind="query-params",
-            on_change=unpick,
-            help="Of the folder to download, in MB of 10^6 bytes. The arrow keys move it by one "
-            "step.",
-        )
-    elif predicts_wer:
-        low, high, step = POINTS
-        st.slider(
-            "Allowed WER increase, percentage points",
-            min_value=low,
-            max_value=high,
-            value=POINTS_START,
-            step=step,
-            key="points",
-            bind="query-params",
-            on_change=unpick,
-            help="The smallest map predicted to stay under it, the band included.",
-        )
-    else:
-        st.select_slider(
-            "Allowed predicted loss, nats per token",
-            LOSSES,
-            LOSS_START,
-            format_func=lambda x: f"{x:g}",
-            key="loss",
-            bind="query-params",
-            on_change=unpick,
-        )
-        st.caption(
-            "Too few maps are measured on one speech set to predict word errors, so the budget "
-            "is the divergence from full precision: 0.05 is hard to notice, 0.3 is not."
-        )
+def remember(predicts_wer: bool) -> None:
+    """Copy the budget to the address, so that it always says what it shows.
 
-
-@dataclass(frozen=True)
-class _Position:
-    """A pick's figures, to say what the next move changes."""
-
-    digest: str
-    bytes: int
-    loss: float
-    increase: float | None
-
-
-def effect(place: DeltaGenerator, scene: Scene) -> None:
-    """What the budget buys of the other kind, and what the last move changed."""
-    if scene.pick is None:
-        st.session_state.pop("before", None)
-        return
-    figures, cost = scene.pick.allocation, scene.pick_cost
-    increase = cost.increase if cost is not None else None
-    now = _Position(
-        scene.pick.map.digest, figures.bytes, loss=figures.predicted_loss, increase=increase
-    )
-    before: _Position | None = st.session_state.get("before")
-    last: tuple[_Position, _Position] | None = st.session_state.get("move")
-    if before is not None and before != now:
-        last = before, now
-        st.session_state["move"] = last
-    st.session_state["before"] = now
-    if scene.knobs.mode != BY_SIZE:
-        text = f"\u2192 **{megabytes(now.bytes)}**"
-    elif cost is None or cost.wer is None:
-        text = f"\u2192 **loss {now.loss:.3g}** nats per token, predicted"
-    else:
-        text = f"\u2192 **{scene.rate} {percent(cost.wer)}**, {cost.how}"
-    if last is not None and last[1] == now:
-        text += f"  \n:small[Last move: {_moved(last[0], now, scene.rate)}.]"
-    place.markdown(text)
-
-
-def _moved(before: _Position, now: _Position, rate: str) -> str:
-    """How two picks differ, in words."""
-    size = f"{(now.bytes - before.bytes) / 1e6:+.2f} MB"
-    if now.increase is not None and before.increase is not None:
-        words = f"{points(now.increase - before.increase, 2)} points of {rate}"
-    else:
-        words = f"{now.loss - before.loss:+.2g} nats of loss"
-    return f"{size}, {words}".replace("-", "\u2212")
+    Args:
+        predicts_wer: whether an accuracy is in points of word errors.
+    """
+    state = st.session_state
+    shown = {"mb": f"{state['mb']:.10g}"}
+    if state["by"] == BY_ACCURACY:
+        key = "points" if predicts_wer else "loss"
+        shown |= {"by": BY_ACCURACY, key: f"{state[key]:.10g}"}
+    for key in ("by", *_NUMBERS):
+        if key not in shown:
+            st.query_params.pop(key, None)
+        elif st.query_params.get(key) != shown[key]:
+            st.query_params[key] = shown[key]

@@ -38,7 +38,7 @@ def draw(scene: Scene) -> None:
     sides = _sides(scene)
     if len(sides) < 2:
         st.info(
-            "There is only one map so far. Keep this pick with the button above the chart, move "
+            "There is only one map so far. Keep this pick under Undo, keep; move "
             "a knob, and compare the two here."
         )
         return

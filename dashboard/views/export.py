@@ -23,6 +23,7 @@ from genptq_core.targets.run_commands import commands
 
 from ..jobs.queue import DONE, LIVE
 from ..jobs.requests import ExportMap
+from ..page import loaders
 from ..page.command_line import BIT_MAP, export_command, measure_command, solve_command
 from ..page.knobs import SHORT, link
 from ..page.scene import Pick, Scene
@@ -31,6 +32,7 @@ from ..report.html import to_html
 from ..wording import markdown, megabytes
 from . import job_list, runtime_configs
 from .knobs import switch_target
+from .live import sent_table
 
 _ZIP_LIMIT = 400_000_000
 """Bytes above which an export is not zipped for the browser: it stays in its folder."""
@@ -78,16 +80,16 @@ def draw(scene: Scene) -> None:
             on_click="ignore",
             icon=":material/download:",
         )
+        table = sent_table(scene, loaders.drag_of(scene))
         st.download_button(
             "Report, one HTML file",
-            # Made when it is asked for: with the charts' library inside, it has five megabytes.
-            lambda: to_html(report_of(scene, pick, command)),
+            lambda: to_html(report_of(scene, pick, command, table)),
             f"{stem}.html",
             "text/html",
             key="download_report",
             on_click="ignore",
             icon=":material/description:",
-            help="Charts, figures and tables of this pick; opens without a network.",
+            help="The first screen, drag included, and tables; opens without a network.",
         )
     st.markdown("**The same map from a command line**")
     if command is None:

@@ -44,39 +44,36 @@ def bar(scene: Scene) -> None:
         trail = Trail()
     trail = trail.visit(scene.knobs)
     st.session_state["trail"] = trail
-    with st.container(horizontal=True, gap="small", key="pick_bar"):
-        st.button(
-            "Undo",
-            key="undo",
-            icon=":material/undo:",
-            disabled=not trail.past,
-            on_click=_step,
-            args=(trail.undo(),),
-            help="Back to the pick before, knobs and all.",
-        )
-        st.button(
-            "Redo",
-            key="redo",
-            icon=":material/redo:",
-            disabled=not trail.future,
-            on_click=_step,
-            args=(trail.redo(),),
-        )
+    with st.popover("Undo, keep", icon=":material/bookmark:", key="pick_bar"):
+        with st.container(horizontal=True, gap="small"):
+            st.button(
+                "Undo",
+                key="undo",
+                icon=":material/undo:",
+                disabled=not trail.past,
+                on_click=_step,
+                args=(trail.undo(),),
+                help="Back to the pick before, knobs and all.",
+            )
+            st.button(
+                "Redo",
+                key="redo",
+                icon=":material/redo:",
+                disabled=not trail.future,
+                on_click=_step,
+                args=(trail.redo(),),
+            )
         if scene.pick is not None:
             kept = {k.map.digest: k.name for k in of_scene(scene)}.get(scene.pick.map.digest)
-            with st.popover(
-                f"Kept as {markdown(kept)}" if kept else "Keep this pick",
-                icon=":material/bookmark:",
-            ):
-                size = megabytes(scene.pick.allocation.bytes)
-                name = st.text_input("Name", kept or size, max_chars=40, key="keep_name")
-                st.button(
-                    "Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene, name)
-                )
-                st.caption(
-                    "Kept picks are compared under Compare. They are in the address of this page, "
-                    "so a reload brings them back, and nobody else sees them without it."
-                )
+            size = megabytes(scene.pick.allocation.bytes)
+            if kept:
+                st.caption(f"Kept as {markdown(kept)}")
+            st.text_input("Name", kept or size, max_chars=40, key="keep_name")
+            st.button("Rename" if kept else "Keep", key="keep", on_click=_keep, args=(scene,))
+            st.caption(
+                "Kept picks are compared under Compare. They are in the address of this page, "
+                "so a reload brings them back, and nobody else sees them without it."
+            )
 
 
 def _step(trail: Trail[Knobs]) -> None:
@@ -104,9 +101,11 @@ def _restore(knobs: Knobs) -> None:
             remember(key)
 
 
-def _keep(scene: Scene, name: str) -> None:
+def _keep(scene: Scene) -> None:
     if scene.pick is None:
         return
+    # What is in the field now, typed with or without Enter.
+    name = st.session_state.get("keep_name") or megabytes(scene.pick.allocation.bytes)
     new = KeptPick(name, scene.profile.digest, scene.pick.map, scene.knobs)
     picks = _kept()
     _note(picks.visit(keep(picks.now or (), new)))

@@ -1,18 +1,18 @@
 """The widgets that set the knobs, drawn and read; `page/knobs.py` holds the values.
 
-Widgets' keys are the names of the link's query parameters.
+Widgets' keys are the names of the link's query parameters. The budget's sliders are in the live
+screen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from genptq_core.errors import PROGRAM
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
@@ -22,7 +22,15 @@ from genptq_core.targets.ways import ways_for
 
 from ..page import loaders
 from ..page.build import Loaded
-from ..page.knobs import BY_SIZE, SHORT, Knobs, from_session, size_range, widths
+from ..page.knobs import (
+    POINTS,
+    SHORT,
+    Knobs,
+    from_session,
+    most_points,
+    size_range,
+    widths,
+)
 from ..page.measurements import Measurements
 from ..page.scene import Scene
 from ..page.start import Start
@@ -38,12 +46,10 @@ class Drawn:
     Attributes:
         knobs: their values.
         start: the recommended size.
-        effect: the place under the slider for what it did.
     """
 
     knobs: Knobs
     start: Start
-    effect: DeltaGenerator
 
 
 def load(folders: dict[str, Path]) -> Loaded:
@@ -56,29 +62,28 @@ def load(folders: dict[str, Path]) -> Loaded:
     folder = folders[_model(list(folders))]
     profile = loaders.read_profile(folder)
     target = _target(profile)
-    _runtime(profile, target)
     return loaders.load(folder, target)
 
 
-def draw(loaded: Loaded) -> Drawn:
-    """Draw the other knobs, the slider first; returns what they say."""
+def judged_on(loaded: Loaded) -> MeasuredSet | None:
+    """Draw the list of speech sets; returns the one that the word errors are from."""
+    return _speech(loaded.measured)
+
+
+def draw(loaded: Loaded, speech: MeasuredSet | None) -> Drawn:
+    """Draw the rarer knobs; returns what all of them say."""
     sizes, menu = loaded.sizes, loaded.free.menu
-    by = budget.mode()
-    slider, advice, more = st.container(key="dial"), st.container(), st.container(key="more")
-    with more:
-        _limits(loaded.profile, menu)
-        speech = _speech(loaded.measured)
+    _runtime(loaded.profile, loaded.target)
+    _limits(loaded.profile, menu)
+    left, right = st.columns(2)
+    with left:
         _second(loaded.measured, speech)
+    with right:
         _picker(loaded.measured.records)
     start = loaders.start_of(loaded, speech)
-    budget.begin_at(start.size_mb, sizes)
-    with slider:
-        budget.slider(by, sizes, predicts_wer=loaded.measured.curve(speech) is not None)
-        effect = st.empty()
-    with advice:
-        st.caption(f"Recommended start: {start.reason}")
-        if st.session_state.get("mb") != start.size_mb or by != BY_SIZE:
-            st.button("Use it", key="use_start", on_click=budget.use, args=(start.size_mb,))
+    curve = loaded.measured.curve(speech)
+    budget.begin_at(start.size_mb, sizes, POINTS[1] if curve is None else most_points(curve))
+    budget.remember(curve is not None)
     low, *_, high = widths(menu)
     fallback = Knobs(
         loaded.name,
@@ -87,7 +92,7 @@ def draw(loaded: Loaded) -> Drawn:
         max_bits=high,
         target=loaded.target,
     )
-    return Drawn(from_session(st.session_state, fallback), start, effect)
+    return Drawn(from_session(st.session_state, fallback), start)
 
 
 def infeasible(scene: Scene) -> None:
@@ -100,7 +105,7 @@ def infeasible(scene: Scene) -> None:
         "Go to the smallest feasible size",
         key="use_smallest",
         on_click=budget.use,
-        args=(scene.sizes.clip(error.smallest / 1e6),),
+        args=(math.ceil(error.smallest / 1e4) / 100,),
     )
 
 
@@ -120,7 +125,6 @@ def _model(names: list[str]) -> str:
         key="model",
         bind="query-params",
         on_change=_other_model,
-        help=f"Profiles in data/profiles. Add one with: {PROGRAM} profile.",
     )
     return chosen or names[0]
 
@@ -134,7 +138,8 @@ def _other_target(profile: Profile) -> None:
     if chosen == NATIVE:
         st.query_params.pop("target", None)
     if "mb" in st.session_state:
-        st.session_state["mb"] = size_range(profile, chosen).clip(st.session_state["mb"])
+        sizes = size_range(profile, chosen).values
+        st.session_state["mb"] = min(max(st.session_state["mb"], sizes[0]), sizes[-1])
     if "widths" in st.session_state:
         low, *_, high = widths(
             [profile.menu[column] for column in held_columns(profile.menu, chosen)]
@@ -159,13 +164,12 @@ def _target(profile: Profile) -> str:
         asked = st.query_params.get("target", "")
         st.session_state["target"] = asked if asked in names else names[0]
     chosen = st.selectbox(
-        "Format",
+        "Runs in",
         names,
         format_func=lambda name: TARGETS[name].title,
         key="target",
         on_change=_other_target,
         args=(profile,),
-        help="What the model is stored as. Maps are solved from the widths that it can hold.",
     )
     return chosen or names[0]
 
@@ -182,7 +186,7 @@ def _runtime(profile: Profile, target: str) -> None:
     if st.session_state["runtime"] not in others:
         st.session_state["runtime"] = ""
     st.selectbox(
-        "Runs in",
+        "Unpacked for",
         ["", *others],
         format_func=lambda name: ways[name or usual].title if (name or usual) in ways else name,
         key="runtime",
@@ -243,13 +247,12 @@ def _speech(measured: Measurements) -> MeasuredSet | None:
     if st.session_state.get("speech") not in words:
         st.session_state["speech"] = measured.word(measured.named(asked) or usual)
     chosen = st.selectbox(
-        "Word errors on",
+        "Judged on",
         list(words),
         format_func=lambda word: measured.label(words[word]) if word in words else word,
         key="speech",
         on_change=remember,
         args=("speech",),
-        help="Different speech, different word errors: compare maps on one set only.",
     )
     return words.get(chosen or "", usual)
 

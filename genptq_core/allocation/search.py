@@ -81,12 +81,19 @@ class Search:
             starts.append((cost[maps], best, lowest))
         return starts
 
-    def solve(self, room: int) -> tuple[np.ndarray, Relaxed]:
-        """The best choice found within a budget, and the continuous one that bounds it."""
+    def solve(self, room: int, *, trades: bool = True) -> tuple[np.ndarray, Relaxed]:
+        """The best choice found within a budget, and the continuous one that bounds it.
+
+        Args:
+            room: budget for the items together.
+            trades: whether to trade between items at the end, which takes most of the time.
+        """
         relaxed = self.relaxation.at(room)
         starts = [improve(self.program, s, room, trades=False) for s in self._starts(relaxed, room)]
         starts.sort(key=lambda choice: float(self.program.loss(choice)))
-        # Trades take most of the time, and lead from close starts to losses that are closer still.
+        if not trades:
+            return starts[0], relaxed
+        # Trades lead from close starts to losses that are closer still.
         ends = [improve(self.program, start, room) for start in starts[: 1 if self._large else 4]]
         return min(ends, key=lambda choice: float(self.program.loss(choice))), relaxed
 

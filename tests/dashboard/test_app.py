@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -31,8 +32,22 @@ from .conftest import APP, record, run_command
 
 def _page(**params: str) -> AppTest:
     page = AppTest.from_file(str(APP), default_timeout=60)
+    page.session_state["details"] = True  # open
     for name, value in params.items():
         page.query_params[name] = value
+    return page.run()
+
+
+def _screen(page: AppTest) -> dict[str, Any]:
+    """What the live screen was sent for the pick."""
+    sent = next(c.proto for c in page.get("bidi_component") if c.proto.component_name == "screen")
+    return dict(json.loads(sent.bytes))
+
+
+def _resize(page: AppTest, size_mb: float) -> AppTest:
+    """Set the size, as the live screen does when its slider is let go."""
+    for key, value in {"by": "size", "mb": size_mb, "pick": ""}.items():
+        page.session_state[key] = value
     return page.run()
 
 
@@ -61,7 +76,9 @@ def test_the_page_opens_on_a_recommended_start(profile: Profile) -> None:
     page = _page()
     assert _errors(page) == []
     assert {"Size", "Loss, predicted", "Average bits", "Stored bits"} <= set(_metrics(page))
-    assert any(c.value.startswith("Recommended start") for c in page.caption)
+    start = _screen(page)
+    assert page.query_params["mb"] == f"{start['mb']:.10g}"
+    assert start["pick"]["bytes"] <= 1e6 * start["mb"]
 
 
 def test_with_measurements_the_page_predicts_words(records: list[Measured]) -> None:
@@ -75,7 +92,7 @@ def test_with_measurements_the_page_predicts_words(records: list[Measured]) -> N
 def test_moving_the_slider_changes_the_pick(profile: Profile) -> None:
     page = _page()
     before = _map(page)
-    page.select_slider(key="mb").set_value(size_range(profile).values[5]).run()
+    _resize(page, size_range(profile).values[5])
     assert _errors(page) == []
     assert _map(page) != before
 
@@ -84,19 +101,23 @@ def test_equal_links_give_equal_maps(profile: Profile) -> None:
     sizes = size_range(profile)
     middle = sizes.text(sizes.values[len(sizes.values) // 3])
     first = _page(mb=middle, pins="*fc1* = 4")
-    assert first.select_slider(key="mb").value == float(middle)
+    assert first.session_state["mb"] == float(middle)
     assert first.text_area(key="pins").value == "*fc1* = 4"
     assert _map(first) == _map(_page(mb=middle, pins="*fc1* = 4"))
     assert _map(first) != _map(_page(mb=middle, pins="*fc1* = 8"))
 
 
-def test_a_size_between_two_steps_is_rounded_up(profile: Profile) -> None:
+def test_a_link_keeps_the_size_that_it_names(profile: Profile) -> None:
+    """Also between two steps of the slider, and as a whole number."""
     sizes = size_range(profile)
-    typed = (sizes.values[4] + sizes.values[5]) / 2
+    typed = round((sizes.values[4] + sizes.values[5]) / 2, 6)
     page = _page(mb=f"{typed}")
     assert _errors(page) == []
-    assert page.select_slider(key="mb").value == sizes.values[5]
-    assert _errors(_page(mb="many")) == []
+    assert page.session_state["mb"] == _screen(page)["mb"] == typed
+    assert page.query_params["mb"] == f"{typed:.10g}"
+    assert _screen(_page(mb="1"))["mb"] == max(1.0, sizes.values[0])
+    for wrong in ("many", "nan", "1e999"):
+        assert _errors(_page(mb=wrong)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,14 +126,16 @@ def test_a_size_between_two_steps_is_rounded_up(profile: Profile) -> None:
 )
 def test_a_bad_pin_is_a_sentence(profile: Profile, pins: str, sentence: str) -> None:
     page = _page()
+    before = _screen(page)
     page.text_area(key="pins").set_value(pins).run()
     assert any(sentence in error for error in _errors(page))
+    assert _screen(page)["pick"] == before["pick"], "the charts stay, without the demand"
 
 
 def test_an_infeasible_width_is_a_sentence_with_a_way_out(profile: Profile) -> None:
     page = _page()
     page.select_slider(key="widths").set_value((8, 16))
-    page.select_slider(key="mb").set_value(size_range(profile).values[0]).run()
+    _resize(page, size_range(profile).values[0])
     assert any("not feasible" in error for error in _errors(page))
     page.button(key="use_smallest").click().run()
     assert _errors(page) == []
@@ -122,10 +145,13 @@ def test_an_infeasible_width_is_a_sentence_with_a_way_out(profile: Profile) -> N
 def test_by_accuracy_takes_the_smallest_map(records: list[Measured]) -> None:
     page = _page(by="accuracy")
     assert _errors(page) == []
-    loose = page.slider(key="points")
-    loose.set_value(10.0).run()
+    before = _screen(page)["pick"]["bytes"]
+    page.session_state["points"] = 10.0
+    page.run()
     assert _errors(page) == []
-    assert "Size" in _metrics(page)
+    assert _screen(page)["pick"]["bytes"] <= before
+    assert page.query_params["by"] == "accuracy"
+    assert page.query_params["points"] == f"{_screen(page)['allowed']:.10g}"
 
 
 def test_by_accuracy_without_a_curve_uses_the_predicted_loss(profile: Profile) -> None:
@@ -145,7 +171,7 @@ def test_a_measured_map_can_be_picked_and_heard(profile: Profile, records: list[
     assert "Your pick" in text
     assert "<b>" not in text.replace("\\<b\\>", "")
     # Turning a knob goes back to the solver.
-    page.select_slider(key="mb").set_value(size_range(profile).values[3]).run()
+    _resize(page, size_range(profile).values[3])
     assert page.session_state["pick"] == ""
 
 
@@ -184,12 +210,12 @@ def test_formats_have_maps_of_their_own(formats: Profile) -> None:
     page.select_slider(key="widths").set_value((2.25, 4)).run()
     assert _errors(page) == []
     assert _map(page) != native
-    before = page.select_slider(key="mb").value
+    before = page.session_state["mb"]
     page.selectbox(key="target").set_value("integer").run()
     assert _errors(page) == []
     assert page.select_slider(key="widths").value == (2, 16)
     sizes = size_range(formats, "integer")
-    assert page.select_slider(key="mb").value == sizes.clip(before)
+    assert page.session_state["mb"] == min(max(before, sizes.values[0]), sizes.values[-1])
     assert page.query_params["target"] == "integer"
     layers = page.dataframe[-1].value
     assert set(layers["group size"]) <= {0, 32, 64}
@@ -271,6 +297,7 @@ def test_the_page_never_imports_torch(profiles: Path, records: list[Measured]) -
     script = (
         "import sys; from streamlit.testing.v1 import AppTest; "
         f"page = AppTest.from_file({str(APP)!r}, default_timeout=60); "
+        "page.session_state['details'] = True; "
         "page.run(); assert not page.exception, page.exception; "
         "print('metrics', len(page.metric)); print('torch' in sys.modules)"
     )
@@ -347,11 +374,11 @@ def test_a_second_speech_set_is_drawn_into_the_same_chart(
     assert _errors(page) == []
     (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
     assert f"**{100 * on_other_speech[1].wer:.1f} %** measured" in cost and "<i>" not in cost
-    assert not any("Dotted steps" in c.value for c in page.caption)
+    assert not any("Orange" in c.value for c in page.caption)
     page.selectbox(key="beside").set_value("9" * 10).run()
     assert _errors(page) == []
     assert page.query_params["beside"] == "9" * 10
-    assert any("Dotted steps" in c.value for c in page.caption)
+    assert any("Orange" in c.value for c in page.caption)
     page.selectbox(key="pick").set_value(missed.map_digest[:10]).run()
     (cost,) = [c.value for c in page.caption if c.value.startswith("On other speech")]
     assert "% measured" not in cost
@@ -401,24 +428,6 @@ def test_the_same_speech_counted_in_two_ways_has_two_curves(
     again = _page(mb=middle, speech=f"{short}:basic", beside=short)
     assert _metrics(again)["WER, predicted"] == shown["basic"]
     assert again.selectbox(key="beside").value == f"{short}:whisper-english"
-
-
-def test_buttons_walk_the_measured_maps_in_order_of_size(records: list[Measured]) -> None:
-    ordered = sorted({r.map_digest[:10]: r.bytes for r in records}.items(), key=lambda m: m[1])
-    page = _page(pick=ordered[2][0])
-    for short, size in reversed(ordered[:2]):
-        page.button(key="measured_smaller").click().run()
-        assert _errors(page) == []
-        assert page.session_state["pick"] == short == _map(page)
-        assert _metrics(page)["Size"] == megabytes(size)
-    assert page.button(key="measured_smaller").disabled
-    page.button(key="measured_larger").click().run()
-    assert _map(page) == ordered[1][0]
-    # From a map that is not measured: the neighbours by size.
-    page.select_slider(key="mb").set_value(float(page.select_slider(key="mb").options[-1])).run()
-    assert page.button(key="measured_larger").disabled
-    page.button(key="measured_smaller").click().run()
-    assert _map(page) == ordered[-1][0]
 
 
 @pytest.mark.parametrize("name", ["integer", "onnx", "compressed-tensors"])

@@ -14,7 +14,7 @@ from genptq_core.measurement.comparison import compare
 from genptq_core.measurement.records import Measured
 from genptq_core.profile import Profile
 
-from .test_app import _errors, _map, _page
+from .test_app import _errors, _map, _page, _resize
 
 
 def test_figures_show_every_layer(profile: Profile) -> None:
@@ -56,7 +56,7 @@ def test_a_kept_pick_is_compared_and_shown_again(profile: Profile) -> None:
     first = _map(page)
     page.text_input(key="keep_name").set_value("*mine*").run()
     page.button(key="keep").click().run()
-    page.select_slider(key="mb").set_value(sizes.values[4]).run()
+    _resize(page, sizes.values[4])
     assert _errors(page) == []
     assert _map(page) != first
     assert page.selectbox(key="compare_left").value == f"kept:{_kept(page)}"
@@ -80,7 +80,7 @@ def test_kept_picks_outlive_a_reload_and_stay_with_their_window(profile: Profile
     kept = _map(page)
     page.text_input(key="keep_name").set_value("*mine*").run()
     page.button(key="keep").click().run()
-    page.select_slider(key="mb").set_value(sizes.values[4]).run()
+    _resize(page, sizes.values[4])
     address = {"kept": str(page.query_params["kept"]), "mb": sizes.text(sizes.values[4])}
     again = _page(tab="Compare", **address)
     assert _errors(again) == []
@@ -100,16 +100,16 @@ def test_kept_picks_outlive_a_reload_and_stay_with_their_window(profile: Profile
 def test_knobs_are_undone_and_redone(profile: Profile) -> None:
     sizes = size_range(profile)
     page = _page()
-    start, seen = page.select_slider(key="mb").value, [_map(page)]
+    start, seen = page.session_state["mb"], [_map(page)]
     assert page.button(key="undo").disabled and page.button(key="redo").disabled
-    page.select_slider(key="mb").set_value(sizes.values[len(sizes.values) // 2]).run()
+    _resize(page, sizes.values[len(sizes.values) // 2])
     page.text_area(key="pins").set_value("*fc1* = 4").run()
     seen.append(_map(page))
     page.button(key="undo").click().run()
     assert page.text_area(key="pins").value == ""
     page.button(key="undo").click().run()
     assert _errors(page) == []
-    assert page.select_slider(key="mb").value == start
+    assert page.session_state["mb"] == start
     assert _map(page) == seen[0]
     page.button(key="redo").click().run()
     page.button(key="redo").click().run()

@@ -6,7 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
-from dashboard.report.html import Chart, Report, Table, to_html
+from dashboard.report.html import Report, Table, to_html
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)> & \u2028 \"'"
 
@@ -29,15 +29,12 @@ class _Page(HTMLParser):
 
 
 def _report() -> Report:
-    figure = {
-        "data": [{"type": "scatter", "x": [1], "y": [2], "text": [EVIL]}],
-        "layout": {"height": 200, "title": {"text": EVIL}},
-    }
     return Report(
         title=EVIL,
         summary=EVIL,
         figures=[(EVIL, EVIL)],
-        charts=[Chart(EVIL, figure, EVIL)],
+        table={"set": EVIL},
+        pick={"notes": [EVIL]},
         tables=[Table(EVIL, [EVIL], [[EVIL], [7]])],
         commands=[(EVIL, EVIL)],
         notes=[EVIL],
@@ -49,8 +46,8 @@ def test_texts_are_texts() -> None:
     names = [tag for tag, _ in page.tags]
     assert names.count("script") == 2
     assert "img" not in names
-    # Title twice, summary, figure twice, chart twice, table three times, command twice, note.
-    assert page.text.count("alert(1)") >= 11
+    # Title twice, summary, figure twice, table three times, command twice, note.
+    assert page.text.count("alert(1)") >= 10
     assert all("onerror" not in attributes for _, attributes in page.tags)
 
 
@@ -61,7 +58,10 @@ def test_nothing_is_fetched() -> None:
     assert policy is not None and "default-src 'none'" in policy and "http" not in policy
 
 
-def test_figures_come_back_as_they_were() -> None:
-    found = re.search(r"const FIGURES = (\[.*?\]);\n", to_html(_report()))
-    assert found is not None
-    assert json.loads(found[1]) == [_report().charts[0].figure]
+def test_what_the_screen_shows_comes_back_as_it_was() -> None:
+    text = to_html(_report())
+    for name, value in (("TABLE", _report().table), ("PICK", _report().pick)):
+        found = re.search(rf"const {name} = (.*?);\n", text)
+        assert found is not None
+        assert json.loads(found[1]) == value
+    assert len(text) < 6_000_000

@@ -1,4 +1,4 @@
-"""The pick's headline figures."""
+"""Details of the pick: figures for specialists, proof, digest, and how to read the charts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import streamlit as st
 from genptq_core.allocation.solving import Allocation
 from genptq_core.allocation.wer_curve import LEAST_POINTS
 
+from ..charts.live_table import REFERENCE_BITS
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
+from ..page.verdict import LIMITS, MEANING
 from ..wording import bound, markdown, megabytes, percent, points, stored_bits
 
 _CARD = 148
@@ -18,10 +20,19 @@ _BEYOND = "This pick loses more than any of them, so it is a guess. Its range wo
 
 
 def draw(scene: Scene) -> None:
-    """Metrics of the pick, predicted and measured told apart by label."""
+    """Metrics of the pick, predicted and measured told apart by label; drawn when opened."""
     pick = scene.pick
-    if pick is None:
+    box = st.popover("Details", key="details", on_change="rerun", icon=":material/info:")
+    if pick is None or not box.open:
         return
+    with box:
+        _figures(scene, pick)
+        _identity(scene, pick)
+        for note in _reading(scene):
+            st.caption(note)
+
+
+def _figures(scene: Scene, pick: Pick) -> None:
     figures = pick.allocation
     with st.container(horizontal=True, gap="small", key="headline"):
         _card(
@@ -60,7 +71,33 @@ def draw(scene: Scene) -> None:
             f"{len(figures.options)} layers",
             help="The solver's own time for this pick, not counting drawing.",
         )
-    _identity(scene, pick)
+
+
+def _reading(scene: Scene) -> list[str]:
+    """How to read the charts."""
+    limits = [f"+{100 * limit:g}" for limit in LIMITS]
+    notes = [
+        f"Safe: {MEANING[0]} ({limits[0]} points). Noticeable: {MEANING[1]} ({limits[1]}). "
+        f"Breaks: {MEANING[2]}. A guess, where more is lost than by any map that was measured, "
+        "is never called safe.",
+        "Bars of the layers: the width each one gets; dashes: before rounding. Dots: predicted "
+        f"loss of the layer alone at {REFERENCE_BITS} bits or so, nats per token, on a logarithmic "
+        "scale.",
+    ]
+    if scene.speech is not None:
+        notes.append(f"Measured on {markdown(scene.speech_name)}; bars are 95 % intervals.")
+    if scene.second is not None:
+        notes.append(f"Orange and dashed: {markdown(scene.second_name)}.")
+    second_records = scene.second.records if scene.second is not None else ()
+    if any(not scene.holds(record.options) for record in (*scene.records_shown, *second_records)):
+        notes.append("Crosses were measured, but the chosen format cannot hold them.")
+    if scene.one_width:
+        tools = " and ".join(sorted({u.target for u in scene.one_width}))
+        notes.append(
+            f"Hollow triangles are predicted: what {tools}, with one width for all layers, could "
+            "do if rounded as well as here."
+        )
+    return notes
 
 
 def _card(label: str, value: str, below: str, help: str) -> None:

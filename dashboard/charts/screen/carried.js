@@ -1,0 +1,37 @@
+// On the page: tables arrive in an element of their own, and this script with them, once; picks
+// arrive at every move, in the screen's element (`screen_element.js`).
+
+const screens = new WeakMap(); // by container
+const tables = new Map(); // the latest few, by id
+const KEPT = 6;
+
+function showPick({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".genptq");
+  if (!root || !data) return;
+  const pick = JSON.parse(new TextDecoder().decode(data));
+  const held = screens.get(root) ?? {};
+  screens.set(root, held);
+  held.trigger = (asked) => setTriggerValue("asked", JSON.stringify(asked));
+  held.pick = pick;
+  held.show = () => {
+    const table = tables.get(held.pick.table);
+    if (!table) return; // it is on its way
+    held.screen ??= new Screen(root, (asked) => held.trigger(asked));
+    held.screen.show(table, held.pick);
+  };
+  held.show();
+  latest = held;
+}
+
+let latest = null; // the screen that was drawn last
+
+export default function ({ data }) {
+  if (!data) return;
+  const table = JSON.parse(new TextDecoder().decode(data));
+  tables.delete(table.id);
+  tables.set(table.id, table);
+  for (const id of [...tables.keys()].slice(0, -KEPT)) tables.delete(id);
+  window.genptq = showPick;
+  dispatchEvent(new Event("genptq"));
+  latest?.show();
+}

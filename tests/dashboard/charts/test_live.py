@@ -1,0 +1,117 @@
+"""What the live screen is sent: the table that drags look up, and the pick."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboard.charts.live import markup, script
+from dashboard.charts.live_pick import pick_of
+from dashboard.charts.live_table import table_of
+from dashboard.page import loaders
+from dashboard.page.build import Constrained, scene_of
+from dashboard.page.knobs import Knobs, most_points
+from dashboard.page.offers import offers
+from dashboard.page.scene import Scene
+from dashboard.page.verdict import LIMITS, WORDS, levels, verdict_of
+from genptq_core.measurement.records import Measured
+from genptq_core.measurement.store import ship
+from genptq_core.profile import Profile
+
+
+def scene(folder: Path, size_mb: float = 0.0, **more: object) -> Scene:
+    """The scene of a folder of one profile."""
+    loaded = loaders.load(folder, "native")
+    start = loaders.start_of(loaded, loaded.measured.usual)
+    knobs = Knobs(folder.name, size_mb=size_mb or start.size_mb)
+    knobs = replace(knobs, **more)  # type: ignore[arg-type]
+    constrained: Constrained = loaders.constrain(loaded, knobs)
+    return scene_of(loaded, knobs, constrained, start)
+
+
+@pytest.fixture
+def shown(profiles: Path, records: list[Measured]) -> Scene:
+    return scene(profiles / "made-up")
+
+
+def test_the_table_says_what_each_size_gets(shown: Scene) -> None:
+    table = loaders.drag_of(shown)
+    sent = table_of(shown, table)
+    count, units = len(table.bytes), len(shown.profile.units)
+    choices = np.frombuffer(base64.b64decode(sent["choices"]), np.uint8).reshape(count, units)
+    assert np.array_equal(choices, table.choices)
+    cost = np.frombuffer(base64.b64decode(sent["cost"]), "<i4").reshape(units, -1)
+    sizes = shown.problem.fixed + cost[np.arange(units), choices].sum(axis=1)
+    assert sizes.tolist() == sent["bytes"] == sorted(sent["bytes"])
+    wer = sent["wer"]
+    assert wer["high"] == sorted(wer["high"], reverse=True)
+    assert len(sent["verdict"]["level"]) == count == len(wer["more"])
+    assert sent["verdict"]["level"] == sorted(sent["verdict"]["level"], reverse=True)
+    curve = shown.curve
+    assert curve is not None
+    assert wer["beyond"] == (table.loss > curve.largest).sum()
+    assert max(sent["allowed"]["values"]) <= most_points(curve) + 1e-9
+    assert {mark["map"] for mark in sent["marks"]} == {r.map_digest for r in shown.records}
+    assert sent["id"] == table_of(shown, table)["id"], "equal content is sent once"
+
+
+def test_the_pick_is_the_exact_answer(shown: Scene) -> None:
+    sent = pick_of(shown, "x", layer=2, offers=offers(shown, 2))
+    assert shown.pick is not None
+    assert sent["pick"]["bytes"] == shown.pick.allocation.bytes <= 1e6 * sent["mb"]
+    assert sum(sent["pick"]["unitBytes"]) + shown.problem.fixed == sent["pick"]["bytes"]
+    assert sent["pick"]["digest"] == shown.pick.map.digest[:10]
+    labels = [label for label, _ in sent["offers"]]
+    assert labels[0].startswith("Lock at") and any(label.startswith("Tie") for label in labels)
+    assert all("points" in price or "costs" in price for _, price in sent["offers"][:1])
+
+
+def test_without_measurements_the_front_is_of_loss(profiles: Path, profile: Profile) -> None:
+    bare = scene(profiles / "made-up")
+    sent = table_of(bare, loaders.drag_of(bare))
+    assert sent["wer"] is None and sent["verdict"] is None
+    assert sent["allowed"]["kind"] == "loss"
+    assert pick_of(bare, "x")["pick"]["verdict"]["level"] is None
+
+
+def test_the_verdict_is_of_the_worst_that_is_known(
+    profiles: Path, shown: Scene, records: list[Measured]
+) -> None:
+    digest, loss = records[-1].map_digest, records[-1].predicted_loss
+    before = verdict_of(shown.measured, digest, loss)
+    # On another set, where that map ran away, and nothing else was measured.
+    runaway = replace(records[-1], speech="other", speech_digest="9" * 64, ci95=(0.1, 0.9))
+    ship(profiles / "made-up", [*records, runaway])
+    after = verdict_of(scene(profiles / "made-up").measured, digest, loss)
+    assert after.word == "Breaks" and after.speech is not None and after.speech.name == "other"
+    assert after.worst == pytest.approx(0.9) and before.worst < 0.9
+
+
+def test_limits_are_the_verdicts_and_a_guess_is_never_safe() -> None:
+    worst = np.array([0.0, LIMITS[0], LIMITS[0] + 1e-6, LIMITS[1], 0.5])
+    said = [WORDS[level] for level in levels(worst, np.zeros(5, dtype=bool))]
+    assert said == ["Safe", "Safe", "Noticeable", "Noticeable", "Breaks"]
+    assert WORDS[int(levels(np.array([0.0]), np.array([True]))[0])] == "Noticeable"
+
+
+def test_a_map_of_another_format_is_crossed_out(formats: Profile, profiles: Path) -> None:
+    other = scene(profiles / "made-up")
+    sent = table_of(other, loaders.drag_of(other))
+    kinds = {mark["map"]: mark["kind"] for mark in sent["marks"]}
+    for record in other.records:
+        assert (kinds[record.map_digest] == "other") != other.holds(record.options)
+
+
+def test_the_modules_fit_together() -> None:
+    """No name is defined twice, and none is imported that another module does not export."""
+    for entry in ("carried.js", "report.js"):
+        text = script(entry)
+        names = re.findall(r"^(?:const|let|class|function|async function) (\w+)", text, re.M)
+        assert len(set(names)) == len(names)
+        assert not re.search(r"^import ", text, re.M)
+    assert "<script" not in markup()
