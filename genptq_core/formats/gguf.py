@@ -21,8 +21,10 @@ from ..options import Option
 from ..quantizers import Blocks, Stored, restored
 from ..storage.files import require_file
 from ..units import Unit
-from . import gguf_whisper
+from . import export_file, gguf_parakeet, gguf_whisper, parakeet_layout
 from .gguf_file import Packed
+from .gguf_model import GgufModel
+from .parakeet_layout import ParakeetLayout
 from .settings_files import loose
 from .whisper_layout import WhisperLayout
 
@@ -40,8 +42,7 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     Raises:
         ExportError: a weight cannot be written, or the model is none that transcribe.cpp loads.
     """
-    tensors = _tensors(model, stored)
-    return gguf_whisper.write(folder / NAME, _layout(model), _name(model), tensors)
+    return _file(model).write(folder / NAME, _tensors(model, stored))
 
 
 def overhead(model: SpeechModel) -> int:
@@ -50,17 +51,18 @@ def overhead(model: SpeechModel) -> int:
     Raises:
         ExportError: the model is none that transcribe.cpp loads.
     """
-    return gguf_whisper.overhead(_layout(model), _name(model))
+    return _file(model).overhead
 
 
-def _name(model: SpeechModel) -> str:
-    return Path(model.name).name
-
-
-def _layout(model: SpeechModel) -> WhisperLayout:
+def _file(model: SpeechModel) -> GgufModel:
+    """What the file of a model holds besides its weights."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_settings(Path(folder))
-        return WhisperLayout.of(loose(Path(folder)), model.name)
+        files = loose(Path(folder))
+    name = Path(model.name).name
+    if model.family == parakeet_layout.FAMILY:
+        return gguf_parakeet.model_of(ParakeetLayout.of(files, model.name), name)
+    return gguf_whisper.model_of(WhisperLayout.of(files, model.name), name)
 
 
 def _tensors(
@@ -114,16 +116,16 @@ def load(folder: Path, name: str) -> SpeechModel:
     except Exception as error:  # the runtime's own errors say what is wrong with the file
         reason = whole_reason(error)
         raise ExportError(f"{folder} cannot be loaded ({reason}).", "Export it again.") from error
-    return cast(SpeechModel, TranscribeCpp(name, model, session))
+    family = export_file.read(folder).family
+    return cast(SpeechModel, TranscribeCpp(name, family, model, session))
 
 
 class TranscribeCpp:
     """A model in transcribe.cpp: of `SpeechModel` it has `encode` and `transcribe` only."""
 
-    family = "whisper"
-
-    def __init__(self, name: str, model: Any, session: Any) -> None:
+    def __init__(self, name: str, family: str, model: Any, session: Any) -> None:
         self.name = name
+        self.family = family
         self._model = model  # the session is valid only as long as its model is
         self._session = session
 

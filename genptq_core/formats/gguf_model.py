@@ -1,7 +1,7 @@
 """A model in a GGUF file as transcribe.cpp loads it, whatever its architecture.
 
-Matrices may be of any type that ggml computes with, one each; what has three dimensions and more
-is float16, all else float32.
+Matrices may be of any type that ggml computes with, one each; convolutions that are counted as
+units are float16, all else float32.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class GgufModel:
         shapes: of every parameter, by its name in `transformers`.
         name_of: what the file calls a parameter.
         is_matrix: whether a parameter of a shape may be of any type.
+        is_half: whether a parameter of a shape that may not is float16.
         constants: tensors that are no parameters, by the file's names.
         computed: parameters that follow from a formula, for those that do not come.
     """
@@ -40,6 +41,7 @@ class GgufModel:
     shapes: Mapping[str, tuple[int, ...]]
     name_of: Callable[[str], str]
     is_matrix: Callable[[str, tuple[int, ...]], bool]
+    is_half: Callable[[str, tuple[int, ...]], bool]
     constants: Mapping[str, np.ndarray]
     computed: Mapping[str, Callable[[], np.ndarray]]
 
@@ -86,7 +88,7 @@ class GgufModel:
         weights = int(np.prod(shape))
         if self.is_matrix(parameter, shape):
             return 0 if weights % (32 * 16) == 0 else _MOST_FILLING
-        size = weights * (2 if len(shape) >= 3 else 4)
+        size = weights * (2 if self.is_half(parameter, shape) else 4)
         return gguf_file.padded(size) - size
 
     def _ranks(self) -> dict[str, int]:
@@ -108,7 +110,7 @@ class GgufModel:
                 if not matrix:
                     raise ExportError(f"{parameter} cannot be packed for {RUNTIME}.")
                 yield self.name_of(parameter), tensor
-            elif matrix or len(shape) >= 3:
+            elif matrix or self.is_half(parameter, shape):
                 yield self.name_of(parameter), half(tensor, parameter)
             else:
                 yield self.name_of(parameter), tensor.astype(np.float32)

@@ -1,12 +1,13 @@
 """A Parakeet with a CTC head in a GGUF file as transcribe.cpp loads it: keys, names, types.
 
-Linear modules may be of any type that ggml computes with, one each; all convolutions, the head
-among them, are float16. Batch norms' statistics are in their weights and biases, as the program
-keeps every model.
+Linear modules may be of any type that ggml computes with, one each; convolutions over all channels,
+the head among them, are float16, and those of single channels float32. Batch norms' statistics are
+in their weights and biases, as the program keeps every model.
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -44,6 +45,7 @@ _POSITION = re.compile(r"encoder\.layers\.(\d+)\.self_attn\.bias_([uv])")
 _SUBSAMPLING = re.compile(r"encoder\.subsampling\.(?:layers\.(\d+)|(linear))\.(weight|bias)")
 _HEAD = re.compile(r"ctc_head\.(weight|bias)")
 _TEXT, _CONTROL = 1, 3
+_FEWEST_COLUMNS = 32  # as `models.ctc` has it
 
 
 def name_of(parameter: str) -> str:
@@ -69,6 +71,12 @@ def name_of(parameter: str) -> str:
 def is_matrix(parameter: str, shape: tuple[int, ...]) -> bool:
     """Whether a parameter may be of any type: the weight of a Linear module."""
     return len(shape) == 2 and parameter.endswith(".weight")
+
+
+def is_half(parameter: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter is float16: a convolution over all channels that is wide enough to be a
+    unit."""
+    return len(shape) >= 3 and shape[1] > 1 and math.prod(shape[1:]) >= _FEWEST_COLUMNS
 
 
 def model_of(layout: ParakeetLayout, name: str) -> GgufModel:
@@ -98,6 +106,7 @@ def model_of(layout: ParakeetLayout, name: str) -> GgufModel:
         shapes=layout.shapes,
         name_of=name_of,
         is_matrix=is_matrix,
+        is_half=is_half,
         constants=statistics,
         computed={},
     )

@@ -96,6 +96,7 @@ def model_of(layout: WhisperLayout, name: str) -> GgufModel:
         shapes=layout.shapes,
         name_of=name_of,
         is_matrix=is_matrix,
+        is_half=lambda _, shape: len(shape) == 3,
         constants={_FILTERS: mel_filters(layout.size("num_mel_bins")), _WINDOW: window()},
         computed={POSITIONS: lambda: sinusoids(*layout.shapes[POSITIONS])},
     )

@@ -5,8 +5,9 @@ blocks of w weights take n bytes,
 
     rows * columns / w * n
 
-and 2 bytes per weight at 16 bit, which convolutions stay at. All other parameters, norms, biases
-and positions, are float32: 4 bytes each. Parameters that follow from a formula are stored too.
+and 2 bytes per weight at 16 bit, which convolutions stay at, those of a Conformer's blocks and its
+head among them. All other parameters, norms, biases and positions, are float32: 4 bytes each.
+Parameters that follow from a formula are stored too.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from ..options import BLOCK_WEIGHTS, Option, divides
 from ..units import Unit
 
 NAME = "gguf"
+_CONVOLUTIONS = ("convolution", "conv-module", "output")
+"""Kinds of units that transcribe.cpp loads as convolutions, at 16 bit only."""
 
 
 def holds(unit: Unit, option: Option) -> bool:
     """Whether a unit can be stored with an option."""
     if option.form == "half":
         return True
-    return unit.kind != "convolution" and divides(option, unit.columns)
+    return unit.kind not in _CONVOLUTIONS and divides(option, unit.columns)
 
 
 def unit_bytes(unit: Unit, option: Option) -> int:

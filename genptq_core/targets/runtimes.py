@@ -36,6 +36,7 @@ class Form:
         unit_bytes: bytes of a unit in memory.
         rest: bytes of each weight that is in no unit.
         filled: whether layers without a bias get one.
+        families: the model families that can be unpacked into it; all of them if empty.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Form:
     unit_bytes: Callable[[Unit], int]
     rest: int = _FLOAT
     filled: bool = False
+    families: tuple[str, ...] = ()
 
     def memory(self, profile: Profile) -> int:
         """Bytes of all weights in memory; the map does not matter."""
@@ -116,6 +118,7 @@ def _block_form(name: str, size: int) -> Form:
         f"{name.upper()}, {bits:g} bits a weight",
         ("--to", "gguf", "--width", name),
         lambda unit: in_blocks(unit, size),
+        families=_WHISPER,
     )
 
 
@@ -166,7 +169,7 @@ RUNTIMES = {
             ("transcribe-cpp", "soundfile"),
             targets=("gguf",),
             forms=(_block_form("q8_0", 34), _block_form("q5_1", 24), _block_form("q5_0", 22)),
-            families=_WHISPER,
+            families=(*_WHISPER, "parakeet_ctc"),
         ),
         Runtime(
             "faster-whisper",

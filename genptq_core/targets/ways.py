@@ -91,6 +91,7 @@ def ways_for(target: Target, family: str) -> tuple[Way, ...]:
         for runtime in fit
         if target.format == native_format.NAME
         for form in runtime.forms
+        if not form.families or family in form.families
     ]
     return (*direct, *unpacked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,22 @@ import pytest
 import torch
 
 from genptq_core import load_manifest
+from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.errors import ExportError
+from genptq_core.export.export import export
 from genptq_core.formats import gguf_parakeet, settings_files
 from genptq_core.formats.gguf_file import Packed
 from genptq_core.formats.parakeet_layout import ParakeetLayout
+from genptq_core.formats.registry import overheads
 from genptq_core.loading import load_model
 from genptq_core.models import SpeechModel
+from genptq_core.models.weights import replaced
+from genptq_core.options import UNQUANTIZED, Option
+from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import load_audio
+from genptq_core.targets import TARGETS
 from tests.conftest import DEMO
+from tests.core import synthetic
 from tests.core.tiny_models import PARAKEET, random_ctc
 
 SHAPE = {"subsampling_factor": 8, "subsampling_conv_channels": 32, "hidden_size": 64}
@@ -95,3 +104,29 @@ def test_what_is_no_parakeet_is_refused() -> None:
         ParakeetLayout.of({"config.json": b'{"model_type": "whisper"}'}, "x")
     with pytest.raises(ExportError, match="no parameter of a Parakeet"):
         gguf_parakeet.name_of("encoder.layers.0.other.weight")
+
+
+def test_a_map_is_exported_and_heard(model: SpeechModel, tmp_path: Path) -> None:
+    """To the byte as promised, and with the words of the rounded weights."""
+    pytest.importorskip("transcribe_cpp", reason="the extra gguf is not installed")
+    made = synthetic.profile_of(model, bits=(8,), blocks=("q5_1", "q8_0"))
+    source = dataclasses.replace(made.source, overhead=overheads(model))
+    profile = dataclasses.replace(made, source=source)
+    held = TARGETS["gguf"].holds
+    kinds = [Option.parse("q8_0"), Option.parse("q5_1")]
+    options = [
+        kinds[index % 2] if held(unit, kinds[0]) else UNQUANTIZED
+        for index, unit in enumerate(profile.units)
+    ]
+    assert set(options) == {*kinds, UNQUANTIZED}
+    written = export(profile, bit_map(profile, options), "gguf", tmp_path / "out", model)
+    assert written.bytes == written.predicted_bytes
+    files = {path.name: path.stat().st_size for path in written.folder.iterdir()}
+    assert files["model.gguf"] == written.bytes
+    loaded = load_model(str(written.folder))
+    assert loaded.family == PARAKEET
+    audio = [load_audio(one) for one in load_manifest(DEMO).utterances[:2]]
+    with replaced(model, quantized_weights(model, profile, options)):
+        wanted = [transcript.text for transcript in model.transcribe(model.encode(audio))]
+    heard = [transcript.text for transcript in loaded.transcribe(loaded.encode(audio))]
+    assert jiwer.cer(wanted, heard) < 0.2
