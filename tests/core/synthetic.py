@@ -325,7 +325,7 @@ def measured(
 def same(a: Profile, b: Profile) -> bool:
     """Whether two profiles have the same source, units, projections and anchors."""
     return (
-        np.array_equal(a.projections, b.projections)
+        np.array_equal(a.projections, b.projections, equal_nan=True)  # NaN: cannot be stored so
         and a.anchors == b.anchors
         and a.units == b.units
         and a.source == b.source

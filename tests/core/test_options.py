@@ -156,11 +156,12 @@ def test_targets_part_a_menu() -> None:
     assert "gguf" in usable_targets(blocks) and usable_targets(blocks)[0] == "native"
     assert [MENU[i].key for i in columns["native"]] == ["2.25", "3", "16"]
     assert {MENU[i].form for i in columns["integer"]} == {"grid", "half"}
-    assert usable_targets(MENU) == ["native", "integer", "compressed-tensors", "onnx"]
+    assert usable_targets(MENU) == ["native", "integer", "compressed-tensors", "onnx", "mlx"]
     assert usable_targets(MENU[:9]) == [
         "native",
         "compressed-tensors",
         "onnx",
+        "mlx",
     ]  # integer is native there
     assert held_columns(MENU[:9], "integer") == held_columns(MENU[:9], "native") == list(range(9))
     assert usable_targets((UNQUANTIZED,)) == []

@@ -148,7 +148,7 @@ def test_a_measurement_and_an_export_outlive_a_reload(
     browser.get(site.url("small", "Measure"))
     past = _css(browser, "[class*='st-key-past-']").text
     assert ": done." in past
-    _says(browser, "WER, measured")
+    _says(browser, "measured, ")
     _check_no_exception(browser)
 
 

@@ -112,7 +112,7 @@ def test_the_real_model_says_what_the_measured_map_says(
     keys[0], keys[9], keys[20], keys[-1] = "4", "3", "3.5", "4"
     chosen = bit_map(profile, keys)
     found = export(profile, chosen, None, tmp_path / "out", tiny_en)
-    assert found.weights_bytes == figures_of(profile, chosen).bytes
+    assert found.bytes == figures_of(profile, chosen).bytes
     speech = load_manifest(DEMO, limit=1)
     with replaced(tiny_en, quantized_weights(tiny_en, profile, chosen.options)):
         expected = transcribe_files(tiny_en, speech)

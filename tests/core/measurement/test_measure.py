@@ -38,7 +38,8 @@ def test_full_precision_differs_in_nothing(tiny_en: SpeechModel, profile: Profil
     assert record.wer == record.wer_full_precision
     assert record.ci95 == (0.0, 0.0)
     assert abs(record.loss) < 1e-6
-    assert record.bytes == 2 * (profile.source.parameters - profile.source.derived)
+    stored = profile.source.parameters - profile.source.derived
+    assert record.bytes == 2 * stored + profile.source.overhead["native"]
     assert all(full == heard for _, full, heard in record.transcripts)
 
 

@@ -158,7 +158,8 @@ def test_from_profile_to_measurement(folder: Path, tones: Path, tmp_path: Path) 
     assert "frame" in record.method
     half = measure(model, profile, bit_map(profile, [16] * len(profile.units)), speech)
     assert half.loss == pytest.approx(0, abs=1e-6)
-    assert half.bytes == 2 * parameter_count(model.module)
+    overhead = profile.source.overhead["native"]
+    assert half.bytes == 2 * parameter_count(model.module) + overhead
     assert half.wer == half.wer_full_precision
 
 
