@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import ExportError
-from .settings_files import json_object
+from .settings_files import feature_settings, json_object
 
 FAMILY = "parakeet_ctc"
 HEAD = "ctc_head.weight"
@@ -79,12 +79,6 @@ class ParakeetLayout:
             raise ExportError(f"config.json of {where} says vocab_size {size!r}.")
         if type(silence) is not int or not 0 <= silence < size:
             raise ExportError(f"config.json of {where} says pad_token_id {silence!r}.")
-        features = json_object(files, "preprocessor_config.json", where)
-        if not features:
-            features = json_object(files, "processor_config.json", where)
-            features = features.get("feature_extractor", features)
-        if not isinstance(features, dict) or not features:
-            raise ExportError(f"{where} holds no feature settings.", _REMEDY)
         try:
             labels, special = _labels(files, where, size)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
@@ -92,7 +86,7 @@ class ParakeetLayout:
         return ParakeetLayout(
             where=where,
             encoder=encoder,
-            features=features,
+            features=feature_settings(files, where),
             labels=labels,
             silence=silence,
             unwritten=special | {silence},

@@ -112,6 +112,23 @@ def json_object(files: Mapping[str, bytes], name: str, where: str) -> dict[str, 
     return found
 
 
+def feature_settings(files: Mapping[str, bytes], where: str) -> dict[str, Any]:
+    """How a model hears, from either of the files in which `transformers` keeps it.
+
+    Raises:
+        ExportError: there is none, or it is damaged.
+    """
+    features = json_object(files, "preprocessor_config.json", where)
+    if not features:
+        said = json_object(files, "processor_config.json", where)
+        features = said.get("feature_extractor", said)
+    if not isinstance(features, dict) or not features:
+        raise ExportError(
+            f"{where} holds no feature settings.", "Export it again from a whole model."
+        )
+    return features
+
+
 def _compact(name: str, data: bytes) -> bytes:
     """JSON without blanks between its parts; everything else as it is."""
     if not name.endswith(".json"):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from .settings_files import json_object
+from .settings_files import feature_settings, json_object
 
 FAMILY = "whisper"
 EMBEDDING = "model.decoder.embed_tokens.weight"
@@ -77,12 +77,6 @@ class WhisperLayout:
             most = _MOST_LAYERS if name.endswith("_layers") else _MOST_SIZE
             if type(config.get(name)) is not int or not 0 < config[name] <= most:
                 raise ExportError(f"config.json of {where} says {name} {config.get(name)!r}.")
-        features = json_object(files, "preprocessor_config.json", where)
-        if not features:
-            features = json_object(files, "processor_config.json", where)
-            features = features.get("feature_extractor", features)
-        if not isinstance(features, dict) or not features:
-            raise ExportError(f"{where} holds no feature settings.", _REMEDY)
         generation = json_object(files, "generation_config.json", where)
         try:
             tokens, special, merges = _tokenizer(files, where)
@@ -92,7 +86,7 @@ class WhisperLayout:
             where=where,
             config=config,
             generation=generation,
-            features=features,
+            features=feature_settings(files, where),
             tokens=tokens,
             special=special,
             merges=merges,
