@@ -21,7 +21,7 @@ from ..options import Option
 from ..quantizers import Blocks, Stored, restored
 from ..storage.files import require_file
 from ..units import Unit
-from . import export_file, gguf_parakeet, gguf_whisper, parakeet_layout
+from . import gguf_parakeet, gguf_whisper, parakeet_layout
 from .gguf_file import Packed
 from .gguf_model import GgufModel
 from .parakeet_layout import ParakeetLayout
@@ -29,6 +29,9 @@ from .settings_files import loose
 from .whisper_layout import WhisperLayout
 
 NAME = "model.gguf"
+_FAMILIES = {"parakeet": parakeet_layout.FAMILY}
+"""Model families by the runtime's name for them, where that differs."""
+
 FILES = (NAME,)
 """What is read besides settings."""
 
@@ -116,7 +119,7 @@ def load(folder: Path, name: str) -> SpeechModel:
     except Exception as error:  # the runtime's own errors say what is wrong with the file
         reason = whole_reason(error)
         raise ExportError(f"{folder} cannot be loaded ({reason}).", "Export it again.") from error
-    family = export_file.read(folder).family
+    family = _FAMILIES.get(str(model.arch), str(model.arch))
     return cast(SpeechModel, TranscribeCpp(name, family, model, session))
 
 

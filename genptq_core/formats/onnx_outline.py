@@ -78,10 +78,14 @@ class Outline(Graph):
         )
 
 
-def fill(path: Path, missing: int) -> None:
-    """Append an entry of metadata that takes so many bytes; more than 20 of them.
+_SPLIT = 60  # bytes of the first of two entries
 
-    Bytes that are appended to a serialized message are read as more of its fields.
+
+def fill(path: Path, missing: int) -> None:
+    """Append metadata that take so many bytes; more than 20 of them.
+
+    Bytes that are appended to a serialized message are read as more of its fields. It is one entry,
+    or two where the lengths of one would jump over the number.
 
     Raises:
         ValueError: there are fewer.
@@ -95,7 +99,10 @@ def fill(path: Path, missing: int) -> None:
                 with path.open("ab") as handle:
                     handle.write(data)
                 return
-    raise ValueError(f"{missing} bytes cannot be filled")
+    if missing < 2 * _SPLIT:
+        raise ValueError(f"{missing} bytes cannot be filled")
+    fill(path, _SPLIT)
+    fill(path, missing - _SPLIT)
 
 
 class _Shapes(Weights):

@@ -211,12 +211,20 @@ def test_a_layer_is_walked_to_raised_and_freed(page: Page) -> None:
     walk.send_keys(Keys.ENTER)
     name = page.profile.units[2].name
     _until(lambda: _query(browser).get("layer") == [name], "the layer in the address")
-    offers = _until(lambda: browser.find_elements(By.CSS_SELECTOR, ".panel .offer"), "offers")
-    labels = [offer.text for offer in offers]
-    assert any("points" in text or "costs nothing" in text for text in labels)
+
+    def labels() -> list[str]:
+        return [offer.text for offer in browser.find_elements(By.CSS_SELECTOR, ".panel .offer")]
+
+    said = _until(labels, "offers")
+    assert any("points" in text or "costs nothing" in text for text in said)
     before = _digest(browser)
-    lock = next(offer for offer in offers if offer.text.startswith(("Raise", "Lower")))
-    lock.click()
+
+    def lock() -> bool:
+        offers = browser.find_elements(By.CSS_SELECTOR, ".panel .offer")
+        next(offer for offer in offers if offer.text.startswith(("Raise", "Lower"))).click()
+        return True
+
+    _until(lock, "a way to lock it")
     page.another(before)
     _until(lambda: _query(browser).get("pins", [""])[0].startswith(f"{name} ="), "the lock")
     assert "points" in _until(lambda: page.text("notes"), "what it costs")
@@ -229,8 +237,13 @@ def test_a_layer_is_walked_to_raised_and_freed(page: Page) -> None:
 
     _until(free, "a way to free it")
     _until(lambda: "pins" not in _query(browser), "the lock to go")
-    browser.find_element(By.CSS_SELECTOR, ".panel .close").click()
-    _until(lambda: "layer" not in _query(browser), "the panel to close")
+
+    def close() -> bool:
+        if "layer" in _query(browser):
+            browser.find_element(By.CSS_SELECTOR, ".panel .close").click()
+        return "layer" not in _query(browser)
+
+    _until(close, "the panel to close")
     _check_no_exception(browser)
 
 

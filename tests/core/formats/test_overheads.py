@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from transformers import WhisperTokenizer
@@ -122,14 +122,15 @@ def test_other_libraries_than_the_profile_s_are_told(
     assert written.bytes == written.predicted_bytes + 3
 
 
+@example(130)  # one entry takes 129 bytes, or 131
 @given(st.integers(21, 40_000))
 def test_metadata_fill_a_file_to_the_byte(tmp_path_factory: Any, missing: int) -> None:
     path = tmp_path_factory.getbasetemp() / "filled.onnx"
     path.write_bytes(b"")
     fill(path, missing)
     assert path.stat().st_size == missing
-    (entry,) = onnx.load_model_from_string(path.read_bytes()).metadata_props
-    assert not entry.value.strip()
+    entries = onnx.load_model_from_string(path.read_bytes()).metadata_props
+    assert 1 <= len(entries) <= 2 and not any(entry.value.strip() for entry in entries)
 
 
 def test_settings_are_written_without_blanks(tiny_en: SpeechModel, tmp_path: Path) -> None:

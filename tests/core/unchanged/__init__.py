@@ -177,7 +177,12 @@ def tasks_of(profile: Profile) -> dict[str, Problem]:
     """
     profile = of_weights(profile)
     family = profile.source.family
-    fit = [name for name, t in TARGETS.items() if not t.families or family in t.families]
+    offered = {option.form for option in profile.menu} - {"half"}
+    fit = [
+        name
+        for name, t in TARGETS.items()
+        if (not t.families or family in t.families) and offered & (t.forms | t.otherwise)
+    ]
     return {name: problem(profile, target=name) for name in fit}
 
 
@@ -225,8 +230,10 @@ def exported(model: SpeechModel, folder: Path) -> dict[str, dict[str, Any]]:
     profile = exportable(model)
     found: dict[str, dict[str, Any]] = {}
     for name, target in TARGETS.items():
-        # mlx-audio has no Whisper of such narrow feed-forward layers.
-        if (target.families and model.family not in target.families) or name == "mlx":
+        # mlx-audio has no Whisper of such narrow feed-forward layers, transcribe.cpp no Parakeet
+        # whose states are but four times shorter than its features.
+        left = ("mlx",) if model.family == "whisper" else ("mlx", "gguf")
+        if (target.families and model.family not in target.families) or name in left:
             continue
         with one_thread():
             one = export(profile, export_map(profile, name), name, folder / name, model)
