@@ -74,14 +74,15 @@ def test_slider_address_and_download(browser: Any, site: Site) -> None:
     _press(browser, "size", Keys.ARROW_LEFT * 12)
     _until(lambda: _digest(browser) != before, "another map")
     _until(lambda: float(_query(browser)["mb"][0]) < size, "the address to follow")
-    assert browser.find_element(By.CSS_SELECTOR, ".genptq .size").text.endswith("MB")
+    size_shown = "return document.querySelector('.genptq .size').textContent"
+    assert browser.execute_script(size_shown).endswith("MB")
     _check_no_exception(browser)
 
     tab = "//*[@role='tab'][contains(., 'Export')]"
-    browser.find_element(By.XPATH, tab).click()
-    _until(lambda: browser.find_element(By.CSS_SELECTOR, ".st-key-download_json button"), "Export")
-    shown = _digest(browser)
-    browser.find_element(By.CSS_SELECTOR, ".st-key-download_json button").click()
+    _until(lambda: browser.find_element(By.XPATH, tab).click() is None, "the tab")
+    button = ".st-key-download_json button"
+    _until(lambda: browser.find_element(By.CSS_SELECTOR, button).click() is None, "Export")
+    shown = _until(lambda: _digest(browser), "the map")
     saved = _until(lambda: list(browser.downloads.glob("*.json")), "the download")[0]
     document = json.loads(saved.read_text())
     assert document["digest"].startswith(shown)

@@ -20,6 +20,7 @@ from .conftest import DEMO, Site
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
+from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -65,6 +66,11 @@ def _says(browser: Any, text: str) -> None:
     _until(lambda: text in browser.find_element(By.TAG_NAME, "body").text, repr(text))
 
 
+def _gone(browser: Any, selector: str) -> None:
+    """Wait until nothing has it: what is drawn anew lets go of what was there a little later."""
+    _until(lambda: not browser.find_elements(By.CSS_SELECTOR, selector), f"the end of {selector}")
+
+
 def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
     browser.get(site.url("made-up", "Compare"))
     first = _until(lambda: _digest(browser), "the first map")
@@ -75,7 +81,7 @@ def test_picks_are_kept_undone_and_compared(browser: Any, site: Site) -> None:
     field.send_keys("<b>mine</b>")
     _click(browser, ".st-key-keep button")
     _says(browser, "Kept as <b>mine</b>")
-    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    webdriver.ActionChains(browser).send_keys(Keys.ESCAPE).perform()
     _press(browser, "size", Keys.ARROW_LEFT)
     second = _until(lambda: _digest(browser) != first and _digest(browser), "another map")
     _says(browser, "B is")
@@ -146,8 +152,8 @@ def test_a_measurement_and_an_export_outlive_a_reload(
         assert f"small-{shown}-native/bitmap.json" in archive.namelist()
         assert archive.testzip() is None
     browser.get(site.url("small", "Measure"))
-    past = _css(browser, "[class*='st-key-past-']").text
-    assert ": done." in past
+    past = "[class*='st-key-past-']"
+    _until(lambda: ": done." in _css(browser, past).text, "both jobs to be done")
     _says(browser, "measured, ")
     _check_no_exception(browser)
 
@@ -166,7 +172,7 @@ def test_a_job_is_cancelled(browser: Any, site: Site, small: Path, tmp_path: Pat
     _click(browser, ".st-key-measure_this button")
     _click(browser, "[class*='st-key-cancel-'] button")
     _says(browser, ": cancelled.")
-    assert not browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-job-']")
+    _gone(browser, "[class*='st-key-job-']")
     _click(browser, "[class*='st-key-forget-'] button")
     _until(lambda: ": cancelled." not in browser.find_element(By.TAG_NAME, "body").text, "no job")
     _check_no_exception(browser)
@@ -185,10 +191,9 @@ def test_a_recording_is_heard_by_both_and_deleted(
     _click(browser, ".st-key-voice_send button:not([disabled])")
     _css(browser, "[class*='st-key-job-']")
     card = "[class*='st-key-voice-result-']"
-    _until(lambda: browser.find_elements(By.CSS_SELECTOR, card), "the transcripts")
-    text = browser.find_element(By.CSS_SELECTOR, card).text
+    text = _until(lambda: browser.find_element(By.CSS_SELECTOR, card).text, "the transcripts")
     assert "my <b>voice" in text and "Full precision" in text
-    assert list((site.cache / "uploads").iterdir()) == []
+    _until(lambda: not list((site.cache / "uploads").iterdir()), "the recording to be deleted")
     browser.refresh()
     _css(browser, card)
     # Another browser has another cookie, and reads nothing of it.
@@ -211,7 +216,7 @@ def test_what_is_no_recording_is_refused(
     _css(browser, ".st-key-voice_file input[type='file']").send_keys(str(path))
     _click(browser, ".st-key-voice_send button:not([disabled])")
     _says(browser, "The recording cannot be decoded as audio")
-    assert not browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-job-']")
+    _gone(browser, "[class*='st-key-job-']")
 
 
 def test_a_profile_is_computed_from_the_page(browser: Any, site: Site, small: Path) -> None:

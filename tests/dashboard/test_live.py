@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -136,13 +135,14 @@ def test_everything_follows_a_drag_and_the_release_is_exact(page: Page) -> None:
     bars = "return [...document.querySelectorAll('.layers g:nth-of-type(2) path')]"
     bars += ".map((e) => e.getAttribute('d')).join()"
     dots = "return document.querySelectorAll('.layers .dots').length"
+    star_at = "return document.querySelector('.star').getAttribute('transform')"
     seen = []
     page.mouse("mouseMoved", x, y, 0)
     page.mouse("mousePressed", x, y)
     for share in (0.7, 0.6, 0.5):
+        last = page.script(star_at)
         page.mouse("mouseMoved", left + share * (right - left), y)
-        time.sleep(0.1)
-        star = page.script("return document.querySelector('.star').getAttribute('transform')")
+        star = _until(lambda was=last: page.script(star_at) != was and page.script(star_at), "star")
         seen.append((page.text("size"), page.text("wrong"), star, page.script(bars)))
         assert page.script(dots) > 0, "sensitivities stay"
     assert len({size for size, *_ in seen}) == 3 and len({star for _, _, star, _ in seen}) == 3
@@ -264,8 +264,8 @@ def test_the_front_is_zoomed_by_wheel_and_back(page: Page) -> None:
 def test_a_mistyped_demand_is_said_above_and_blanks_nothing(page: Page) -> None:
     page.browser.get(f"{page.address}?pins={quote('*fc1* == wide')}")
     _until(lambda: _digest(page.browser), "a map")
-    alert = _until(lambda: page.browser.find_element(By.CSS_SELECTOR, ".stAlert"), "the error")
-    assert alert.rect["y"] + alert.rect["height"] < 300
+    place = "return document.querySelector('.stAlert')?.getBoundingClientRect().bottom"
+    assert _until(lambda: page.script(place), "the error") < 300
     assert page.script("return document.querySelector('.front path.line') !== null")
     assert page.script("return document.querySelectorAll('.layers .dots').length") > 0
 
