@@ -36,7 +36,7 @@ def expected_parameters(name: str) -> int:
     """How many parameters a model will have, from its settings, before it is loaded.
 
     Returns:
-        Their number; 0 if only loading tells: for exports and for the bundled Whisper.
+        Their number; 0 if only loading tells: for exports and for embedded Whispers.
 
     Raises:
         ModelError: no model of that name can be loaded.

@@ -28,7 +28,7 @@ from .arguments import (
 from .command import Answer, Command
 
 _BITS = (2, 3, 4, 5, 6, 8)
-MODELS = "whisper-tiny.en, conformer-an4"
+MODELS = "whisper-tiny.en, whisper-base, conformer-an4"
 
 
 @dataclass(frozen=True, kw_only=True)

