@@ -20,6 +20,9 @@ from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.normalizers import noted, rate_of, unit_of
+from ..targets import target_for_map
+from ..targets.ways import as_fields as size_fields
+from ..targets.ways import way_of
 from . import predicted
 from .arguments import add_profile
 from .command import Answer, Command
@@ -122,7 +125,11 @@ def public_changes(found: ForeignMap) -> list[dict[str, str]]:
 def public_record(
     profile: Profile, record: Measured, references: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A measurement as `--json` prints it; references are those of `runaways_of`."""
+    """A measurement as `--json` prints it; references are those of `runaways_of`.
+
+    What is downloaded and what memory it takes are of the target whose bytes the record has.
+    """
+    way = way_of(profile, target_for_map(None, profile, record.options).name)
     return {
         "label": record.label,
         "wer": record.wer,
@@ -130,6 +137,7 @@ def public_record(
         "wer_increase": record.wer_increase,
         "ci95": list(record.ci95),
         "bytes": record.bytes,
+        **size_fields(way.sizes(profile, record.options), way),
         "reduction_vs_fp32": record.reduction_vs_fp32,
         "avg_bits": record.avg_bits,
         "loss": record.loss,

@@ -63,7 +63,9 @@ class Whisper:
         check_finite(module, name)
         _check_fit(name, module, features)
         self.name = name
-        self.settings = settings_of(name, module.config, module.generation_config, tokenizer)
+        self.settings = settings_of(
+            name, module.config, module.generation_config, tokenizer.get_vocab()
+        )
         self.decoding = self.settings.words
         self.normalizer = WHISPER_ENGLISH if self.settings.english else MULTILINGUAL
         self.module: nn.Module = module

@@ -207,6 +207,8 @@ def test_profile_measure_and_measured(
         "--limit", "2", "--label", "mine",
     )  # fmt: skip
     assert record["utterances"] == 2
+    for figure in ("download", "weights", "memory", "runs_in"):
+        assert record[figure] == solved[figure]
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert [r["label"] for r in listed] == ["mine"]
     assert listed[0]["wer"] == record["wer"]
