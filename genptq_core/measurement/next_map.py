@@ -46,7 +46,10 @@ class Suggestion:
 
 
 def suggest_next_map(
-    front: Front, curve: Curve | None, records: Sequence[Measured]
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    without: Sequence[int] | np.ndarray = (),
 ) -> Suggestion | None:
     """The point of a front whose measurement would teach most.
 
@@ -54,11 +57,13 @@ def suggest_next_map(
         front: the predicted front.
         curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
+        without: indices of points that are not to be suggested.
 
     Returns:
-        The point, or None where no point of the front is useful.
+        The point, or None where no other point of the front is useful.
     """
     points = _useful(front, curve)
+    points = points[~np.isin(points, without)]
     if not len(points):
         return None
     known = [m for m in records if m.predicted_loss > 0]

@@ -26,8 +26,12 @@ def test_a_second_map_rounds_only_what_differs(model: SpeechModel) -> None:
     count = len(profile.units)
     kept = RoundedUnits()
     first = [Option(3.0)] + [Option(4, 16)] * (count - 2) + [Option(16)]
-    second = [Option(2, 16)] + first[1:]
-    for options, found, missed in ((first, 0, count - 1), (second, count - 2, 1), (first, count, 0)):
+    second = [Option(2, 16), *first[1:]]
+    for options, found, missed in (
+        (first, 0, count - 1),
+        (second, count - 2, 1),
+        (first, count, 0),
+    ):
         kept.found = kept.missed = 0
         weights = quantized_weights(model, profile, options, kept=kept)
         assert (kept.found, kept.missed) == (min(found, count - 1), missed)
