@@ -102,8 +102,8 @@ def test_a_front_is_explored_in_turns(tones: Path, tmp_path: Path, cache: Path) 
     first = steps(0)  # no time: one map all the same
     assert [len(known.records) for known in first] == [0, 1]
     assert first[-1].curve.points == 1 and first[-1].curve.borrowed_from
-    second = steps(100)
-    assert [len(known.records) for known in second][:3] == [1, 2, 3]
+    second = steps(40)
+    assert [len(known.records) for known in second][:2] == [1, 2]
     digests = [record.map_digest for record in load_measured(tmp_path / "profile", profile.digest)]
     assert len(digests) == len(set(digests)) == len(second[-1].records)
     point = second[-1].next
