@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from genptq_core.measurement.verdict import verdict_of
+
 from ..page.costs import Cost
 from ..page.knobs import BY_SIZE, SHORT
 from ..page.offers import Offer, finite
 from ..page.scene import Pick, Scene
-from ..page.verdict import verdict_of
 
 Json = dict[str, Any]
 
@@ -54,7 +55,8 @@ def pick_of(
 
 def _pick(scene: Scene, pick: Pick) -> Json:
     figures = pick.allocation
-    verdict = verdict_of(scene.measured, pick.map.digest, figures.predicted_loss)
+    measured = scene.measured
+    verdict = verdict_of(measured.sets, measured.curves, pick.map.digest, figures.predicted_loss)
     labels = list(dict.fromkeys(option.label for option in pick.map.options))
     of_bytes = scene.bytes_per_unit(pick.map.options)
     return {

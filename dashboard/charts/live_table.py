@@ -17,12 +17,13 @@ import numpy as np
 from genptq_core.allocation.drag import DragTable
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
+from genptq_core.measurement.verdict import levels, predicted_worst
 from genptq_core.speech.normalizers import noted
 from genptq_core.units import Unit, readable
 
 from ..page.knobs import LOSSES, POINTS, most_points
 from ..page.scene import Scene
-from ..page.verdict import MEANING, WORDS, levels, predicted_worst
+from ..page.verdict import MEANING, WORDS
 from ..wording import is_uniform, measured_name, points, widths
 from .colours import colour
 
@@ -159,15 +160,15 @@ def _words_wrong(scene: Scene, table: DragTable) -> Json | None:
 
 
 def _verdicts(scene: Scene, table: DragTable) -> Json | None:
-    worst, beyond, which, sets = predicted_worst(scene.measured, table.loss)
-    if not sets:
+    worst = predicted_worst(scene.measured.sets, scene.measured.curves, table.loss)
+    if not worst.sets:
         return None
     return {
-        "level": levels(worst, beyond).tolist(),
-        "worst": _listed(100 * worst, 3),
-        "guess": beyond.astype(int).tolist(),
-        "set": which.tolist(),
-        "sets": [scene.measured.name(s) for s in sets],
+        "level": levels(worst.increase, worst.extrapolated).tolist(),
+        "worst": _listed(100 * worst.increase, 3),
+        "guess": worst.extrapolated.astype(int).tolist(),
+        "set": worst.which.tolist(),
+        "sets": [scene.measured.name(s) for s in worst.sets],
     }
 
 
