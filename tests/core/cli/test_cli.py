@@ -272,6 +272,9 @@ def test_many_maps_are_measured_at_once(
     alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
     assert alone == {**records[1], "when": alone["when"]}
     assert alone["changed"] == [] and alone["unit"] == "word"
+    again = run(capsys, *common, "--bitmap", str(maps / "all-4.json"))
+    assert again["label"] == "new all-4"  # a measurement without a label keeps the one there is
+    assert set(again["runaways"]) >= {"loops", "stops", "full_precision_stops", "without"}
 
 
 def test_it_is_said_what_a_foreign_map_does_not_get(
