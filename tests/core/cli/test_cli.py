@@ -213,8 +213,14 @@ def test_profile_measure_and_measured(
     assert record["utterances"] == 2
     for figure in ("download", "weights", "memory", "runs_in"):
         assert record[figure] == solved[figure]
+    guarded = run(
+        capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
+        "--limit", "2", "--decoding", "fallback",
+    )  # fmt: skip
+    assert "again at temperature 0.2" in guarded["method"]
+    assert "temperature" not in record["method"]
     listed = run(capsys, "measured", "--profile", folder)["measured"]
-    assert [r["label"] for r in listed] == ["mine"]
+    assert [r["label"] for r in listed] == ["mine"]  # the front is of greedy decoding
     assert listed[0]["wer"] == record["wer"]
     out = tmp_path / "exported"
     written = run(
@@ -263,6 +269,8 @@ def test_many_maps_are_measured_at_once(
         "--label", "new",
     )["measured"]  # fmt: skip
     assert [r["label"] for r in records] == ["new all-2", "new all-4"]
+    refused = refuse(capsys, *common, "--bitmap", str(maps), "--decoding", "fallback")
+    assert "cannot decode with fallback" in refused
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
     alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
