@@ -11,6 +11,7 @@ from ..bitmaps.foreign import ForeignMap, read_any_map
 from ..errors import BitMapError, ClusterError
 from ..measurement.records import Measured
 from ..measurement.store import load_measured, save_measured
+from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.normalizers import NORMALIZERS, rate_of
@@ -20,6 +21,7 @@ from . import runaways
 from .arguments import (
     SOURCES,
     add_compile,
+    add_decoding,
     add_device,
     add_model_of_profile,
     add_profile,
@@ -46,6 +48,7 @@ class MeasureArguments:
         stop: stop when the WER increase is surely below or above this, a fraction; None for never.
         compile: speech to compile each map on first; None for maps as the profile rounds them.
         workers: who decodes; the model of this process is on their device too.
+        decoding: name of the rule for decoding.
     """
 
     profile: Path
@@ -58,6 +61,7 @@ class MeasureArguments:
     stop: float | None
     compile: Path | None
     workers: Workers
+    decoding: str = GREEDY.name
 
     @property
     def is_single_map(self) -> bool:
@@ -95,6 +99,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "surely above this, in percentage points",
     )
     add_compile(parser)
+    add_decoding(parser)
     add_device(parser)
 
 
@@ -122,6 +127,7 @@ def from_flags(flags: argparse.Namespace) -> MeasureArguments:
         stop=None if points is None else points / 100,
         compile=flags.compile,
         workers=workers,
+        decoding=flags.decoding,
     )
 
 
@@ -142,6 +148,7 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     from ..measurement.sweep import measure_maps
 
     model = load_model(arguments.model or profile.source.model, arguments.workers.device)
+    model = with_decoding(model, DECODINGS[arguments.decoding])
     records = []
     if calibration is not None:
         from ..rounding.compilation import ROUNDING, compile_map
@@ -174,7 +181,8 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
             stop=arguments.stop,
         )
         for record in sweep:
-            save_measured(arguments.profile, profile.digest, record)
+            if arguments.decoding == GREEDY.name:  # the front and its fit are of greedy decoding
+                save_measured(arguments.profile, profile.digest, record)
             records.append(record)
     by_digest = {found.map.digest: found for _, found in read}
     names = runaways.names_of(speech)
