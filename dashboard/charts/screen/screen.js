@@ -6,8 +6,11 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
+const CALM = 250; // milliseconds without a move until the rest of the page follows
+
 export class Screen {
-  // `ask` takes what a user asked for: {size}, {allowed}, {map}, {layer} or {offer}.
+  // `ask` takes what a user asked for, {size}, {allowed}, {map}, {layer} or {offer}, and whether
+  // the screen alone is to answer; {rest} asks for what else the page shows of the pick.
   constructor(root, ask) {
     this.root = root;
     this.ask = ask;
@@ -65,10 +68,23 @@ export class Screen {
     if (this.dragged) return; // a finger has moved on meanwhile
     this.waits = null;
     this.exact();
+    this.letFollow();
+  }
+
+  // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
+  letFollow() {
+    clearTimeout(this.follows);
+    if (!this.behind) return;
+    this.follows = setTimeout(() => {
+      if (this.dragged || this.waits) return; // comes with the next answer
+      this.behind = false;
+      this.ask({ rest: true });
+    }, CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
   drag(by, value) {
+    clearTimeout(this.follows);
     this.dragged = { by, value };
     if (!this.frame) this.frame = requestAnimationFrame(() => this.follow());
   }
@@ -110,7 +126,10 @@ export class Screen {
     }
     this.dragged = null;
     this.waits = { by, value };
-    this.ask(by === "size" ? { size: value } : { allowed: value });
+    // With a map that was picked, a list on the page changes too.
+    const alone = !this.pick.pick?.byHand;
+    this.behind = alone;
+    this.ask(by === "size" ? { size: value } : { allowed: value }, alone);
   }
 
   rounded(mb) {
@@ -125,8 +144,9 @@ export class Screen {
 
   choose(layer) {
     this.chosen = layer;
+    this.waits = { layer };
     this.fill(null);
-    this.ask({ layer });
+    this.ask({ layer }, true);
   }
 
   // What the solver found, in place of what the drag looked up.
@@ -203,7 +223,7 @@ export class Screen {
     close.addEventListener("click", () => {
       this.chosen = null;
       panel.hidden = true;
-      this.ask({ layer: null });
+      this.ask({ layer: null }, true);
     });
     const head = html("div", { class: "head" });
     head.append(html("strong", {}, name), close);
