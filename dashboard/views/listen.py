@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import streamlit as st
 
@@ -143,10 +144,16 @@ def _utterance(item: TranscriptPair, utterance: Utterance, name: str, normalizer
             st.markdown(
                 f":gray[Said]\u2003{markdown(item.reference)}\n\n"
                 f":gray[Full precision, {voice.errors(item.full_errors)}]\u2003"
-                f"{marked(align(item.reference, item.full, normalizer))}\n\n"
+                f"{_differences(item.reference, item.full, normalizer)}\n\n"
                 f":gray[{name}, {voice.errors(item.picked_errors)}]\u2003"
-                f"{marked(align(item.reference, item.picked, normalizer))}"
+                f"{_differences(item.reference, item.picked, normalizer)}"
             )
+
+
+@lru_cache(maxsize=256)
+def _differences(said: str, written: str, normalizer: str) -> str:
+    """A transcript in Markdown, with every difference from what was said marked."""
+    return marked(align(said, written, normalizer))
 
 
 def _audio(utterance: Utterance) -> None:
