@@ -8,8 +8,8 @@
 
 Each result is stored as it comes, and a map already measured on that speech is not measured
 again; `--again` takes the maps that were measured on other speech. `--ship` then writes everything
-measured to the profile's measured.json, with transcripts kept only for the demo speech, which
-ships too. `--jobs` and `--scheduler` share the work out as those of `measure` do.
+measured to the profile's measured.json, with transcripts kept only for speech that ships too.
+`--jobs` and `--scheduler` share the work out as those of `measure` do.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from genptq_core import (
 )
 from genptq_core.measurement.measure import normalizer_of
 from genptq_core.measurement.store import ship
+from genptq_core.storage.locations import bundled_speech
 
-DEMOS = ("demo/manifest", "spelled/manifest")
+SHIPPED = {f"{path.parent.name}/{path.stem}" for path in bundled_speech().glob("*/manifest.jsonl")}
+"""Names of the speech sets that ship."""
 
 
 def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, BitMap]]:
@@ -74,7 +76,7 @@ def words(text: str) -> list[str]:
 
 def shipped(record: Measured) -> Measured:
     """A record as it ships: transcripts only of speech that ships too."""
-    return record if record.speech in DEMOS else dataclasses.replace(record, transcripts=())
+    return record if record.speech in SHIPPED else dataclasses.replace(record, transcripts=())
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
+LIBRISPEECH = bundled_speech() / "librispeech" / "manifest.jsonl"
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -261,7 +262,7 @@ def readable_speech(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, 
         others: manifests, and how many of their utterances; those that cannot be read are left out.
     """
     by_digest: dict[str, SpeechSet] = {}
-    for path, limit in ((str(DEMO), None), (str(SPELLED), None), *others):
+    for path, limit in (*((str(ships), None) for ships in (DEMO, LIBRISPEECH, SPELLED)), *others):
         if path.startswith(HUB):
             continue
         try:

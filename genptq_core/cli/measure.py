@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..progress import Report
 from ..speech.normalizers import NORMALIZERS, rate_of
 from ..speech.sources import load_speech
 from ..workers.pool import Workers
+from . import runaways
 from .arguments import (
     SOURCES,
     add_compile,
@@ -174,11 +176,12 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
             save_measured(arguments.profile, profile.digest, record)
             records.append(record)
     by_digest = {found.map.digest: found for _, found in read}
+    names = runaways.names_of(speech)
     answers, lines = [], []
     for record in records:
         found = by_digest[record.map_digest]
         answers.append({**public_record(profile, record), "changed": public_changes(found)})
-        lines += [_in_words(record)] + ([found.in_words] if found.changed else [])
+        lines += [_in_words(record, names)] + ([found.in_words] if found.changed else [])
     other = records[0].normalizer if records else model.normalizer
     if other not in (model.normalizer, arguments.normalizer):
         lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
@@ -204,15 +207,16 @@ def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, Fore
     return list(by_digest.values())
 
 
-def _in_words(record: Measured) -> str:
+def _in_words(record: Measured, names: Mapping[str, str]) -> str:
     low, high = record.ci95
-    return (
+    said = (
         f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
         f"against {100 * record.wer_full_precision:.2f} % at full precision: "
         f"{100 * record.wer_increase:+.2f} points, 95 % interval "
         f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
         f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
     ) + on_silence(record)
+    return f"{said} {runaways.in_words(record.runaways, record.utterances, names)}"
 
 
 COMMAND = Command(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..bitmaps.figures import ways_by_name
 from ..bitmaps.foreign import ForeignMap
+from ..measurement.known_runaways import runaways_of
 from ..measurement.predictions import with_predictions
 from ..measurement.records import Measured
 from ..measurement.store import load_measured
@@ -17,6 +19,7 @@ from ..progress import Report
 from ..speech.normalizers import noted, rate_of, unit_of
 from .arguments import add_profile
 from .command import Answer, Command
+from .runaways import as_fields, bundled_references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +53,28 @@ def run(arguments: MeasuredArguments, report: Report) -> Answer:
     records = with_predictions(profile, load_measured(arguments.profile, profile.digest))
     rates = {rate_of(record.normalizer) for record in records} or {"WER"}
     rate = f"{min(rates)} %" if len(rates) == 1 else "error %"
-    result = {"measured": [public_record(profile, record) for record in records]}
+    said = bundled_references(records)
+    result = {"measured": [public_record(profile, record, said) for record in records]}
     head = (
         f"{'MB':>7} {'% less':>7} {'bits':>6} {rate:>7} {'change':>7} "
-        f"{'95 % interval':>17} {'loss':>8} {'loops':>5}  speech, label"
+        f"{'95 % interval':>17} {'loss':>8} {'runaways':>8} {'without':>7}  speech, label"
     )
-    return Answer(result, "\n".join([head, *map(_row, records)]))
+    rows = [_row(record, said) for record in records]
+    return Answer(result, "\n".join([head, *rows]))
 
 
-def _row(record: Measured) -> str:
+def _row(record: Measured, references: Mapping[str, str]) -> str:
     low, high = record.ci95
     interval = f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-    loops = "?" if record.looped is None else record.looped
+    found = runaways_of(record, references)
+    counts = without = "?"
+    if found is not None:
+        counts = f"{len(found.quantized)} ({len(found.full)})"
+        without = f"{100 * found.others.wer_increase:+.2f}" if found.others else ""
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
-        f"{record.loss:8.4f} {loops:>5}  {noted(record.speech, record.normalizer)} "
+        f"{record.loss:8.4f} {counts:>8} {without:>7}  {noted(record.speech, record.normalizer)} "
         f"({record.utterances}), {record.label}"
     )
 
@@ -86,8 +95,10 @@ def public_changes(found: ForeignMap) -> list[dict[str, str]]:
     ]
 
 
-def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
-    """A measurement as `--json` prints it."""
+def public_record(
+    profile: Profile, record: Measured, references: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A measurement as `--json` prints it; references are those of `runaways_of`."""
     return {
         "label": record.label,
         "wer": record.wer,
@@ -108,6 +119,7 @@ def public_record(profile: Profile, record: Measured) -> dict[str, Any]:
         "seconds": record.seconds,
         "when": record.when,
         "looped": record.looped,
+        **as_fields(record, references),
         "digest": record.map_digest,
         **ways_by_name(profile, record.options),
     }

@@ -13,17 +13,16 @@ import torch
 
 from ..errors import ExportError, GenPTQError
 from ..extras import install_command
-from ..models import SpeechModel, Transcript
+from ..models import SpeechModel
 from ..models.folders import check_folder, check_rate, require, whole_reason
 from ..models.whisper import require_settings
 from ..options import Option
 from ..quantizers import Stored
-from ..speech.utterances import RATE
 from ..units import Unit
 from .onnx_names import cross_names, past_names
 from .onnx_notes import Notes
-from .plain_settings import folder_bytes, settings_bytes, write_settings
-from .transcriber import Transcriber, greedy_rows
+from .plain_settings import Files, folder_bytes, saved, settings_bytes, write_settings
+from .transcriber import WhisperTranscriber
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 FILES = (ENCODER, DECODER)
@@ -49,12 +48,13 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     weights, config = Weights(model.module, stored), whisper.module.config
     size = write_encoder(folder / ENCODER, Graph(weights), config)
     size += write_decoder(folder / DECODER, Graph(weights), config, _notes(model))
-    write_settings(folder, model)
-    fill(folder / DECODER, overhead(model) + size - folder_bytes(folder))
+    settings = saved(model)
+    write_settings(folder, settings)
+    fill(folder / DECODER, overhead(model, settings) + size - folder_bytes(folder))
     return size
 
 
-def overhead(model: SpeechModel) -> int:
+def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of all that `write` writes besides the parameters, whatever the map.
 
     Raises:
@@ -69,7 +69,7 @@ def overhead(model: SpeechModel) -> int:
     encoder, decoder = (Outline(model.module, model.units) for _ in range(2))
     write_encoder(Path(ENCODER), encoder, whisper.module.config)
     write_decoder(Path(DECODER), decoder, whisper.module.config, _notes(model))
-    return settings_bytes(model) + encoder.length + decoder.length
+    return settings_bytes(settings) + encoder.length + decoder.length
 
 
 def _notes(model: SpeechModel) -> dict[str, str]:
@@ -79,8 +79,8 @@ def _notes(model: SpeechModel) -> dict[str, str]:
     notes = Notes(
         prompt=settings.prompt,
         ends=settings.ends,
-        suppressed=settings.suppressed,
-        suppressed_at_first=settings.not_first,
+        never=settings.suppressed,
+        not_first=settings.not_first,
         most=settings.most,
         layers=whisper.module.config.decoder_layers,
     )
@@ -168,10 +168,9 @@ class Encoded:
         return len(self.arrays[0])
 
 
-class OnnxWhisper(Transcriber):
+class OnnxWhisper(WhisperTranscriber):
     """A Whisper in ONNX Runtime: of `SpeechModel` it has `encode` and `transcribe` only."""
 
-    family = "whisper"
     kind = "an ONNX export"
 
     def __init__(
@@ -184,54 +183,20 @@ class OnnxWhisper(Transcriber):
         features: Any,
         tokenizer: Any,
     ) -> None:
-        self.name = name
+        super().__init__(name, notes, features, tokenizer)
         self._encoder = encoder
         self._decoder = decoder
-        self._notes = notes
-        self._features = features
-        self._tokenizer = tokenizer
         self._cross = cross_names(notes.layers)
         self._past = past_names(notes.layers)
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
-        """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
-        batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
-        features = batch.input_features.astype(np.float32)
-        return Encoded(tuple(self._encoder.run(None, {"features": features})))
-
-    def transcribe(self, encoded: Encoded) -> list[Transcript]:
-        """Greedy decoding without timestamps, of at most half the text context."""
-        notes = self._notes
-        past = self._empty(len(encoded))
-
-        def step(tokens: np.ndarray) -> np.ndarray:
-            logits, past[:] = self.step(tokens, encoded, past)
-            return logits[:, -1]
-
-        written = greedy_rows(
-            step,
-            np.tile(np.array(notes.prompt), (len(encoded), 1)),
-            notes.most,
-            ends=notes.ends,
-            never=notes.suppressed,
-            not_first=notes.suppressed_at_first,
-        )
-        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in written)
-        return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, written, strict=True)]
+        """Log-mel features through the encoder."""
+        return Encoded(tuple(self._encoder.run(None, {"features": self.log_mel(audio)})))
 
     def step(
         self, tokens: np.ndarray, encoded: Encoded, past: list[np.ndarray] | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Decode one or more tokens of each row.
-
-        Args:
-            tokens: shape (batch, tokens), int64.
-            encoded: encoder outputs of the same batch.
-            past: keys and values from the earlier step; None at the first.
-
-        Returns:
-            Logits (batch, tokens, vocabulary), and keys and values for the next step.
-        """
+        """Decode one or more tokens of each row."""
         past = self._empty(len(encoded)) if past is None else past
         feeds = dict(zip(self._past, past, strict=True))
         feeds |= dict(zip(self._cross, encoded.arrays[1:], strict=True))

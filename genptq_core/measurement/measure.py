@@ -131,9 +131,10 @@ def record_of(
         profile_digest=profile.digest,
         seconds=round(evaluation.seconds, 1),
         when=datetime.date.today().isoformat(),
-        looped=scored.looped,
+        looped=len(scored.runaways.loops),
         insertions_on_silence=scored.insertions_on_silence,
         transcripts=scored.transcripts,
+        runaways=scored.runaways,
     )
 
 

@@ -14,6 +14,10 @@ LIMITS = (0.01, 0.03)
 """Largest increase of the word error rate that is safe (level 0), and that is only noticeable
 (level 1), fractions: one more word in a hundred, and three. What is worse breaks (level 2)."""
 
+RUNAWAYS = 0.01
+"""Largest part of the utterances on which a map may run away, where full precision does not, and
+still be noticeable; with one or more it is not safe."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -24,12 +28,14 @@ class Verdict:
         worst: the largest increase of the word error rate that may be, a fraction.
         speech: the set on which it is that, or None.
         extrapolated: whether more is lost there than by any map that was measured.
+        runaways: recordings on which this map ran away, and full precision did not.
     """
 
     level: int | None
     worst: float = 0.0
     speech: MeasuredSet | None = None
     extrapolated: bool = False
+    runaways: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def verdict_of(
 
     On a set with a curve its band counts, which rests on all maps that were measured there, and a
     measurement of this map that is worse. On a set without one, the upper end of the measurement's
-    interval.
+    interval. A map that was seen to run away is not safe.
 
     Args:
         sets: what was measured, set by set.
@@ -98,15 +104,20 @@ def verdict_of(
     known: list[tuple[float, MeasuredSet]] = []
     if predicted.sets:
         known.append((float(predicted.increase[0]), predicted.sets[int(predicted.which[0])]))
-    measured = False
+    measured, new, seen = False, 0, 0
     for speech in sets:
         record = next((m for m in speech.records if m.map_digest == map_digest), None)
         if record is not None:
             measured = True
             least = record.wer_increase if speech in predicted.sets else record.ci95[1]
             known.append((least, speech))
+            if record.runaways is not None:
+                new, seen = new + len(record.runaways.new), seen + record.utterances
     if not known:
         return Verdict(None)
     highest, worst_set = max(known, key=lambda pair: pair[0])
     guessed = bool(predicted.extrapolated[0]) and not measured
-    return Verdict(int(levels(np.array(highest), np.array(guessed))), highest, worst_set, guessed)
+    level = int(levels(np.array(highest), np.array(guessed)))
+    if new:
+        level = max(level, 1 if new <= RUNAWAYS * seen else 2)
+    return Verdict(level, highest, worst_set, guessed, new)

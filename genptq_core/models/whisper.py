@@ -27,7 +27,7 @@ from ..speech.utterances import RATE
 from ..speech.wer import MULTILINGUAL, WHISPER_ENGLISH
 from ..units import Unit
 from . import Transcript
-from .checkpoint import check_finite, check_shapes, load_whole
+from .checkpoint import check_finite, check_shapes
 from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
 from .greedy import greedy
 from .text_digest import text_digest
@@ -140,6 +140,10 @@ class Whisper:
         return torch.log_softmax(self._whisper.proj_out(states), dim=-1)
 
 
+MODEL, CHECKPOINT = Whisper, WhisperForConditionalGeneration
+"""What a loaded model is, and the class of `transformers` that reads its weights."""
+
+
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:
     """A Whisper with a folder's settings and these parameters; missing positions are computed.
 
@@ -158,33 +162,16 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     module.load_state_dict(state, strict=False, assign=True)
     module.tie_weights()
     module.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return Whisper(name, module.eval(), *_settings(str(folder), folder, offline=True))
+    return Whisper(name, module.eval(), *settings(str(folder), folder, offline=True))
 
 
-def load(source: str, name: str, offline: bool, folder: Path) -> Whisper:
-    """A Whisper from a `save_pretrained` folder or the model hub.
-
-    Args:
-        source: the folder or hub name.
-        name: the name to give the model.
-        offline: whether to stay off the hub.
-        folder: the folder, or where the hub's files are kept.
-
-    Raises:
-        ModelError: it is not whole.
-        Exception: whatever transformers raises for what it cannot read.
-    """
-    features, tokenizer = _settings(source, folder, offline)
-    module = load_whole(WhisperForConditionalGeneration, source, offline, _computed)
-    return Whisper(name, module.eval(), features, tokenizer)
-
-
-def _computed(name: str, parameter: Tensor) -> Tensor | None:
+def computed(name: str, parameter: Tensor) -> Tensor | None:
     """The encoder's positions follow from a formula, and need not be stored."""
     return sinusoids(*parameter.shape) if name == POSITIONS else None
 
 
-def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+def settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+    """Features and tokenizer; see `folders.own_settings`."""
     readers = (WhisperFeatureExtractor, WhisperTokenizer)
     return own_settings(source, folder, offline, readers, require_settings)
 
@@ -223,7 +210,7 @@ def _check_fit(name: str, module: Any, features: Any) -> None:
 
 def blank(config: Any) -> Any:
     """A Whisper with these settings; its weights are still to be loaded."""
-    return WhisperForConditionalGeneration(config)
+    return CHECKPOINT(config)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

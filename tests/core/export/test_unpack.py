@@ -19,7 +19,14 @@ from genptq_core.cli.main import main
 from genptq_core.errors import ConstraintError, ExportError
 from genptq_core.export.export import export
 from genptq_core.export.unpack import WAYS, unpack
-from genptq_core.formats import export_file, native, native_file, settings_files, unpacked_file
+from genptq_core.formats import (
+    export_file,
+    native,
+    native_file,
+    plain_settings,
+    settings_files,
+    unpacked_file,
+)
 from genptq_core.formats.gguf_whisper import overhead
 from genptq_core.formats.reading import load_export
 from genptq_core.formats.whisper_layout import POSITIONS, WhisperLayout
@@ -218,7 +225,7 @@ def test_a_folder_of_an_earlier_version_is_unpacked(small: Path, tmp_path: Path)
 def test_the_folders_bytes_are_known_beforehand(random_whisper: Path, tmp_path: Path) -> None:
     model = load_model(str(random_whisper))
     profile = synthetic.profile_of(model, bits=(1, 8), group_size=(8, 16))
-    whole = native.overhead(model)
+    whole = native.overhead(model, plain_settings.saved(model))
     for number, key in enumerate(("1/8", "8/16", "16")):
         keys = [key] * len(profile.units)
         done = export(profile, bit_map(profile, keys), None, tmp_path / f"{number}", model)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from genptq_core.measurement.runaways import RanAway
 from genptq_core.measurement.speech_sets import curve_of, measured_sets
 from genptq_core.measurement.verdict import LIMITS, levels, predicted_worst, verdict_of
 from tests.core import synthetic
@@ -50,3 +51,22 @@ def test_beyond_what_was_measured_it_is_a_guess() -> None:
     verdict = verdict_of(sets, curves, "unmeasured", 2 * curve.largest)
     assert verdict.extrapolated and verdict.level
     assert not verdict_of(sets, curves, "unmeasured", curve.largest).extrapolated
+
+
+def test_who_runs_away_is_not_safe() -> None:
+    profile = synthetic.profile(0, units=4)
+    calm = RanAway((), (), ("a",), (), None)
+
+    def level(runaways: RanAway | None, utterances: int) -> tuple[int | None, int]:
+        record = replace(
+            synthetic.measured(profile, 8, wer_increase=0.002),
+            utterances=utterances,
+            runaways=runaways,
+        )
+        found = verdict_of(measured_sets([record]), {record.set_key: None}, record.map_digest, 0.1)
+        return found.level, found.runaways
+
+    assert level(None, 50) == level(calm, 50) == (0, 0)
+    assert level(replace(calm, loops=("a",)), 50) == (0, 0)  # so does full precision
+    assert level(replace(calm, loops=("b",)), 100) == (1, 1)
+    assert level(replace(calm, loops=("b",), stops=("c",)), 100) == (2, 2)
