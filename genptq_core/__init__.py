@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "allocation.borrowed_curve": ("BorrowedCurve",),
     "allocation.constraints": ("Constraints",),
     "allocation.front": (
         "Front",
@@ -53,6 +54,10 @@ _HOMES = {
     "loading": (
         "BUNDLED",
         "load_model",
+    ),
+    "measurement.borrowing": (
+        "borrowed_curve",
+        "curves_of",
     ),
     "measurement.comparison": (
         "Comparison",

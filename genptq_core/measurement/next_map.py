@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..allocation.front import WORST_USABLE, Front
-from ..allocation.wer_curve import WerCurve
+from ..allocation.wer_curve import Curve
 from .records import Measured
 
 USEFUL = 0.05
@@ -46,13 +46,13 @@ class Suggestion:
 
 
 def suggest_next_map(
-    front: Front, curve: WerCurve | None, records: Sequence[Measured]
+    front: Front, curve: Curve | None, records: Sequence[Measured]
 ) -> Suggestion | None:
     """The point of a front whose measurement would teach most.
 
     Args:
         front: the predicted front.
-        curve: the curve fitted to these measurements, or None where there are too few.
+        curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
 
     Returns:
@@ -87,7 +87,7 @@ def suggest_next_map(
     )
 
 
-def _useful(front: Front, curve: WerCurve | None) -> np.ndarray:
+def _useful(front: Front, curve: Curve | None) -> np.ndarray:
     """Indices of the useful points of a front, at most `_POINTS`, evenly over log sizes."""
     most = WORST_USABLE if curve is None else curve.loss_for(USEFUL) or WORST_USABLE
     useful = np.flatnonzero((front.loss > 0) & (front.loss <= most))
@@ -103,7 +103,7 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * np.square((a[:, None] - b) / _LENGTH_SCALE))
 
 
-def _band(curve: WerCurve | None, loss: np.ndarray) -> np.ndarray:
+def _band(curve: Curve | None, loss: np.ndarray) -> np.ndarray:
     """Standard deviation of the increase of WER around the curve; 1 where there is no curve."""
     if curve is None:
         return np.ones(len(loss))

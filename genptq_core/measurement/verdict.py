@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..allocation.wer_curve import WerCurve
+from ..allocation.wer_curve import Curve
 from .speech_sets import MeasuredSet
 
 LIMITS = (0.01, 0.03)
@@ -62,7 +62,7 @@ def levels(worst: np.ndarray, guessed: np.ndarray) -> np.ndarray:
 
 
 def predicted_worst(
-    sets: Sequence[MeasuredSet], curves: Mapping[str, WerCurve | None], loss: np.ndarray
+    sets: Sequence[MeasuredSet], curves: Mapping[str, Curve | None], loss: np.ndarray
 ) -> Worst:
     """The worst that the sets' curves predict.
 
@@ -76,15 +76,18 @@ def predicted_worst(
         count = len(loss)
         return Worst(np.zeros(count), np.zeros(count, bool), np.zeros(count, np.int64), ())
     upper = np.array([curve.interval(loss)[1] for _, curve in known])
-    beyond = np.array([loss > curve.largest for _, curve in known])
+    beyond = np.array([np.greater(loss, curve.largest) for _, curve in known], dtype=bool)
     return Worst(
-        upper.max(axis=0), beyond.any(axis=0), upper.argmax(axis=0), tuple(s for s, _ in known)
+        upper.max(axis=0),
+        np.asarray(beyond.any(axis=0)),
+        upper.argmax(axis=0),
+        tuple(s for s, _ in known),
     )
 
 
 def verdict_of(
     sets: Sequence[MeasuredSet],
-    curves: Mapping[str, WerCurve | None],
+    curves: Mapping[str, Curve | None],
     map_digest: str,
     loss: float,
 ) -> Verdict:
