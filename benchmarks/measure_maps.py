@@ -36,12 +36,13 @@ from genptq_core import (
     solve_average_bits,
     with_predictions,
 )
+from genptq_core.measurement.known_runaways import runaways_of
 from genptq_core.measurement.measure import normalizer_of
 from genptq_core.measurement.store import ship
 from genptq_core.storage.locations import bundled_speech
 
-SHIPPED = {f"{path.parent.name}/{path.stem}" for path in bundled_speech().glob("*/manifest.jsonl")}
-"""Names of the speech sets that ship."""
+SHIPPED = {f"{m.parent.name}/{m.stem}": str(m) for m in bundled_speech().glob("*/manifest.jsonl")}
+"""Manifests of the speech sets that ship, by the sets' names."""
 
 
 def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, BitMap]]:
@@ -75,8 +76,12 @@ def words(text: str) -> list[str]:
 
 
 def shipped(record: Measured) -> Measured:
-    """A record as it ships: transcripts only of speech that ships too."""
-    return record if record.speech in SHIPPED else dataclasses.replace(record, transcripts=())
+    """A record as it ships: runaways told, transcripts only of speech that ships too."""
+    manifest = SHIPPED.get(record.speech)
+    if manifest is None:
+        return dataclasses.replace(record, transcripts=())
+    said = {utterance.digest: utterance.text for utterance in load_speech(manifest).utterances}
+    return dataclasses.replace(record, runaways=runaways_of(record, said))
 
 
 def main() -> None:

@@ -47,6 +47,11 @@ from .start import Start, recommended
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
 LIBRISPEECH = bundled_speech() / "librispeech" / "manifest.jsonl"
+CREDITS = {
+    "librispeech/manifest": "LibriSpeech, Panayotov et al. 2015, "
+    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)"
+}
+"""Whose recordings they are, by the name of a speech set that ships."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 

@@ -30,6 +30,8 @@ def draw(scene: Scene) -> None:
     if speech is None:
         st.info("The demo's recordings are not here, so there is nothing else to listen to.")
         return
+    if speech.name in loaders.CREDITS:
+        st.caption(f"Recordings: {loaders.CREDITS[speech.name]}.")
     if scene.pick is None:
         st.info("There is no pick to listen to: no map satisfies the knobs.")
         _plain(speech)
@@ -88,7 +90,8 @@ def _speech(scene: Scene) -> SpeechSet | None:
     if len(offered) < 2:
         return next(iter(offered.values()), None)
     shown = scene.speech.speech_digest if scene.speech is not None else ""
-    keys = sorted(offered, key=lambda digest: digest != shown)
+    # People before synthesizers, where the set on the page cannot be played.
+    keys = sorted(offered, key=lambda d: (d != shown, offered[d].name not in loaders.CREDITS))
     if st.session_state.get("listen_speech") not in offered:
         st.session_state["listen_speech"] = keys[0]
     chosen = st.selectbox(
