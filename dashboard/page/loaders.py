@@ -228,7 +228,7 @@ def _read_measured(
 ) -> Measurements:
     records = load_measured(Path(folder), _profile.digest)
     measured = with_predictions(_profile, records, target)
-    return measurements_of(measured, own_of(_profile, measured, target))
+    return measurements_of(measured, own_of(_profile, measured, target), (_profile, target))
 
 
 def start_of(loaded: Loaded, speech: MeasuredSet | None) -> Start:

@@ -8,6 +8,10 @@ import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from 
 
 const CALM = 250; // milliseconds without a move until the rest of the page follows
 
+function listed(names) {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
+
 export class Screen {
   // `ask` takes what a user asked for, {size}, {allowed}, {map}, {layer} or {offer}, and whether
   // the screen alone is to answer; {rest} asks for what else the page shows of the pick.
@@ -26,7 +30,7 @@ export class Screen {
     this.layers = new Layers(find(".layers"), (layer) => this.choose(layer));
     this.panel = find(".panel");
     this.texts = Object.fromEntries(
-      ["size", "memory", "wrong", "change", "verdict", "reason", "notes", "spoken", "asks"].map(
+      ["line", "size", "memory", "wrong", "of", "change", "verdict", "reason", "notes", "spoken", "asks"].map(
         (name) => [name, find(`.${name}`)],
       ),
     );
@@ -187,14 +191,21 @@ export class Screen {
     const memory = figures.memory ? `${megabytes(figures.memory)} in memory` : "";
     say(texts.memory, memory);
     const { cost, verdict } = figures;
+    const lent = cost ? null : figures.borrowed;
     if (cost) {
       say(texts.wrong, `${cost.wer.toFixed(1)} %`);
+      say(texts.of, "of words wrong");
       say(texts.change, `(${signed(cost.more)})`);
+    } else if (lent) {
+      say(texts.wrong, `${signed(lent.low)} to ${signed(lent.high)}`);
+      say(texts.of, "points more words wrong");
+      say(texts.change, "(not measured)");
     }
-    texts.wrong.parentElement.hidden = !cost;
-    const word = verdict.level === null ? "Unknown" : this.table.words.verdicts[verdict.level];
-    say(texts.verdict, word);
-    const level = String(verdict.level ?? "");
+    texts.wrong.parentElement.hidden = !cost && !lent;
+    texts.line.classList.toggle("borrowed", Boolean(lent));
+    const said = verdict.level ?? lent?.level ?? null;
+    say(texts.verdict, said === null ? "Unknown" : this.table.words.verdicts[said]);
+    const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
     const height = this.front.lossy ? figures.loss : cost ? cost.wer : null;
@@ -203,7 +214,9 @@ export class Screen {
   }
 
   // Where the figures are from, and the worst that is known.
-  reason({ cost, verdict }) {
+  reason({ cost, verdict, borrowed }) {
+    if (verdict.level === null && borrowed)
+      return `borrowed from ${listed(this.table.borrowed.from)}: how this model compares is not measured yet`;
     if (verdict.level === null) return "no word errors measured yet";
     const from = cost
       ? `${cost.measured ? "measured" : "predicted"}, ${cost.low.toFixed(1)} to ${cost.high.toFixed(1)} %; `
@@ -246,7 +259,8 @@ export class Screen {
     const { pick } = this.pick;
     if (!pick) return;
     const { texts } = this;
-    const wrong = pick.cost ? `, ${pick.cost.wer.toFixed(1)} % of words wrong` : "";
+    const shown = !texts.wrong.parentElement.hidden;
+    const wrong = shown ? `, ${texts.wrong.textContent} ${texts.of.textContent}` : "";
     say(texts.spoken, `${megabytes(pick.bytes)}${wrong}: ${texts.verdict.textContent}, ${texts.reason.textContent}.`);
     this.front.drawing.setAttribute("aria-label", this.front.words());
     this.front.drawing.setAttribute("role", "group");
