@@ -62,11 +62,15 @@ def suggest_next_map(
     Returns:
         The point, or None where no other point of the front is useful.
     """
-    return next(iter(suggest_maps(front, curve, records, 1)), None)
+    return next(iter(suggest_maps(front, curve, records, 1, without)), None)
 
 
 def suggest_maps(
-    front: Front, curve: Curve | None, records: Sequence[Measured], count: int
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    count: int,
+    without: Sequence[int] | np.ndarray = (),
 ) -> tuple[Suggestion, ...]:
     """The points of a front to measure one after another, before any of them is measured.
 
@@ -75,6 +79,7 @@ def suggest_maps(
         curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
         count: how many points; fewer where fewer are useful.
+        without: indices of points that are not to be suggested.
     """
     points = _useful(front, curve)
     points = points[~np.isin(points, without)]
