@@ -16,6 +16,7 @@ from ..progress import Progress, Report, TimeLeft, duration
 from . import (
     dashboard,
     doctor,
+    explore,
     export,
     front,
     measure,
@@ -29,6 +30,7 @@ from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
     profile.COMMAND,
+    explore.COMMAND,
     solve.COMMAND,
     front.COMMAND,
     measure.COMMAND,
@@ -42,6 +44,7 @@ COMMANDS: tuple[Command[Any], ...] = (
 
 _BEFORE_PATHS = (
     *("--profile", "--bitmap", "--speech", "--listen", "--model", "--compile", "--out"),
+    "--calibration",
     *("--json", "--repair"),
 )
 """Flags that take a path, and those that take nothing."""

@@ -187,8 +187,12 @@ def test_profile_measure_and_measured(
     computed = run(
         capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
         "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
-        "--out", folder,
+        "--rank", "5", "--out", folder,
     )  # fmt: skip
+    directions = {s["factor"].shape[1] for s in load_profile(Path(folder)).sketches.values()}
+    assert directions == {5}
+    none = ("--model", str(random_whisper), "--speech", str(tones), "--rank", "0", "--out", folder)
+    assert "--rank" in refuse(capsys, "profile", *none)
     assert computed["utterances"] == 3 and computed["backward_passes"] == 3 + 1
     assert computed["options"] == computed["layers"] * 7
     with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
