@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genptq_core.measurement.verdict import verdict_of
+from genptq_core.measurement.verdict import borrowed_verdict, verdict_of
 
 from ..page.costs import Cost
 from ..page.knobs import BY_SIZE, SHORT
@@ -72,12 +72,26 @@ def _pick(scene: Scene, pick: Pick) -> Json:
         "unitBytes": of_bytes.astype(int).tolist(),
         "cost": _cost(scene.pick_cost),
         "loss": float(f"{figures.predicted_loss:.4g}"),
+        "borrowed": _borrowed(scene, figures.predicted_loss) if verdict.level is None else None,
         "verdict": {
             "level": verdict.level,
             "worst": round(100 * verdict.worst, 2),
             "guess": verdict.extrapolated,
             "set": "" if verdict.speech is None else scene.measured.name(verdict.speech),
         },
+    }
+
+
+def _borrowed(scene: Scene, loss: float) -> Json | None:
+    """What other models say of a loss, in points of word errors."""
+    curve = scene.measured.borrowed
+    if curve is None:
+        return None
+    low, high = curve.interval(loss)
+    return {
+        "low": float(f"{100 * low:.3g}"),
+        "high": float(f"{100 * high:.3g}"),
+        "level": borrowed_verdict(curve, loss).level,
     }
 
 

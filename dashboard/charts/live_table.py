@@ -17,7 +17,7 @@ import numpy as np
 from genptq_core.allocation.drag import DragTable
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
-from genptq_core.measurement.verdict import levels, predicted_worst
+from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
 from genptq_core.speech.normalizers import noted
 from genptq_core.units import Unit, readable
 
@@ -63,6 +63,7 @@ def table_of(scene: Scene, table: DragTable) -> Json:
             "steps": BITS_STEPS,
         },
         "wer": _words_wrong(scene, table),
+        "borrowed": _borrowed(scene, table),
         "verdict": _verdicts(scene, table),
         "marks": [_mark(scene, record) for record in scene.records_shown],
         "second": _second(scene, table),
@@ -156,6 +157,21 @@ def _words_wrong(scene: Scene, table: DragTable) -> Json | None:
         "low": _listed(100 * low),
         "high": _listed(100 * high),
         "beyond": int((table.loss > curve.largest).sum()),
+    }
+
+
+def _borrowed(scene: Scene, table: DragTable) -> Json | None:
+    """What other models say of each point, in points of word errors; None where nothing is lent."""
+    curve = scene.measured.borrowed
+    if curve is None:
+        return None
+    low, high = curve.interval(table.loss)
+    verdicts = [borrowed_verdict(curve, float(loss)).level for loss in table.loss]
+    return {
+        "from": list(curve.borrowed_from),
+        "low": _listed(100 * low, 3),
+        "high": _listed(100 * high, 3),
+        "level": verdicts,
     }
 
 

@@ -62,10 +62,29 @@ def suggest_next_map(
     Returns:
         The point, or None where no other point of the front is useful.
     """
+    return next(iter(suggest_maps(front, curve, records, 1, without)), None)
+
+
+def suggest_maps(
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    count: int,
+    without: Sequence[int] | np.ndarray = (),
+) -> tuple[Suggestion, ...]:
+    """The points of a front to measure one after another, before any of them is measured.
+
+    Args:
+        front: the predicted front.
+        curve: the curve fitted to these measurements, or borrowed where there are too few.
+        records: the measurements on one speech set.
+        count: how many points; fewer where fewer are useful.
+        without: indices of points that are not to be suggested.
+    """
     points = _useful(front, curve)
     points = points[~np.isin(points, without)]
     if not len(points):
-        return None
+        return ()
     known = [m for m in records if m.predicted_loss > 0]
     losses = np.array([m.predicted_loss for m in known])
     x, measured = np.log(front.loss[points]), np.log(losses)
@@ -78,18 +97,24 @@ def suggest_next_map(
         gram = _kernel(measured, measured) + np.diag(noise + 1e-6)
         covariance = covariance - across @ np.linalg.solve(gram, across.T)
     weight = np.square(_band(curve, front.loss[points]))
-    variance = np.maximum(np.diag(covariance), 0.0)
     next_noise = float(np.median(noise)) if len(known) else _NOISE**2
-    removed = weight @ np.square(covariance) / (variance + next_noise + 1e-6)
-    best = int(removed.argmax())
-    total = float(weight @ variance)
-    point = int(points[best])
-    return Suggestion(
-        point=point,
-        bytes=int(front.bytes[point]),
-        loss=float(front.loss[point]),
-        share=float(removed[best]) / total if total > 0 else 0.0,
-    )
+    suggested: list[Suggestion] = []
+    for _ in range(min(count, len(points))):
+        variance = np.maximum(np.diag(covariance), 0.0)
+        removed = weight @ np.square(covariance) / (variance + next_noise + 1e-6)
+        best = int(removed.argmax())
+        total = float(weight @ variance)
+        point = int(points[best])
+        if any(point == known_point.point for known_point in suggested):
+            break
+        share = float(removed[best]) / total if total > 0 else 0.0
+        suggested.append(
+            Suggestion(point, int(front.bytes[point]), float(front.loss[point]), share)
+        )
+        # What is left open once it is measured.
+        column = covariance[:, best]
+        covariance = covariance - np.outer(column, column) / (variance[best] + next_noise + 1e-6)
+    return tuple(suggested)
 
 
 def _useful(front: Front, curve: Curve | None) -> np.ndarray:

@@ -85,6 +85,17 @@ def predicted_worst(
     )
 
 
+def borrowed_verdict(curve: Curve, loss: float) -> Verdict:
+    """The verdict on a map of a model of which too little was measured: a guess.
+
+    Args:
+        curve: a borrowed curve.
+        loss: the map's predicted loss, nats per token.
+    """
+    worst = curve.interval(loss)[1]
+    return Verdict(int(levels(worst, np.array(True))), float(worst), extrapolated=True)
+
+
 def verdict_of(
     sets: Sequence[MeasuredSet],
     curves: Mapping[str, Curve | None],
