@@ -185,6 +185,12 @@ def _verdicts(scene: Scene, table: DragTable) -> Json | None:
         "guess": worst.extrapolated.astype(int).tolist(),
         "set": worst.which.tolist(),
         "sets": [scene.measured.name(s) for s in worst.sets],
+        # What other formats' maps lose stands in where too few of this one's were measured.
+        "others": [
+            scene.measured.name(s)
+            for s in worst.sets
+            if not all(scene.holds(m.options) for m in s.records)
+        ],
     }
 
 

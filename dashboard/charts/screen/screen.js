@@ -222,7 +222,10 @@ export class Screen {
       ? `${cost.measured ? "measured" : "predicted"}, ${cost.low.toFixed(1)} to ${cost.high.toFixed(1)} %; `
       : "";
     const guess = verdict.guess ? "; a guess, beyond what was measured" : "";
-    return `${from}at worst ${signed(verdict.worst)} points, on ${verdict.set}${guess}`;
+    const others = this.table.verdict?.others.includes(verdict.set);
+    const by = others ? ", by other formats\u2019 maps" : "";
+    const lost = verdict.runaways ? `; it runs away on ${verdict.runaways} recordings` : "";
+    return `${from}at worst ${signed(verdict.worst)} points, on ${verdict.set}${by}${guess}${lost}`;
   }
 
   // The panel of the layer that was chosen; `offers` are null until they are known.
