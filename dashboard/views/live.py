@@ -145,6 +145,6 @@ def _notes(scene: Scene) -> list[str]:
         have = len(scene.records_shown)
         notes.append(
             f"Wrong words are predicted once {LEAST_POINTS} maps are measured on one speech set; "
-            f"{have} {'is' if have == 1 else 'are'} so far. See Measure."
+            f"{have} {'is' if have == 1 else 'are'} so far."
         )
     return notes

@@ -199,12 +199,13 @@ export class Screen {
     } else if (lent) {
       say(texts.wrong, `${signed(lent.low)} to ${signed(lent.high)}`);
       say(texts.of, "points more words wrong");
-      say(texts.change, "(not measured)");
+      say(texts.change, "");
     }
     texts.wrong.parentElement.hidden = !cost && !lent;
     texts.line.classList.toggle("borrowed", Boolean(lent));
-    const said = verdict.level ?? lent?.level ?? null;
-    say(texts.verdict, said === null ? "Unknown" : this.table.words.verdicts[said]);
+    const said = verdict.level ?? lent?.level ?? null; // what was measured counts first
+    const words = this.table.words[lent ? "perhaps" : "verdicts"];
+    say(texts.verdict, said === null ? "Unknown" : words[said]);
     const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
@@ -216,7 +217,7 @@ export class Screen {
   // Where the figures are from, and the worst that is known.
   reason({ cost, verdict, borrowed }) {
     if (verdict.level === null && borrowed)
-      return `borrowed from ${listed(this.table.borrowed.from)}: how this model compares is not measured yet`;
+      return `borrowed from ${listed(this.table.borrowed.from)}, not measured`;
     if (verdict.level === null) return "no word errors measured yet";
     const from = cost
       ? `${cost.measured ? "measured" : "predicted"}, ${cost.low.toFixed(1)} to ${cost.high.toFixed(1)} %; `
