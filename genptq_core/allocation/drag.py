@@ -27,6 +27,7 @@ _LARGE = 2500  # options in all beyond which an answer takes long
 _EXACT = 40  # answers of such a problem; the sizes between two follow from the larger one's
 _BETWEEN = 7
 _RELAXED = 40  # sizes at which the continuous widths are kept
+_FEW = 6  # of those until the table is there
 _ALIKE = 1.01  # points whose losses are nearer than this to a kept one's are left out
 
 
@@ -62,7 +63,7 @@ def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> Drag
         answered: sizes to answer beforehand; fewer are quicker and farther from the exact answer.
             Of a large problem they are few in any case.
     """
-    large = problem.cost.size > _LARGE
+    large = is_large(problem)
     budgets = _budgets(front, min(answered, _EXACT) if large else answered)
     filled = (
         _descending(problem, budgets)
@@ -70,10 +71,15 @@ def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> Drag
         else [_answer(problem, int(budget)) for budget in budgets]
     )
     choices = np.concatenate([front.choices, np.array(filled, dtype=front.choices.dtype)])
+    rooms = budgets[np.unique(np.linspace(0, len(budgets) - 1, _RELAXED).astype(np.int64))]
+    return _table(problem, choices, rooms)
+
+
+def _table(problem: Problem, choices: np.ndarray, rooms: np.ndarray) -> DragTable:
+    """The table of some maps, and of the continuous widths at some sizes."""
     size, loss = problem.bytes(choices), problem.loss(choices)
     keep = undominated(size, loss)
     keep = keep[_apart(loss[keep])]
-    rooms = budgets[np.unique(np.linspace(0, len(budgets) - 1, _RELAXED).astype(np.int64))]
     relaxed = [problem.search.relaxation.at(int(b) - problem.fixed).mixture for b in rooms]
     return DragTable(
         bytes=size[keep],
@@ -84,6 +90,17 @@ def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> Drag
             [mixture[problem.group] @ problem.widths for mixture in relaxed], dtype=np.float32
         ),
     )
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether a problem's table takes many seconds."""
+    return problem.cost.size > _LARGE
+
+
+def coarse_table(problem: Problem, front: Front) -> DragTable:
+    """A table of the front alone, for the time until `drag_table` has answered."""
+    rooms = np.unique(np.linspace(front.bytes[0], front.bytes[-1], _FEW).astype(np.int64))
+    return _table(problem, front.choices, rooms)
 
 
 def _budgets(front: Front, count: int) -> np.ndarray:

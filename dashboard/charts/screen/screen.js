@@ -6,6 +6,7 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
+const AWAIT = 1500; // milliseconds between two looks for a fuller table
 const CALM = 250; // milliseconds without a move until the rest of the page follows
 
 function listed(names) {
@@ -78,12 +79,14 @@ export class Screen {
   // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
   letFollow() {
     clearTimeout(this.follows);
-    if (!this.behind) return;
+    const { awaited } = this.table; // a fuller table
+    if (!this.behind && !awaited) return;
     this.follows = setTimeout(() => {
       if (this.dragged || this.waits) return; // comes with the next answer
       this.behind = false;
       this.ask({ rest: true });
-    }, CALM);
+      if (awaited) this.letFollow();
+    }, awaited ? AWAIT : CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
