@@ -10,9 +10,11 @@
 
 Chosen maps of each target that the profile serves, at several average widths, and uniform maps.
 Loss is the divergence from full precision on full precision's own transcripts, so nothing is
-decoded and no text is needed. `,mp3` codes a set at 32 kbit/s, `,noise` adds white noise at 10 dB, `,64` takes the first 64.
+decoded and no text is needed. `,mp3` codes a set at 32 kbit/s, `,noise` adds white noise at 10 dB,
+`,64` takes the first 64.
 `--chosen-on 16,32,64` measures maps that the solver chooses from so many of the profile's
-utterances instead, on denoised and on raw sensitivities. Results are saved as they come, by utterance; a second call continues.
+utterances instead, on denoised and on raw sensitivities. Results are saved as they come, by
+utterance; a second call continues.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.degrade import degraded
 from benchmarks.random_maps import part_of
 from genptq_core import (
     Profile,
@@ -36,14 +39,14 @@ from genptq_core import (
     quadratic_loss,
     solve_average_bits,
 )
-from genptq_core.errors import GenPTQError
+from genptq_core.errors import GenPTQError, ModelError
 from genptq_core.options import Option
-from genptq_core.speech.utterances import RATE, SpeechSet, load_audio, speech_set, utterance
+from genptq_core.speech.utterances import SpeechSet, load_audio, speech_set
 from genptq_core.storage.files import write_text
 
 AVERAGES = {
-    "native": (2.0, 2.5, 3.0, 4.0),
-    "integer": (3.5, 4.0, 5.0),
+    "native": (2.5, 4.0, 2.0, 3.0),
+    "integer": (4.0, 5.0, 3.5),
     "gguf": (4.75, 5.5),
 }
 """Average widths of the chosen maps, by target."""
@@ -54,9 +57,7 @@ COMPARED = {"native": (2.5, 3.0), "integer": (4.0,)}
 UNIFORM = ("3", "4/64")
 """Options of the uniform maps, where the profile has them."""
 
-DEGRADE = ("mp3", "noise")
 NOISE_DB = 10
-MP3_LEVEL = 0.85  # of libsndfile's encoder: 32 kbit/s at 16 kHz
 
 Ways = tuple[Option, ...]
 
@@ -76,6 +77,11 @@ class Map:
     target: str
     bits: float
     ways: Ways
+
+    @property
+    def name(self) -> str:
+        """Its name in records."""
+        return f"{self.label}, {self.target}, {self.bits:g} bits"
 
 
 def maps_of(profile: Profile, counts: list[int]) -> Iterator[Map]:
@@ -106,34 +112,17 @@ def maps_of(profile: Profile, counts: list[int]) -> Iterator[Map]:
 def _chosen(
     profile: Profile, loss: QuadraticLoss, label: str, averages: dict[str, tuple[float, ...]]
 ) -> Iterator[Map]:
-    """What the solver chooses under a loss."""
-    for target, wanted in averages.items():
-        try:
-            task = problem(profile, loss=loss, target=target)
-            for average in wanted:
-                yield Map(label, target, average, solve_average_bits(task, average).options)
-        except GenPTQError:  # the profile has nothing for it, or nothing so narrow
-            continue
-
-
-def degraded(speech: SpeechSet, how: str, folder: Path) -> SpeechSet:
-    """The recordings coded as MP3, or with white noise; their texts stay."""
-    import soundfile
-
-    made = []
-    for index, recording in enumerate(speech.utterances):
-        samples = load_audio(recording)
-        path = folder / f"{recording.digest}.{'mp3' if how == 'mp3' else 'flac'}"
-        if how == "mp3":
-            soundfile.write(
-                path, samples, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=MP3_LEVEL
-            )
-        else:
-            power = float(np.square(samples).mean()) / 10 ** (NOISE_DB / 10)
-            noise = np.random.default_rng(index).normal(0, np.sqrt(power), len(samples))
-            soundfile.write(path, np.clip(samples + noise, -1, 1), RATE, subtype="PCM_16")
-        made.append(utterance(path, recording.text, recording.speaker))
-    return speech_set(f"{speech.name}, {how}", made)
+    """What the solver chooses under a loss, the targets in turn."""
+    for turn in range(max(map(len, averages.values()))):
+        for target, wanted in averages.items():
+            if turn >= len(wanted):
+                continue
+            try:
+                task = problem(profile, loss=loss, target=target)
+                ways = solve_average_bits(task, wanted[turn]).options
+            except GenPTQError:  # the profile has nothing for it, or nothing so narrow
+                continue
+            yield Map(label, target, wanted[turn], ways)
 
 
 def sets_of(options: argparse.Namespace, folder: Path) -> dict[str, SpeechSet]:
@@ -144,10 +133,13 @@ def sets_of(options: argparse.Namespace, folder: Path) -> dict[str, SpeechSet]:
         source, _, how = source.partition(",")
         first = int(how) if how.isdecimal() else None
         every = load_speech(source, first).utterances
-        chosen = list(every[:: max(1, len(every) // options.utterances)][: options.utterances])
-        speech = speech_set(name, chosen)
-        (folder / name).mkdir()
-        found[name] = degraded(speech, how, folder / name) if how in DEGRADE else speech
+        drawn = np.random.default_rng(0).permutation(len(every))[: options.utterances]
+        chosen = [every[i] for i in sorted(drawn)]
+        found[name] = speech_set(name, chosen)
+        if how in ("mp3", "noise"):
+            (folder / name).mkdir()
+            noise_db = None if how == "mp3" else NOISE_DB
+            found[name] = degraded(name, chosen, folder / name, noise_db)
     return found
 
 
@@ -168,40 +160,35 @@ def measure(profile: Profile, options: argparse.Namespace, folder: Path) -> None
     for name, speech in sets_of(options, folder).items():
         transcripts, states = baseline(model, speech.utterances)
         document["sets"][name] = {
-            "source": speech.name,
             "tokens": [len(t.tokens) for t in transcripts],
             "digests": [u.digest for u in speech.utterances],
         }
         held[name] = ([load_audio(u) for u in speech.utterances], transcripts, states)
-    parameters = dict(model.module.named_parameters())
     rounded: dict[tuple[int, Option], torch.Tensor] = {}
-    for chosen in maps_of(profile, options.chosen_on):
-        keys = [option.key for option in chosen.ways]
-        record = next((r for r in document["maps"] if r["options"] == keys), None)
-        if record is None:
-            record = {"label": chosen.label, "target": chosen.target, "bits": chosen.bits}
-            record |= {"options": keys, "loss": {}, "labels": []}
-            document["maps"].append(record)
-        name_ = f"{chosen.label} {chosen.target} {chosen.bits}"
-        if name_ not in record["labels"]:
-            record["labels"].append(name_)
-        wanted = [name for name in held if name not in record["loss"]]
-        if not wanted:
-            continue
+
+    def weights_of(ways: Ways) -> dict[str, torch.Tensor]:
+        """The parameters of a map; each unit is rounded once at each option."""
         weights: dict[str, torch.Tensor] = dict(model.derived)
-        for index, (unit, option) in enumerate(zip(profile.units, chosen.ways, strict=True)):
+        for index, (unit, option) in enumerate(zip(profile.units, ways, strict=True)):
+            parameter = model.module.get_parameter(unit.parameter)
             if option.form == "half":
                 continue
             if (index, option) not in rounded:
-                weight = unit_weight(parameters[unit.parameter], unit)
-                stored = quantize(weight, *unit_statistics(profile, unit), [option])[0]
-                assert stored is not None
+                statistics = unit_statistics(profile, unit)
+                stored = quantize(unit_weight(parameter, unit), *statistics, [option])[0]
+                if stored is None:
+                    raise ModelError(f"{unit.name} cannot be stored at {option.label}.")
                 rounded[index, option] = restored(stored).half()
             if unit.parameter not in weights:
-                weights[unit.parameter] = parameters[unit.parameter].detach().clone()
+                weights[unit.parameter] = parameter.detach().clone()
             part = weights[unit.parameter][unit.start : unit.stop]
             part.copy_(rounded[index, option].view_as(part))
-        with replaced(model, weights), torch.no_grad():
+        return weights
+
+    for chosen in maps_of(profile, options.chosen_on):
+        record = record_of(document, chosen)
+        wanted = [name for name in held if name not in record["loss"]]
+        with replaced(model, weights_of(chosen.ways) if wanted else {}), torch.no_grad():
             for name in wanted:
                 audio, transcripts, reference = held[name]
                 states = head_states(model, audio, transcripts)
@@ -210,8 +197,20 @@ def measure(profile: Profile, options: argparse.Namespace, folder: Path) -> None
                     for a, b in zip(reference, states, strict=True)
                 ]
         write_text(options.out, json.dumps(document))
-        print(name_, {n: round(loss_of(document, record, n), 5) for n in wanted}, flush=True)
-    write_text(options.out, json.dumps(document))
+        losses = {name: round(loss_of(document, record, name), 5) for name in wanted}
+        print(chosen.name, losses, flush=True)
+
+
+def record_of(document: dict, chosen: Map) -> dict:
+    """The record of a map, which may have been chosen before under another name."""
+    keys = [option.key for option in chosen.ways]
+    record = next((r for r in document["maps"] if r["options"] == keys), None)
+    if record is None:
+        record = {"names": [], "options": keys, "loss": {}}
+        document["maps"].append(record)
+    if chosen.name not in record["names"]:
+        record["names"].append(chosen.name)
+    return record
 
 
 def loss_of(document: dict, record: dict, name: str) -> float:
@@ -228,7 +227,9 @@ def main() -> None:
     """Measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=MANIFEST[,mp3|,noise|,FIRST]")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=MANIFEST[,mp3|,noise|,FIRST]"
+    )
     parser.add_argument("--utterances", type=int, default=16)
     parser.add_argument(
         "--chosen-on", type=lambda t: [int(n) for n in t.split(",")], default=[], metavar="N,..."

@@ -54,6 +54,7 @@ _HOMES = {
         "BUNDLED",
         "load_model",
     ),
+    "measurement.adapting": ("adapt",),
     "measurement.comparison": (
         "Comparison",
         "WerDifference",
@@ -76,6 +77,13 @@ _HOMES = {
         "curve_of",
         "measured_sets",
         "usual_set",
+    ),
+    "measurement.speech_scale": (
+        "Adapted",
+        "SpeechScale",
+        "adapted_to",
+        "load_adapted",
+        "scale_for",
     ),
     "measurement.store": (
         "load_measured",

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import PROGRAM, GenPTQError, ModelWarning
 from ..progress import Progress
 from . import (
+    adapt,
     dashboard,
     doctor,
     export,
@@ -29,6 +30,7 @@ from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
     profile.COMMAND,
+    adapt.COMMAND,
     solve.COMMAND,
     front.COMMAND,
     measure.COMMAND,
