@@ -8,8 +8,8 @@
 
 Each result is stored as it comes, and a map already measured on that speech is not measured
 again; `--again` takes the maps that were measured on other speech. `--ship` then writes everything
-measured to the profile's measured.json, with transcripts kept only for the demo speech, which
-ships too. `--jobs` and `--scheduler` share the work out as those of `measure` do.
+measured to the profile's measured.json, with transcripts kept only for speech that ships too.
+`--jobs` and `--scheduler` share the work out as those of `measure` do.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ from genptq_core import (
     solve_average_bits,
     with_predictions,
 )
+from genptq_core.measurement.known_runaways import runaways_of
 from genptq_core.measurement.measure import normalizer_of
 from genptq_core.measurement.store import ship
+from genptq_core.storage.locations import bundled_speech
 
-DEMOS = ("demo/manifest", "spelled/manifest")
+SHIPPED = {f"{m.parent.name}/{m.stem}": str(m) for m in bundled_speech().glob("*/manifest.jsonl")}
+"""Manifests of the speech sets that ship, by the sets' names."""
 
 
 def wanted(profile: Profile, options: argparse.Namespace) -> list[tuple[str, BitMap]]:
@@ -73,8 +76,12 @@ def words(text: str) -> list[str]:
 
 
 def shipped(record: Measured) -> Measured:
-    """A record as it ships: transcripts only of speech that ships too."""
-    return record if record.speech in DEMOS else dataclasses.replace(record, transcripts=())
+    """A record as it ships: runaways told, transcripts only of speech that ships too."""
+    manifest = SHIPPED.get(record.speech)
+    if manifest is None:
+        return dataclasses.replace(record, transcripts=())
+    said = {utterance.digest: utterance.text for utterance in load_speech(manifest).utterances}
+    return dataclasses.replace(record, runaways=runaways_of(record, said))
 
 
 def main() -> None:

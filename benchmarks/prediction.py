@@ -1,13 +1,18 @@
 """How well the profile predicts: loss against measured divergence, WER against measured WER.
 
     python -m benchmarks.prediction --profile data/profiles/whisper-tiny.en
+    python -m benchmarks.prediction --profile data/profiles/whisper-tiny.en --borrowed
 
-Uses the measured configurations that ship with the profile (or were measured since).
+Uses the measured configurations that ship with the profile (or were measured since). `--borrowed`
+judges what a model is told of its word errors before, or after a few, maps of it are measured: the
+band borrowed from the other models that ship, on maps that it was not shown.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +27,17 @@ from genptq_core import (
     with_predictions,
 )
 from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
+from genptq_core.measurement.borrowing import borrowed_curve
 from genptq_core.measurement.predictions import own_of
-from genptq_core.measurement.speech_sets import curve_of, measured_sets
+from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets
 from genptq_core.profile import of_weights
 from genptq_core.targets import NATIVE, predicted_bytes, target_of
 
 SPLITS = 200
+SHOWN = (0, 1, 2, 4)
+"""Own maps that a borrowed curve is shown."""
+DRAWS = 20
+"""Random choices of these."""
 
 
 def weights_of(profile: Profile, record: Measured) -> int:
@@ -124,17 +134,50 @@ def halves(records: list[Measured]) -> str:
     )
 
 
+def borrowed(profile: Profile, measured_set: MeasuredSet, target: str) -> Iterator[str]:
+    """Rows of the table of borrowed bands: for each number of own maps that were shown."""
+    records = [m for m in measured_set.records if m.predicted_loss > 0]
+    random = np.random.default_rng(0)
+    for shown in SHOWN:
+        held: list[bool] = []
+        widths: list[float] = []
+        errors: list[float] = []
+        for _ in range(DRAWS if shown else 1):
+            order = [records[i] for i in random.permutation(len(records))]
+            own = replace(measured_set, records=tuple(order[:shown]))
+            curve = borrowed_curve(profile, target, own)
+            loss = np.array([m.predicted_loss for m in order[shown:]])
+            true = np.array([m.wer_increase for m in order[shown:]])
+            low, high = curve.interval(loss)
+            useful = true < 0.05
+            held += ((low <= true) & (true <= high)).tolist()
+            widths += ((high - low) / 2)[useful].tolist()
+            errors += np.abs(curve.increase(loss) - true)[useful].tolist()
+        yield (
+            f"| {profile.source.model} | {target} | {measured_set.name} ({measured_set.words} "
+            f"words) | {len(records)} | {shown} | {100 * np.mean(held):.0f} % "
+            f"| {100 * np.median(widths):.2f} | {100 * np.mean(errors):.2f} |"
+        )
+
+
 def main() -> None:
     """Report every speech set of a profile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--target", default=NATIVE, help="whose own maps are reported")
     parser.add_argument("--markdown", action="store_true", help="print the README's table")
+    parser.add_argument("--borrowed", action="store_true", help="judge the borrowed bands")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     stored = load_measured(options.profile, profile.digest)
     measured = with_predictions(profile, stored, options.target)
+    if options.borrowed:
+        print("| model | target | speech | maps | shown | in the band | half width | error |")
+        print("| --- " * 8 + "|")
     for measured_set in measured_sets(own_of(profile, measured, options.target)):
+        if options.borrowed:
+            print("\n".join(borrowed(profile, measured_set, options.target)))
+            continue
         records = list(measured_set.records)
         if options.markdown:
             markdown(profile, records)

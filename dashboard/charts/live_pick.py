@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from genptq_core.measurement.verdict import borrowed_verdict, verdict_of
+
 from ..page.costs import Cost
 from ..page.knobs import BY_SIZE, SHORT
 from ..page.offers import Offer, finite
 from ..page.scene import Pick, Scene
-from ..page.verdict import verdict_of
 
 Json = dict[str, Any]
 
@@ -54,7 +55,8 @@ def pick_of(
 
 def _pick(scene: Scene, pick: Pick) -> Json:
     figures = pick.allocation
-    verdict = verdict_of(scene.measured, pick.map.digest, figures.predicted_loss)
+    measured = scene.measured
+    verdict = verdict_of(measured.sets, measured.curves, pick.map.digest, figures.predicted_loss)
     labels = list(dict.fromkeys(option.label for option in pick.map.options))
     of_bytes = scene.bytes_per_unit(pick.map.options)
     return {
@@ -70,12 +72,26 @@ def _pick(scene: Scene, pick: Pick) -> Json:
         "unitBytes": of_bytes.astype(int).tolist(),
         "cost": _cost(scene.pick_cost),
         "loss": float(f"{figures.predicted_loss:.4g}"),
+        "borrowed": _borrowed(scene, figures.predicted_loss) if verdict.level is None else None,
         "verdict": {
             "level": verdict.level,
             "worst": round(100 * verdict.worst, 2),
             "guess": verdict.extrapolated,
             "set": "" if verdict.speech is None else scene.measured.name(verdict.speech),
         },
+    }
+
+
+def _borrowed(scene: Scene, loss: float) -> Json | None:
+    """What other models say of a loss, in points of word errors."""
+    curve = scene.measured.borrowed
+    if curve is None:
+        return None
+    low, high = curve.interval(loss)
+    return {
+        "low": float(f"{100 * low:.3g}"),
+        "high": float(f"{100 * high:.3g}"),
+        "level": borrowed_verdict(curve, loss).level,
     }
 
 

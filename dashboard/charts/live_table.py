@@ -17,12 +17,13 @@ import numpy as np
 from genptq_core.allocation.drag import DragTable
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
+from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
 from genptq_core.speech.normalizers import noted
 from genptq_core.units import Unit, readable
 
 from ..page.knobs import LOSSES, POINTS, most_points
 from ..page.scene import Scene
-from ..page.verdict import MEANING, WORDS, levels, predicted_worst
+from ..page.verdict import MEANING, WORDS
 from ..wording import is_uniform, measured_name, points, widths
 from .colours import colour
 
@@ -62,6 +63,7 @@ def table_of(scene: Scene, table: DragTable) -> Json:
             "steps": BITS_STEPS,
         },
         "wer": _words_wrong(scene, table),
+        "borrowed": _borrowed(scene, table),
         "verdict": _verdicts(scene, table),
         "marks": [_mark(scene, record) for record in scene.records_shown],
         "second": _second(scene, table),
@@ -158,16 +160,31 @@ def _words_wrong(scene: Scene, table: DragTable) -> Json | None:
     }
 
 
+def _borrowed(scene: Scene, table: DragTable) -> Json | None:
+    """What other models say of each point, in points of word errors; None where nothing is lent."""
+    curve = scene.measured.borrowed
+    if curve is None:
+        return None
+    low, high = curve.interval(table.loss)
+    verdicts = [borrowed_verdict(curve, float(loss)).level for loss in table.loss]
+    return {
+        "from": list(curve.borrowed_from),
+        "low": _listed(100 * low, 3),
+        "high": _listed(100 * high, 3),
+        "level": verdicts,
+    }
+
+
 def _verdicts(scene: Scene, table: DragTable) -> Json | None:
-    worst, beyond, which, sets = predicted_worst(scene.measured, table.loss)
-    if not sets:
+    worst = predicted_worst(scene.measured.sets, scene.measured.curves, table.loss)
+    if not worst.sets:
         return None
     return {
-        "level": levels(worst, beyond).tolist(),
-        "worst": _listed(100 * worst, 3),
-        "guess": beyond.astype(int).tolist(),
-        "set": which.tolist(),
-        "sets": [scene.measured.name(s) for s in sets],
+        "level": levels(worst.increase, worst.extrapolated).tolist(),
+        "worst": _listed(100 * worst.increase, 3),
+        "guess": worst.extrapolated.astype(int).tolist(),
+        "set": worst.which.tolist(),
+        "sets": [scene.measured.name(s) for s in worst.sets],
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -46,6 +47,12 @@ from .start import Start, recommended
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
+LIBRISPEECH = bundled_speech() / "librispeech" / "manifest.jsonl"
+CREDITS = {
+    "librispeech/manifest": "LibriSpeech, Panayotov et al. 2015, "
+    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)"
+}
+"""Whose recordings they are, by the name of a speech set that ships."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -221,7 +228,7 @@ def _read_measured(
 ) -> Measurements:
     records = load_measured(Path(folder), _profile.digest)
     measured = with_predictions(_profile, records, target)
-    return measurements_of(measured, own_of(_profile, measured, target))
+    return measurements_of(measured, own_of(_profile, measured, target), (_profile, target))
 
 
 def start_of(loaded: Loaded, speech: MeasuredSet | None) -> Start:
@@ -254,19 +261,29 @@ def demo(profile: Profile) -> Path:
     return DEMO if profile.source.family == "whisper" else SPELLED
 
 
-def readable_speech(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, SpeechSet]:
+@dataclass(frozen=True)
+class Readable:
+    """A speech set whose recordings and texts can be read here: itself, its manifest, and how many
+    of the manifest's utterances it has, None for all."""
+
+    speech: SpeechSet
+    manifest: str
+    utterances: int | None
+
+
+def readable_speech(others: Sequence[tuple[str, int | None]] = ()) -> dict[str, Readable]:
     """Speech whose recordings and texts can be read here, by digest; the demo first.
 
     Args:
         others: manifests, and how many of their utterances; those that cannot be read are left out.
     """
-    by_digest: dict[str, SpeechSet] = {}
-    for path, limit in ((str(DEMO), None), (str(SPELLED), None), *others):
+    by_digest: dict[str, Readable] = {}
+    for path, limit in (*((str(ships), None) for ships in (DEMO, LIBRISPEECH, SPELLED)), *others):
         if path.startswith(HUB):
             continue
         try:
             speech = _read_manifest(path, stamp(Path(path)), limit)
         except SpeechError:
             continue
-        by_digest.setdefault(speech.digest, speech)
+        by_digest.setdefault(speech.digest, Readable(speech, path, limit))
     return by_digest

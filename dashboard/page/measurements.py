@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.allocation.wer_curve import Curve, WerCurve
+from genptq_core.measurement.borrowing import borrowed_curve
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets, usual_set
+from genptq_core.profile import Profile
 
 from .knobs import SHORT
 
@@ -22,11 +24,14 @@ class Measurements:
             normalizer; those with most words first.
         curves: map from predicted loss to the increase of WER by a set's key, None where too few
             maps were measured.
+        borrowed: where no set has a curve, what other models say of this one; None where one has,
+            or where their words are not what is counted here.
     """
 
     records: tuple[Measured, ...] = ()
     sets: tuple[MeasuredSet, ...] = ()
     curves: Mapping[str, WerCurve | None] = field(default_factory=dict)
+    borrowed: Curve | None = None
 
     @property
     def usual(self) -> MeasuredSet | None:
@@ -69,13 +74,23 @@ class Measurements:
 
 
 def measurements_of(
-    records: Sequence[Measured], own: Sequence[Measured] | None = None
+    records: Sequence[Measured],
+    own: Sequence[Measured] | None = None,
+    borrower: tuple[Profile, str] | None = None,
 ) -> Measurements:
     """Records gathered into sets, with the curve of each.
 
     Args:
         records: everything measured.
         own: those that the sets and their curves are of; all if None.
+        borrower: the profile and its target, for which a curve is borrowed where none has its own;
+            nothing is borrowed if None.
     """
     sets = measured_sets(records if own is None else own)
-    return Measurements(tuple(records), sets, {s.key: curve_of(s) for s in sets})
+    curves = {s.key: curve_of(s) for s in sets}
+    borrowed = None
+    usual = usual_set(sets, curves)
+    counted = usual is None or usual.rate == "WER"
+    if borrower is not None and counted and not any(curves.values()):
+        borrowed = borrowed_curve(*borrower, usual)
+    return Measurements(tuple(records), sets, curves, borrowed)

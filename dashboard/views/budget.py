@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import streamlit as st
 
@@ -33,6 +34,17 @@ def allow(value: float, key: str) -> None:
     st.session_state["by"] = BY_ACCURACY
     st.session_state[key] = value
     unpick()
+
+
+def asked() -> dict[str, Any]:
+    """The budget in the session, as fields of the knobs."""
+    state = st.session_state
+    return {
+        "mode": state["by"],
+        "size_mb": float(state["mb"]),
+        "points": float(state["points"]),
+        "loss": float(state["loss"]),
+    }
 
 
 def begin_at(size_mb: float, sizes: SizeRange, most_points: float) -> None:

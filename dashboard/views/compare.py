@@ -114,8 +114,9 @@ def _differences(scene: Scene, left: str, right: str) -> list[tuple[str, WerDiff
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _difference(key: str, _left: Measured, _right: Measured) -> WerDifference:
-    speech = job_list.readable_speech().get(_left.speech_digest)
-    references = {u.digest: u.text for u in speech.utterances} if speech is not None else {}
+    readable = job_list.readable_speech().get(_left.speech_digest)
+    utterances = readable.speech.utterances if readable is not None else ()
+    references = {u.digest: u.text for u in utterances}
     return wer_difference(_left, _right, references)
 
 

@@ -6,11 +6,12 @@ import streamlit as st
 
 from genptq_core.allocation.solving import Allocation
 from genptq_core.allocation.wer_curve import LEAST_POINTS
+from genptq_core.measurement.verdict import LIMITS
 
 from ..charts.live_table import REFERENCE_BITS
 from ..page.knobs import SHORT
 from ..page.scene import Pick, Scene
-from ..page.verdict import LIMITS, MEANING
+from ..page.verdict import MEANING
 from ..wording import bound, markdown, megabytes, percent, points, stored_bits
 
 _CARD = 148

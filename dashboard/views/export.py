@@ -136,7 +136,7 @@ def _targets(scene: Scene, pick: Pick, command: str | None) -> None:
             _to_run(scene, pick, written.get(name), command)
     if any(wrong.values()):
         _unable(scene, {name: reason for name, reason in wrong.items() if reason})
-    job_list.history(ExportMap)
+    job_list.history(ExportMap, scene.folder)
     runtime_configs.draw(scene, pick)
 
 

@@ -10,7 +10,6 @@ import streamlit as st
 
 from genptq_core.errors import GenPTQError
 from genptq_core.speech.sources import HUB
-from genptq_core.speech.utterances import SpeechSet
 
 from ..jobs import processes
 from ..jobs.queue import (
@@ -72,6 +71,7 @@ def queue_request(request: Request) -> None:
     except GenPTQError as error:
         failure.show(error)
     else:
+        st.toast("Queued. How far it is stands at the foot of the page.", icon=ICONS[QUEUED])
         st.rerun(scope="app")
 
 
@@ -88,22 +88,39 @@ def _latest() -> list[Job]:
         return []
 
 
-def readable_speech() -> dict[str, SpeechSet]:
+def readable_speech() -> dict[str, loaders.Readable]:
     """Speech whose recordings can be read here, by digest: the demo, and what was measured on."""
     requests = [job.request for job in latest(Measure) if job.state == DONE]
     manifests = [(r.manifest, r.utterances) for r in requests if isinstance(r, Measure)]
     return loaders.readable_speech(list(dict.fromkeys(manifests)))
 
 
-def history(kind: type) -> None:
+def said(kind: type, profile: Path) -> None:
+    """The jobs of a kind that wait or run for a profile, where they were asked for."""
+    for job in reversed([job for job in latest(kind) if _of(job, profile) and job.state in LIVE]):
+        st.info(f"{title(job)}: {_status(job)}", icon=ICONS[job.state])
+
+
+def _of(job: Job, profile: Path | None) -> bool:
+    """Whether a job is of a profile; one of which that cannot be read is of all."""
+    of = getattr(job.request, "profile", None)
+    return profile is None or of is None or of == str(profile)
+
+
+def history(kind: type, profile: Path | None = None) -> None:
     """The jobs of a kind of request that ended, with a way to run again those without a result.
 
     Damaged jobs are among them; those of which not even the kind can be read, among measurements.
+
+    Args:
+        kind: the kind of request.
+        profile: folder of the profile whose jobs are meant; all if None.
     """
     ended = [
         job
         for job in _latest()
         if job.state in ENDED
+        and _of(job, profile)
         and (
             KINDS.get(job.request.kind, Measure) is kind
             if isinstance(job.request, Unreadable)

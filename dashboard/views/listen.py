@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import streamlit as st
 
@@ -12,7 +13,9 @@ from genptq_core.speech.normalizers import rate_of
 from genptq_core.speech.utterances import SpeechSet, Utterance
 from genptq_core.speech.wer import align
 
+from ..jobs.requests import Measure
 from ..page import loaders
+from ..page.loaders import Readable
 from ..page.scene import Pick, Scene
 from ..wording import markdown, marked, measured_name, megabytes, percent
 from . import job_list, voice
@@ -25,10 +28,17 @@ _SHOWN = 4
 def draw(scene: Scene) -> None:
     """The user's own recordings, then those that maps were measured on, new errors first."""
     voice.draw(scene)
-    speech = _speech(scene)
-    if speech is None:
+    readable = _speech(scene)
+    if readable is None:
         st.info("The demo's recordings are not here, so there is nothing else to listen to.")
         return
+    speech = readable.speech
+    if scene.speech is not None and scene.speech.speech_digest != speech.digest:
+        st.caption(
+            f"The front is judged on {markdown(scene.speech_name)}; these are other recordings."
+        )
+    if speech.name in loaders.CREDITS:
+        st.caption(f"Recordings: {loaders.CREDITS[speech.name]}.")
     if scene.pick is None:
         st.info("There is no pick to listen to: no map satisfies the knobs.")
         _plain(speech)
@@ -39,10 +49,10 @@ def draw(scene: Scene) -> None:
     shown = of_pick or _nearest(pick, transcribed)
     if shown is None:
         st.info(
-            "No map has been transcribed on the demo speech yet. Transcribing it with your pick "
-            "takes a few minutes, and its point joins the front."
+            "No map has been transcribed on these recordings yet. Transcribing them with your "
+            "pick takes a few minutes, and its point joins the front."
         )
-        _button(scene)
+        _button(scene, readable)
         _plain(speech)
         return
     if of_pick is None:
@@ -52,8 +62,7 @@ def draw(scene: Scene) -> None:
             f"{rate_of(shown.normalizer)} {percent(shown.wer)}.",
             icon=":material/hearing:",
         )
-        if speech.digest in loaders.readable_speech():
-            _button(scene)
+        _button(scene, readable)
     key = f"{shown.map_digest} {shown.set_key} {shown.when}"
     pairs = _pairs(key, shown, speech)
     _summary(pairs, "your pick" if of_pick is not None else "this map")
@@ -76,27 +85,39 @@ def draw(scene: Scene) -> None:
         _utterance(item, by_digest[item.audio], name, shown.normalizer)
 
 
-def _speech(scene: Scene) -> SpeechSet | None:
-    """The speech to listen to: of what can be read and was transcribed, what the user chooses."""
+def _speech(scene: Scene) -> Readable | None:
+    """The speech to listen to: of what can be read and was transcribed, what the user chooses.
+
+    It begins with the set that the front is judged on, and follows where another one is chosen.
+    """
     readable = job_list.readable_speech()
     offered = {
-        digest: speech
-        for digest, speech in readable.items()
+        digest: found
+        for digest, found in readable.items()
         if any(m.speech_digest == digest and m.transcripts for m in scene.records)
     } or dict(list(readable.items())[:1])
     if len(offered) < 2:
         return next(iter(offered.values()), None)
     shown = scene.speech.speech_digest if scene.speech is not None else ""
-    keys = sorted(offered, key=lambda digest: digest != shown)
-    if st.session_state.get("listen_speech") not in offered:
-        st.session_state["listen_speech"] = keys[0]
+    # People before synthesizers, where the set on the page cannot be played.
+    keys = sorted(
+        offered, key=lambda d: (d != shown, offered[d].speech.name not in loaders.CREDITS)
+    )
+    state = st.session_state
+    if state.get("listen_speech") not in offered or state.get("listen_judged") != shown:
+        state["listen_speech"] = keys[0]
+        state["listen_judged"] = shown
     chosen = st.selectbox(
         "Recordings of",
         keys,
-        format_func=lambda digest: f"{offered[digest].name} ({len(offered[digest])} utterances)",
+        format_func=lambda digest: _label(offered[digest].speech),
         key="listen_speech",
     )
     return offered[chosen or keys[0]]
+
+
+def _label(speech: SpeechSet) -> str:
+    return f"{speech.name} ({len(speech)} utterances)"
 
 
 def _covers(record: Measured, speech: SpeechSet) -> bool:
@@ -143,10 +164,16 @@ def _utterance(item: TranscriptPair, utterance: Utterance, name: str, normalizer
             st.markdown(
                 f":gray[Said]\u2003{markdown(item.reference)}\n\n"
                 f":gray[Full precision, {voice.errors(item.full_errors)}]\u2003"
-                f"{marked(align(item.reference, item.full, normalizer))}\n\n"
+                f"{_differences(item.reference, item.full, normalizer)}\n\n"
                 f":gray[{name}, {voice.errors(item.picked_errors)}]\u2003"
-                f"{marked(align(item.reference, item.picked, normalizer))}"
+                f"{_differences(item.reference, item.picked, normalizer)}"
             )
+
+
+@lru_cache(maxsize=256)
+def _differences(said: str, written: str, normalizer: str) -> str:
+    """A transcript in Markdown, with every difference from what was said marked."""
+    return marked(align(said, written, normalizer))
 
 
 def _audio(utterance: Utterance) -> None:
@@ -173,7 +200,8 @@ def _plain(speech: SpeechSet) -> None:
             right.markdown(f":gray[Said]\u2003{markdown(utterance.text)}")
 
 
-def _button(scene: Scene) -> None:
-    pressed = st.button("Transcribe the demo with this pick", type="primary", key="transcribe")
+def _button(scene: Scene, readable: Readable) -> None:
+    pressed = st.button("Transcribe these with this pick", type="primary", key="transcribe")
     if pressed and scene.pick is not None:
-        queue_measurement(scene, scene.pick.map, str(loaders.demo(scene.profile)), None, "")
+        queue_measurement(scene, scene.pick.map, readable.manifest, readable.utterances, "")
+    job_list.said(Measure, scene.folder)

@@ -1,9 +1,14 @@
-"""The first screen: the live component, and what its clicks ask for."""
+"""The first screen: the live component, and what its clicks ask for.
+
+It is a fragment of its own: a move is answered by it alone, in milliseconds. What else shows the
+pick follows a moment later, when nothing is being dragged: the browser asks for it. What changes
+widgets of the page, such as a demand, is asked of the page at once.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -12,19 +17,40 @@ from genptq_core.allocation.drag import DragTable
 from genptq_core.allocation.wer_curve import LEAST_POINTS
 from genptq_core.errors import GenPTQError
 
-from ..charts.live import screen
+from ..charts.live import carry, screen
 from ..charts.live_pick import pick_of
 from ..charts.live_table import table_of
+from ..page import loaders
+from ..page.build import Constrained, Loaded, scene_of
 from ..page.knobs import BY_SIZE, SHORT
 from ..page.offers import Offer, offers
 from ..page.scene import Scene, price_of_limits
+from ..page.start import Start
 from ..wording import points
 from . import budget
 from .address import remember, unpick
 
 
-def draw(scene: Scene, table: DragTable) -> None:
-    """Sliders, figures, front and layers."""
+def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -> None:
+    """Sliders, figures, front and layers.
+
+    Args:
+        loaded, constrained, start: what the scene was made of.
+        scene: what the page shows, until a slider is moved.
+    """
+    table = sent_table(scene, loaders.drag_of(scene))
+    carry(table, _asked)
+    _screen(loaded, constrained, start, scene, table["id"])
+
+
+@st.fragment
+def _screen(
+    loaded: Loaded, constrained: Constrained, start: Start, scene: Scene, table: str
+) -> None:
+    """The screen, and the exact answer to what its sliders say."""
+    wanted = replace(scene.knobs, **budget.asked())
+    if wanted != scene.knobs:
+        scene = scene_of(loaded, wanted, constrained, start)
     names = [unit.name for unit in scene.profile.units]
     chosen = st.session_state.get("layer", st.query_params.get("layer", ""))
     layer = names.index(chosen) if chosen in names else None
@@ -34,9 +60,18 @@ def draw(scene: Scene, table: DragTable) -> None:
             offered = offers(scene, layer)
         except GenPTQError:  # the demands cannot be read, which is said above
             offered = ()
-    sent = sent_table(scene, table)
-    shown = pick_of(scene, sent["id"], layer=layer, offers=offered, notes=_notes(scene))
-    screen(sent, shown, lambda asked: _asked(scene, offered, asked))
+    shown = pick_of(scene, table, layer=layer, offers=offered, notes=_notes(scene))
+    st.session_state[_SHOWN] = scene, offered
+    screen(shown, _asked)
+
+
+_SHOWN = "screen_shows"
+
+
+def _shown() -> tuple[Scene, tuple[Offer, ...]]:
+    """The scene that this session's screen shows, and what can be demanded of the layer chosen."""
+    shown: tuple[Scene, tuple[Offer, ...]] = st.session_state[_SHOWN]
+    return shown
 
 
 def sent_table(scene: Scene, table: DragTable) -> dict[str, Any]:
@@ -56,8 +91,9 @@ def _key(scene: Scene) -> tuple[object, ...]:
     return (scene.profile.digest, scene.target, repr(scene.limits), sets, hash(measured))
 
 
-def _asked(scene: Scene, offered: Sequence[Offer], asked: dict[str, Any]) -> None:
+def _asked(asked: dict[str, Any]) -> None:
     """Do what was clicked; what comes from the browser may be anything."""
+    scene, offered = _shown()
     if _number(asked.get("size")):
         budget.use(float(asked["size"]))
     elif _number(asked.get("allowed")):

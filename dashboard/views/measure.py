@@ -74,12 +74,13 @@ def draw(scene: Scene) -> None:
             "and a reload or a restart finds it again. Its point joins the front when done."
             + _machines()
         )
+        # Each family has a demo of its own.
+        key = f"manifest_{scene.profile.source.family}"
+        _same_speech(scene, key)
         with st.form("measure", border=False):
             manifest = st.text_input(
                 "Speech: a manifest or folder",
-                shown(loaders.demo(scene.profile)),
-                # Each family has a demo of its own.
-                key=f"manifest_{scene.profile.source.family}",
+                key=key,
                 help='JSON lines {"audio": "clips/a.flac", "text": "what was said"}, CSV, a folder '
                 "in LibriSpeech's layout, or hf: and a data set.",
             )
@@ -88,7 +89,6 @@ def draw(scene: Scene) -> None:
                 "Only the first utterances (0 for all)",
                 min_value=0,
                 max_value=100_000,
-                value=0,
                 key="measure_limit",
                 help="Quicker, and rougher.",
             )
@@ -108,7 +108,25 @@ def draw(scene: Scene) -> None:
                 choice = scene.front.choices[suggestion.point]
                 chosen = bit_map(scene.profile, [scene.problem.menu[column] for column in choice])
                 queue_measurement(scene, chosen, manifest, int(limit) or None, label)
-    job_list.history(Measure)
+        job_list.said(Measure, scene.folder)
+    job_list.history(Measure, scene.folder)
+
+
+def _same_speech(scene: Scene, key: str) -> None:
+    """Begin with the speech that the front is judged on, and follow where another is chosen."""
+    judged = scene.speech.speech_digest if scene.speech is not None else ""
+    readable = job_list.readable_speech().get(judged)
+    if key not in st.session_state or st.session_state.get("measure_judged") != judged:
+        st.session_state["measure_judged"] = judged
+        st.session_state[key] = shown(
+            readable.manifest if readable else loaders.demo(scene.profile)
+        )
+        st.session_state["measure_limit"] = (readable.utterances or 0) if readable else 0
+    if scene.speech is not None and readable is None:
+        st.caption(
+            f"The front is judged on {markdown(scene.speech_name)}, whose recordings are not here: "
+            "a map measured on other speech joins that speech's front."
+        )
 
 
 def _machines() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,35 @@ _NOISE = 0.002  # sampling error of a WER increase near zero; keeps tiny losses 
 _PRIOR = 1.0  # pull towards power 1: few noisy maps may fit any power, and run wild beyond them
 _BAND_START = 0.005  # increase at which the band's fixed and proportional parts are equal
 _HALVINGS = 6  # steps between two points of the front, to the smallest map that is good enough
+
+
+class Curve(Protocol):
+    """A map from predicted loss to the increase of WER, with a band: own, or borrowed.
+
+    Attributes:
+        floor: upper end of the band where nothing is lost, a fraction.
+        points: measured maps of the model's own that it rests on.
+        largest: largest loss that was measured; beyond it the curve is a guess.
+        borrowed_from: the models whose curves it rests on, none where it is the model's own.
+    """
+
+    @property
+    def floor(self) -> float: ...
+    @property
+    def points(self) -> int: ...
+    @property
+    def largest(self) -> float: ...
+    @property
+    def borrowed_from(self) -> tuple[str, ...]: ...
+
+    def increase(self, loss: np.ndarray | float) -> np.ndarray:
+        """Predicted increase of WER, a fraction."""
+
+    def interval(self, loss: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end of the band around `increase`, fractions."""
+
+    def loss_for(self, increase: float) -> float:
+        """Largest loss whose band stays under an increase of WER, a fraction; 0 if none does."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +80,11 @@ class WerCurve:
     held_out: float
     points: int
     largest: float
+
+    @property
+    def borrowed_from(self) -> tuple[str, ...]:
+        """Nobody: it is the model's own."""
+        return ()
 
     def increase(self, loss: np.ndarray | float) -> np.ndarray:
         """Predicted increase of WER, a fraction."""
@@ -110,15 +145,13 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
     )
 
 
-def solve_wer_increase(
-    problem: Problem, front: Front, curve: WerCurve, increase: float
-) -> Allocation:
+def solve_wer_increase(problem: Problem, front: Front, curve: Curve, increase: float) -> Allocation:
     """The smallest map whose predicted WER increase, with its band, stays under `increase`.
 
     Args:
         problem: the problem that `front` was computed from.
         front: its predicted front.
-        curve: the fitted curve.
+        curve: the curve, fitted or borrowed.
         increase: largest increase, a fraction (0.01 is one percentage point).
 
     Raises:

@@ -150,8 +150,11 @@ def _repair_store(path: Path) -> list[str]:
 def _check_model(checked: list[str], problems: list[str]) -> None:
     from ..models import bundled
 
-    checked.append(bundled.NAME)
-    try:
-        bundled.read(bundled.folder() / "model.bin")
-    except GenPTQError as error:
-        problems.append(str(error))
+    for model in bundled.EMBEDDED.values():
+        if model is not bundled.TINY_EN and not bundled.installed(model):
+            continue  # nothing needs it that was not asked for
+        checked.append(model.name)
+        try:
+            bundled.read(bundled.files(model), model)
+        except GenPTQError as error:
+            problems.append(str(error))

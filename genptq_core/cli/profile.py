@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ConstraintError
 from ..measurement.store import load_measured, ship
-from ..options import BLOCKS, RATES, block_options, coded_options, grid_options
+from ..options import BLOCKS, RATES, Option, block_options, coded_options, grid_options
 from ..profile import Profile, Settings, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
@@ -28,7 +28,8 @@ from .arguments import (
 from .command import Answer, Command
 
 _BITS = (2, 3, 4, 5, 6, 8)
-MODELS = "whisper-tiny.en, conformer-an4"
+_GROUPS = (64,)
+MODELS = "whisper-tiny.en, whisper-base, conformer-an4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,11 @@ class ProfileArguments:
     extend: Path | None = None
 
 
+def usual_options() -> tuple[Option, ...]:
+    """The options that a new profile offers where none are named."""
+    return grid_options(_BITS, _GROUPS) + coded_options(RATES)
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `from_flags` reads."""
     parser.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
@@ -76,7 +82,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-size",
         type=sizes,
-        default=(64,),
+        default=_GROUPS,
         help="columns that share a scale; several: 32,64",
     )
     parser.add_argument("--rates", type=rates, help="bits per weight of entropy codes; none: 0")
@@ -88,6 +94,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--draws", type=int, default=4, help="label draws per utterance")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--rank",
+        type=int,
+        metavar="N",
+        help="directions of each layer's inputs to keep: fewer make a smaller profile; "
+        f"{Settings().rank} for a new one",
+    )
     add_device(parser)
     parser.add_argument(
         "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
@@ -111,6 +124,8 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
     options += block_options(flags.types)
     if not options or flags.draws < 1:
         raise ConstraintError("A profile needs an option or more, and 1 draw or more.")
+    if flags.rank is not None and (flags.rank < 1 or flags.extend):
+        raise ConstraintError("--rank is of a new profile, and 1 or more.")
     if flags.extend and flags.listen:
         raise ConstraintError(
             "--extend keeps the statistics of inputs that the profile has.", "Leave out --listen."
@@ -120,7 +135,9 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         speech=flags.speech,
         limit=flags.limit,
         listen=flags.listen,
-        settings=Settings(options, draws=flags.draws, seed=flags.seed),
+        settings=Settings(
+            options, draws=flags.draws, seed=flags.seed, rank=flags.rank or Settings().rank
+        ),
         max_memory=_bytes(flags.max_memory),
         workers=workers_from_flags(flags),
         out=flags.out,

@@ -11,7 +11,7 @@ from ..bitmaps.figures import figures_of
 from ..bitmaps.file import write_bit_map
 from ..errors import ExportError
 from ..formats import export_file
-from ..formats.plain_settings import folder_bytes
+from ..formats.plain_settings import folder_bytes, saved
 from ..formats.registry import FORMATS
 from ..loading import load_model
 from ..models import SpeechModel
@@ -104,7 +104,7 @@ def export(
         written = folder_bytes(folder)
         if written != promised:
             # Either the program is wrong, or other libraries than the profile's write the settings.
-            known = size + FORMATS[form.format].overhead(model)
+            known = size + FORMATS[form.format].overhead(model, saved(model))
             if written != known:
                 raise _fault(form.name, written, known)
         predicted = figures_of(profile, chosen)

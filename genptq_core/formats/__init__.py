@@ -5,6 +5,6 @@ format has
 
     write(folder, model, stored) -> bytes of all stored parameters
     load(folder, name) -> a model that transcribes
-    overhead(model) -> bytes of the files that a runtime reads besides the tensors (`mlx`)
+    overhead(model, settings) -> bytes of the files that a runtime reads besides the tensors
     FILES                 what it reads besides settings
 """

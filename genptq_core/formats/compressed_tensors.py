@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from ..storage.files import write_text
 from ..targets.compressed_tensors import LINEAR
 from ..units import Unit
 from . import safetensors_file
-from .plain_settings import compact, folder_bytes, settings_bytes, write_settings
+from .plain_settings import Files, compact, folder_bytes, saved, settings_bytes, write_settings
 from .safetensors_file import Entry
 
 NAME = "model.safetensors"
@@ -70,11 +69,12 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     for name, parameter in model.module.named_parameters():
         if f"{name}_packed" not in tensors:
             tensors[name] = half(parameter, name)
-    write_settings(folder, model)
+    files = saved(model)
+    write_settings(folder, files)
     path = folder / _SETTINGS
     settings = json.loads(path.read_text(encoding="utf-8"))
     text = _settings_text(settings, _configuration(packed))
-    room = overhead(model) - folder_bytes(folder, _SETTINGS) - 8 - len(text.encode())
+    room = overhead(model, files) - folder_bytes(folder, _SETTINGS) - 8 - len(text.encode())
     write_text(path, text + " " * (room % _ALIGNED))
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     entries = {name: Entry(array.dtype.name, array.shape) for name, array in arrays.items()}
@@ -84,12 +84,12 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     )
 
 
-def overhead(model: SpeechModel) -> int:
+def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of all that `write` writes besides the tensors, whatever the map."""
     modules = [unit.parameter.removesuffix(".weight") for unit in model.units if _packable(unit)]
     every = {Option(8, 10**5 + place): [module] for place, module in enumerate(modules)}
-    settings = _settings_text(_settings_of(model), _configuration(every))
-    longest = settings_bytes(model, _SETTINGS) + len(settings.encode()) + 8 + _longest_header(model)
+    text = _settings_text(json.loads(settings[_SETTINGS]), _configuration(every))
+    longest = settings_bytes(settings, _SETTINGS) + len(text.encode()) + 8 + _longest_header(model)
     return -(-longest // _ALIGNED) * _ALIGNED
 
 
@@ -150,13 +150,6 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
 
 def _packable(unit: Unit) -> bool:
     return unit.kind in LINEAR
-
-
-def _settings_of(model: SpeechModel) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        model.save_settings(Path(name))
-        said = json.loads((Path(name) / _SETTINGS).read_text(encoding="utf-8"))
-    return dict(said)
 
 
 def _settings_text(settings: dict[str, Any], configuration: dict[str, Any]) -> str:

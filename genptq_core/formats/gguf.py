@@ -5,7 +5,6 @@ What transcribe.cpp reads is all there is: `model.gguf`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..errors import ExportError, ModelError
+from ..errors import ExportError
 from ..extras import install_command
 from ..models import SpeechModel, Transcript
 from ..models.folders import whole_reason
@@ -25,7 +24,8 @@ from . import gguf_parakeet, gguf_whisper, parakeet_layout
 from .gguf_file import Packed
 from .gguf_model import GgufModel
 from .parakeet_layout import ParakeetLayout
-from .settings_files import loose
+from .plain_settings import Files, saved
+from .transcriber import Transcriber
 from .whisper_layout import WhisperLayout
 
 NAME = "model.gguf"
@@ -45,23 +45,20 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     Raises:
         ExportError: a weight cannot be written, or the model is none that transcribe.cpp loads.
     """
-    return _file(model).write(folder / NAME, _tensors(model, stored))
+    return _file(model, saved(model)).write(folder / NAME, _tensors(model, stored))
 
 
-def overhead(model: SpeechModel) -> int:
+def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of the file beyond those of its parameters, whatever the map.
 
     Raises:
         ExportError: the model is none that transcribe.cpp loads.
     """
-    return _file(model).overhead
+    return _file(model, settings).overhead
 
 
-def _file(model: SpeechModel) -> GgufModel:
+def _file(model: SpeechModel, files: Files) -> GgufModel:
     """What the file of a model holds besides its weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_settings(Path(folder))
-        files = loose(Path(folder))
     name = Path(model.name).name
     if model.family == parakeet_layout.FAMILY:
         return gguf_parakeet.model_of(ParakeetLayout.of(files, model.name), name)
@@ -123,22 +120,16 @@ def load(folder: Path, name: str) -> SpeechModel:
     return cast(SpeechModel, TranscribeCpp(name, family, model, session))
 
 
-class TranscribeCpp:
+class TranscribeCpp(Transcriber):
     """A model in transcribe.cpp: of `SpeechModel` it has `encode` and `transcribe` only."""
+
+    kind = "a GGUF export"
 
     def __init__(self, name: str, family: str, model: Any, session: Any) -> None:
         self.name = name
         self.family = family
         self._model = model  # the session is valid only as long as its model is
         self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise ModelError(
-            f"{self.name} is a GGUF export, which can only transcribe.",
-            "Use the model that it was exported from.",
-        )
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The samples themselves: transcribe.cpp encodes and decodes in one."""

@@ -17,8 +17,7 @@ when everything is quantized, so that the size of the files depends on the model
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,13 @@ from ..options import Option
 from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_words
 from ..quantizers.tensors import half
-from ..storage.files import read_text, write_text
+from ..storage.files import write_text
 from ..targets.mlx import GROUPS, quantizable
 from ..units import Unit
 from . import safetensors_file
 from .mlx_names import WEIGHTS, mlx_name
 from .mlx_whisper import load
+from .plain_settings import Files, saved
 from .safetensors_file import Entry
 from .whisper_tokens import add_timestamps
 
@@ -90,24 +90,22 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         if not module and name not in model.derived:
             array = np.asarray(half(parameter, name).numpy())
             tensors[mlx_name(name)] = array.swapaxes(1, 2) if array.ndim == 3 else array
-    _write_settings(folder, model, options)
+    for file, text in _settings(model, saved(model), options):
+        write_text(folder / file, text)
     entries = {name: Entry(tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
     room = _header_bytes(model)
     return safetensors_file.write(folder / WEIGHTS, entries, tensors.items(), {}, header_bytes=room)
 
 
-def overhead(model: SpeechModel) -> int:
+def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of an export's files besides its tensors, whatever the map: exact.
 
     Raises:
         ExportError: mlx-audio's Whisper does not compute what the model does.
     """
     _check_computed(model)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _write_settings(folder, model, {})
-        settings = sum(path.stat().st_size for path in folder.iterdir())
-    return settings + _HEADER_LENGTH + _header_bytes(model)
+    size = sum(len(text.encode()) for _, text in _settings(model, settings, {}))
+    return size + _HEADER_LENGTH + _header_bytes(model)
 
 
 def _check_computed(model: SpeechModel) -> None:
@@ -142,20 +140,24 @@ def _packed(stored: Quantized, name: str) -> dict[str, np.ndarray]:
     }
 
 
-def _write_settings(folder: Path, model: SpeechModel, options: dict[str, Option]) -> None:
-    """Configuration, generation settings, features and tokenizer, without needless blanks."""
-    model.save_settings(folder)
-    for path in folder.glob("*.json"):
-        content = json.loads(read_text(path))
-        if path.name == _TOKENIZER:
+def _settings(
+    model: SpeechModel, files: Files, options: dict[str, Option]
+) -> Iterator[tuple[str, str]]:
+    """Every settings file with its text: JSON without needless blanks, widths in `config.json`."""
+    for name, data in files.items():
+        if not name.endswith(".json"):
+            yield name, data.decode()
+            continue
+        content = json.loads(data)
+        if name == _TOKENIZER:
             add_timestamps(content, model)
         text = _text(content)
-        if path.name == _CONFIG:
+        if name == _CONFIG:
             widest = dict.fromkeys(_quantizable(model), Option(8, max(GROUPS)))
             room = len(_text(_configured(content, widest)).encode())
             filled = _text(_configured(content, options)).encode().ljust(room)
             text = filled.decode()
-        write_text(path, text)
+        yield name, text
 
 
 def _text(content: Any) -> str:

@@ -15,13 +15,12 @@ import numpy as np
 
 from ..errors import ExportError, GenPTQError
 from ..extras import install_command
-from ..models import SpeechModel, Transcript
+from ..models import SpeechModel
 from ..models.folders import check_folder, check_rate, stored_tensors, whole_reason
 from ..models.whisper import require_settings
 from ..models.whisper_settings import WhisperSettings, settings_of
-from ..speech.utterances import RATE
 from .mlx_names import POSITIONS, WEIGHTS
-from .transcriber import Transcriber, greedy_rows
+from .transcriber import WhisperTranscriber
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def load(folder: Path, name: str) -> SpeechModel:
         module = _module(folder, config)
         tokenizer = WhisperTokenizer.from_pretrained(folder, **options)
         generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        settings = settings_of(name, said, generation, tokenizer)
+        settings = settings_of(name, said, generation, tokenizer.get_vocab())
     except GenPTQError:
         raise
     except ImportError as error:
@@ -111,67 +110,33 @@ def _module(folder: Path, config: dict[str, Any]) -> Any:
     return module
 
 
-class MlxWhisper(Transcriber):
+class MlxWhisper(WhisperTranscriber):
     """A Whisper in MLX: of `SpeechModel` it has `encode` and `transcribe` only."""
 
-    family = "whisper"
     kind = "an MLX export"
 
     def __init__(
         self, *, name: str, module: Any, settings: WhisperSettings, features: Any, tokenizer: Any
     ) -> None:
-        self.name = name
+        super().__init__(name, settings, features, tokenizer)
         self._module = module
-        self._settings = settings
-        self._features = features
-        self._tokenizer = tokenizer
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
-        """Log-mel features, padded to 30 s as Whisper was trained, through the encoder."""
+        """Log-mel features through the encoder."""
         import mlx.core as mx
 
-        batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
-        features = batch.input_features.astype(np.float32).swapaxes(1, 2)
+        features = self.log_mel(audio).swapaxes(1, 2)
         states = [np.array(self._module.encoder(mx.array(one[None]))) for one in features]
         return Encoded(np.concatenate(states))
 
-    def transcribe(self, encoded: Encoded) -> list[Transcript]:
-        """Greedy decoding without timestamps, of at most half the text context."""
-        settings = self._settings
-        cache: list[Any] = []
-
-        def step(tokens: np.ndarray) -> np.ndarray:
-            logits, cache[:] = self.step(tokens, encoded, cache)
-            return np.array(logits[:, -1])
-
-        rows = greedy_rows(
-            step,
-            np.tile(np.array(settings.prompt), (len(encoded), 1)),
-            settings.most,
-            ends=settings.ends,
-            never=settings.never,
-            not_first=settings.not_first,
-        )
-        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in rows)
-        return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, rows, strict=True)]
-
     def step(
-        self, tokens: np.ndarray, encoded: Encoded, past: Sequence[Any] = ()
+        self, tokens: np.ndarray, encoded: Encoded, past: Sequence[Any] | None = None
     ) -> tuple[np.ndarray, list[Any]]:
-        """Decode one or more tokens of each row.
-
-        Args:
-            tokens: shape (batch, tokens), int64.
-            encoded: encoder states of the same batch.
-            past: keys and values from the earlier step; none at the first.
-
-        Returns:
-            Logits (batch, tokens, vocabulary), and keys and values for the next step.
-        """
+        """Decode one or more tokens of each row."""
         import mlx.core as mx
 
         states = mx.array(encoded.states)
         logits, kept, _ = self._module.decoder(
-            mx.array(tokens.astype(np.int32)), states, kv_cache=list(past) or None
+            mx.array(tokens.astype(np.int32)), states, kv_cache=list(past) if past else None
         )
         return np.array(logits), kept

@@ -26,6 +26,7 @@ from ..quantizers.tensors import as_tensors, half
 from ..units import Unit
 from . import safetensors_file, settings_files
 from .native_file import NAME, parameters
+from .plain_settings import Files, saved
 from .safetensors_file import Entry
 
 FILES = (NAME,)
@@ -55,7 +56,7 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         if name not in covered:
             tensors[name] = half(parameter, name).numpy()
     entries = {name: Entry(array.dtype.name, array.shape) for name, array in tensors.items()}
-    (folder / settings_files.NAME).write_bytes(_settings(model))
+    (folder / settings_files.NAME).write_bytes(settings_files.packed(saved(model)))
     return safetensors_file.write(
         folder / NAME,
         entries,
@@ -65,12 +66,12 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     )
 
 
-def overhead(model: SpeechModel) -> int:
+def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of a folder beyond those of its tensors, whatever the map: header and settings.
 
     The notes in `export.json` and `bitmap.json`, which loading does not need, are not counted.
     """
-    return 8 + _longest_header(model) + len(_settings(model))
+    return 8 + _longest_header(model) + len(settings_files.packed(settings))
 
 
 def load(folder: Path, name: str) -> SpeechModel:
@@ -103,13 +104,6 @@ def read(path: Path) -> dict[str, Tensor]:
         ExportError: the file is missing or damaged.
     """
     return {one.name: torch.from_numpy(one.array()) for one in parameters(path)}
-
-
-def _settings(model: SpeechModel) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="genptq-") as temporary:
-        model.save_settings(Path(temporary))
-        files = {path.name: path.read_bytes() for path in Path(temporary).iterdir()}
-    return settings_files.packed(files)
 
 
 def _metadata(model: SpeechModel, units: Mapping[str, list[Any]]) -> dict[str, str]:

@@ -17,16 +17,16 @@ class Notes:
     Attributes:
         prompt: tokens that open every decoding.
         ends: tokens, any of which ends a transcript.
-        suppressed: tokens that must not be written.
-        suppressed_at_first: tokens that must not be written first.
+        never: tokens that must not be written.
+        not_first: tokens that must not be written first.
         most: most tokens of a transcript.
         layers: layers of the decoder.
     """
 
     prompt: tuple[int, ...]
     ends: tuple[int, ...]
-    suppressed: tuple[int, ...]
-    suppressed_at_first: tuple[int, ...]
+    never: tuple[int, ...]
+    not_first: tuple[int, ...]
     most: int
     layers: int
 
@@ -35,8 +35,8 @@ class Notes:
         return {
             "prompt": list(self.prompt),
             "end": self.ends[0] if len(self.ends) == 1 else list(self.ends),
-            "suppressed": list(self.suppressed),
-            "suppressed_at_first": list(self.suppressed_at_first),
+            "suppressed": list(self.never),
+            "suppressed_at_first": list(self.not_first),
             "most": self.most,
             "layers": self.layers,
         }
@@ -58,8 +58,8 @@ class Notes:
         return cls(
             prompt=_tokens("prompt", said.get("prompt"), vocabulary),
             ends=_tokens("end", end if isinstance(end, list) else [end], vocabulary),
-            suppressed=_tokens("suppressed", said.get("suppressed"), vocabulary, none=True),
-            suppressed_at_first=_tokens(
+            never=_tokens("suppressed", said.get("suppressed"), vocabulary, none=True),
+            not_first=_tokens(
                 "suppressed_at_first", said.get("suppressed_at_first"), vocabulary, none=True
             ),
             most=_number("most", said.get("most"), _LONGEST),

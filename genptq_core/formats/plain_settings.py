@@ -8,31 +8,43 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..models import SpeechModel
-from ..storage.files import write_text
 
 NOTES = ("export.json", "bitmap.json")
 """Files of an export that are notes of this program: no runtime reads them, no size counts them."""
 
+Files = Mapping[str, bytes]
+"""Settings by file name."""
+
 _NO_MATTER = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash")
 
 
-def write_settings(folder: Path, model: SpeechModel) -> None:
-    """Write configuration, generation and feature settings, and tokenizer."""
-    model.save_settings(folder)
-    for path in sorted(folder.glob("*.json")):
-        if path.name not in NOTES:
-            write_text(path, compact(path.name, json.loads(path.read_text(encoding="utf-8"))))
+def saved(model: SpeechModel) -> dict[str, bytes]:
+    """Configuration, generation and feature settings, and tokenizer, as the model saves them."""
+    with tempfile.TemporaryDirectory(prefix="genptq-") as name:
+        model.save_settings(Path(name))
+        return {path.name: path.read_bytes() for path in sorted(Path(name).iterdir())}
 
 
-def settings_bytes(model: SpeechModel, without: str = "") -> int:
+def write_settings(folder: Path, settings: Files) -> None:
+    """Write settings, JSON without blanks."""
+    for name, content in settings.items():
+        (folder / name).write_bytes(_plain(name, content))
+
+
+def settings_bytes(settings: Files, without: str = "") -> int:
     """Bytes of what `write_settings` writes, one file left out."""
-    with tempfile.TemporaryDirectory() as name:
-        write_settings(Path(name), model)
-        return folder_bytes(Path(name), without)
+    return sum(len(_plain(name, settings[name])) for name in settings if name != without)
+
+
+def _plain(name: str, content: bytes) -> bytes:
+    if not name.endswith(".json"):
+        return content
+    return compact(name, json.loads(content.decode("utf-8-sig"))).encode()
 
 
 def compact(name: str, content: Any) -> str:

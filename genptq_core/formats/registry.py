@@ -8,6 +8,7 @@ from ..errors import ExportError
 from ..models import SpeechModel
 from ..targets import TARGETS
 from . import compressed_tensors, gguf, mlx, native, onnx_runtime
+from .plain_settings import saved
 
 FORMATS: dict[str, ModuleType] = {
     "native": native,
@@ -23,6 +24,7 @@ def overheads(model: SpeechModel) -> dict[str, int]:
 
     Formats whose package is not installed, or that cannot hold the model, are left out.
     """
+    settings = saved(model)
     by_format: dict[str, int | None] = {}
     found: dict[str, int] = {}
     for name, target in TARGETS.items():
@@ -30,7 +32,7 @@ def overheads(model: SpeechModel) -> dict[str, int]:
             continue
         if target.format not in by_format:
             try:
-                by_format[target.format] = FORMATS[target.format].overhead(model)
+                by_format[target.format] = FORMATS[target.format].overhead(model, settings)
             except ExportError:
                 by_format[target.format] = None
         size = by_format[target.format]

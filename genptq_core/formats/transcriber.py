@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import ModelError
+from ..models import Transcript
+from ..speech.utterances import RATE
 
 
 class Transcriber:
@@ -28,6 +30,74 @@ class Transcriber:
             f"{self.name} is {self.kind}, which can only transcribe.",
             "Use the model that it was exported from.",
         )
+
+
+class Decoding(Protocol):
+    """How a Whisper's decoder is used; see `models.whisper_settings.WhisperSettings`."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]: ...
+    @property
+    def ends(self) -> tuple[int, ...]: ...
+    @property
+    def not_first(self) -> tuple[int, ...]: ...
+    @property
+    def never(self) -> tuple[int, ...]: ...
+    @property
+    def most(self) -> int: ...
+
+
+class WhisperTranscriber(Transcriber):
+    """A Whisper of another runtime, which computes features and decodes as ours does.
+
+    A subclass gives `encode`, of something that has a length, and `step`.
+    """
+
+    family = "whisper"
+
+    def __init__(self, name: str, decoding: Decoding, features: Any, tokenizer: Any) -> None:
+        self.name = name
+        self._decoding = decoding
+        self._features = features
+        self._tokenizer = tokenizer
+
+    def log_mel(self, audio: Sequence[np.ndarray]) -> np.ndarray:
+        """Log-mel features, padded to 30 s as Whisper was trained: (batch, bands, frames)."""
+        batch = self._features(list(audio), sampling_rate=RATE, return_tensors="np")
+        return np.asarray(batch.input_features.astype(np.float32))
+
+    def step(self, tokens: np.ndarray, encoded: Any, past: Any = None) -> tuple[np.ndarray, Any]:
+        """Decode one or more tokens of each row.
+
+        Args:
+            tokens: shape (batch, tokens), int64.
+            encoded: encoder outputs of the same batch.
+            past: keys and values from the earlier step; None at the first.
+
+        Returns:
+            Logits (batch, tokens, vocabulary), and keys and values for the next step.
+        """
+        raise NotImplementedError
+
+    def transcribe(self, encoded: Any) -> list[Transcript]:
+        """Greedy decoding without timestamps, of at most half the text context."""
+        asked, past = self._decoding, None
+
+        def step(tokens: np.ndarray) -> np.ndarray:
+            nonlocal past
+            logits, past = self.step(tokens, encoded, past)
+            return logits[:, -1]
+
+        rows = greedy_rows(
+            step,
+            np.tile(np.array(asked.prompt), (len(encoded), 1)),
+            asked.most,
+            ends=asked.ends,
+            never=asked.never,
+            not_first=asked.not_first,
+        )
+        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in rows)
+        return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, rows, strict=True)]
 
 
 def greedy_rows(

@@ -15,7 +15,8 @@ from ..errors import ConstraintError, SpeechError
 from ..models import SpeechModel
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet, Utterance, speech_set
-from ..speech.wer import Errors, count_errors, count_loops, normalize, paired_interval
+from ..speech.wer import Errors, count_errors, normalize, paired_interval
+from .runaways import RanAway, ran_away
 from .shards import ShardResult, Weights, measure_shard, random_blocks, read_result, shard_key
 
 
@@ -28,7 +29,7 @@ class Score:
         ci95: paired bootstrap interval of the increase.
         loss: Kullback-Leibler divergence to full precision, nats per token.
         words: words in the normalized references.
-        looped: utterances on which the decoding ran away; see `count_loops`.
+        runaways: the recordings on which either model ran away, and error rates without them.
         insertions_on_silence: words written with these weights where nothing is said, which no
             rate counts.
         transcripts: (audio digest, full precision text, quantized text) per utterance.
@@ -40,7 +41,7 @@ class Score:
     ci95: tuple[float, float]
     loss: float
     words: int
-    looped: int
+    runaways: RanAway
     insertions_on_silence: int
     transcripts: tuple[tuple[str, str, str], ...]
 
@@ -170,7 +171,8 @@ class Evaluation:
         rows = self._rows()
         before, after = self._errors()
         full, quantized, losses, tokens = zip(*rows.values(), strict=True)
-        digests = [self._whole.utterances[i].digest for i in rows]
+        used = [self._whole.utterances[i] for i in rows]
+        transcripts = tuple(zip([u.digest for u in used], full, quantized, strict=True))
         return Score(
             wer=after.wer,
             wer_full_precision=before.wer,
@@ -178,9 +180,11 @@ class Evaluation:
             ci95=paired_interval(before, after),
             loss=sum(losses) / sum(tokens),
             words=int(after.words.sum()),
-            looped=count_loops(full, quantized),
+            runaways=ran_away(
+                [u.text for u in used], transcripts, self._normalizer, (before, after)
+            ),
             insertions_on_silence=int(after.on_silence.sum()),
-            transcripts=tuple(zip(digests, full, quantized, strict=True)),
+            transcripts=transcripts,
         )
 
     def _decided(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..allocation.front import WORST_USABLE, Front
-from ..allocation.wer_curve import WerCurve
+from ..allocation.wer_curve import Curve
 from .records import Measured
 
 USEFUL = 0.05
@@ -46,21 +46,45 @@ class Suggestion:
 
 
 def suggest_next_map(
-    front: Front, curve: WerCurve | None, records: Sequence[Measured]
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    without: Sequence[int] | np.ndarray = (),
 ) -> Suggestion | None:
     """The point of a front whose measurement would teach most.
 
     Args:
         front: the predicted front.
-        curve: the curve fitted to these measurements, or None where there are too few.
+        curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
+        without: indices of points that are not to be suggested.
 
     Returns:
-        The point, or None where no point of the front is useful.
+        The point, or None where no other point of the front is useful.
+    """
+    return next(iter(suggest_maps(front, curve, records, 1, without)), None)
+
+
+def suggest_maps(
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    count: int,
+    without: Sequence[int] | np.ndarray = (),
+) -> tuple[Suggestion, ...]:
+    """The points of a front to measure one after another, before any of them is measured.
+
+    Args:
+        front: the predicted front.
+        curve: the curve fitted to these measurements, or borrowed where there are too few.
+        records: the measurements on one speech set.
+        count: how many points; fewer where fewer are useful.
+        without: indices of points that are not to be suggested.
     """
     points = _useful(front, curve)
+    points = points[~np.isin(points, without)]
     if not len(points):
-        return None
+        return ()
     known = [m for m in records if m.predicted_loss > 0]
     losses = np.array([m.predicted_loss for m in known])
     x, measured = np.log(front.loss[points]), np.log(losses)
@@ -73,21 +97,27 @@ def suggest_next_map(
         gram = _kernel(measured, measured) + np.diag(noise + 1e-6)
         covariance = covariance - across @ np.linalg.solve(gram, across.T)
     weight = np.square(_band(curve, front.loss[points]))
-    variance = np.maximum(np.diag(covariance), 0.0)
     next_noise = float(np.median(noise)) if len(known) else _NOISE**2
-    removed = weight @ np.square(covariance) / (variance + next_noise + 1e-6)
-    best = int(removed.argmax())
-    total = float(weight @ variance)
-    point = int(points[best])
-    return Suggestion(
-        point=point,
-        bytes=int(front.bytes[point]),
-        loss=float(front.loss[point]),
-        share=float(removed[best]) / total if total > 0 else 0.0,
-    )
+    suggested: list[Suggestion] = []
+    for _ in range(min(count, len(points))):
+        variance = np.maximum(np.diag(covariance), 0.0)
+        removed = weight @ np.square(covariance) / (variance + next_noise + 1e-6)
+        best = int(removed.argmax())
+        total = float(weight @ variance)
+        point = int(points[best])
+        if any(point == known_point.point for known_point in suggested):
+            break
+        share = float(removed[best]) / total if total > 0 else 0.0
+        suggested.append(
+            Suggestion(point, int(front.bytes[point]), float(front.loss[point]), share)
+        )
+        # What is left open once it is measured.
+        column = covariance[:, best]
+        covariance = covariance - np.outer(column, column) / (variance[best] + next_noise + 1e-6)
+    return tuple(suggested)
 
 
-def _useful(front: Front, curve: WerCurve | None) -> np.ndarray:
+def _useful(front: Front, curve: Curve | None) -> np.ndarray:
     """Indices of the useful points of a front, at most `_POINTS`, evenly over log sizes."""
     most = WORST_USABLE if curve is None else curve.loss_for(USEFUL) or WORST_USABLE
     useful = np.flatnonzero((front.loss > 0) & (front.loss <= most))
@@ -103,7 +133,7 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * np.square((a[:, None] - b) / _LENGTH_SCALE))
 
 
-def _band(curve: WerCurve | None, loss: np.ndarray) -> np.ndarray:
+def _band(curve: Curve | None, loss: np.ndarray) -> np.ndarray:
     """Standard deviation of the increase of WER around the curve; 1 where there is no curve."""
     if curve is None:
         return np.ones(len(loss))

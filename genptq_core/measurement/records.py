@@ -19,6 +19,7 @@ from pydantic import (
 from ..options import Option
 from ..storage.json_files import unsealed
 from ..storage.validation import first_fault
+from .runaways import RanAway
 
 _Count = Annotated[int, Strict()]
 _Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -56,11 +57,14 @@ class Measured:
         profile_digest: digest of the profile whose rounding was used.
         seconds: time that the measurement took.
         when: date, ISO 8601.
-        looped: utterances on which the quantized model ran away; see `count_loops`.
+        looped: utterances on which the quantized model loops. Records without `runaways` count as
+            loops what is more than 10 words longer than twice full precision's transcript.
         insertions_on_silence: words that the quantized model wrote for utterances in which
             nothing is said; they are not in `wer`.
         transcripts: (audio digest, full precision text, quantized text) per utterance; may be
             left out of what ships.
+        runaways: the recordings on which either model ran away, and error rates without them; None
+            of measurements from before they were told apart.
     """
 
     label: str
@@ -87,6 +91,7 @@ class Measured:
     looped: _Count | None = None
     insertions_on_silence: _Count = 0
     transcripts: tuple[tuple[str, str, str], ...] = ()
+    runaways: RanAway | None = None
 
     @property
     def set_key(self) -> str:
@@ -105,19 +110,22 @@ _READER = TypeAdapter(Measured)
 def to_fields(record: Measured) -> dict[str, Any]:
     """A record as JSON fields, options by their keys.
 
-    Without insertions on silence it is written as before they were counted, for older readers.
+    Without insertions on silence, or without runaways, it is written as before they were counted,
+    for older readers.
     """
     fields = {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
     if not record.insertions_on_silence:
         del fields["insertions_on_silence"]
+    if record.runaways is None:
+        del fields["runaways"]
     return fields
 
 
 def from_fields(document: object) -> Measured:
     """A record from its JSON fields.
 
-    Records from before there were several normalizers, counts of runaways, kept transcripts or
-    insertions on silence lack those fields.
+    Records from before there were several normalizers, counts of loops, kept transcripts,
+    insertions on silence or runaways lack those fields.
 
     Raises:
         ValueError: the record does not match its seal, or a field is missing, unknown or of

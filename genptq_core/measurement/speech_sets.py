@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..allocation.wer_curve import WerCurve, fit_wer_curve
+from ..allocation.wer_curve import Curve, WerCurve, fit_wer_curve
 from ..speech.normalizers import rate_of
 from .records import Measured
 
@@ -66,7 +66,7 @@ def curve_of(measured_set: MeasuredSet) -> WerCurve | None:
 
 
 def usual_set(
-    sets: Sequence[MeasuredSet], curves: Mapping[str, WerCurve | None] | None = None
+    sets: Sequence[MeasuredSet], curves: Mapping[str, Curve | None] | None = None
 ) -> MeasuredSet | None:
     """The set that is meant where none is named, or None without sets.
 

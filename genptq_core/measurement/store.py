@@ -24,7 +24,10 @@ from ..storage.sqlite import enter_wal
 from .records import Measured, from_fields, to_fields
 
 SCHEMA = "genptq-measured"
-VERSION = 2
+VERSION = 3
+VERSIONS = (2, 3)
+"""Versions that are read. What holds no measurement with runaways is written as version 2, so that
+older programs read it, and say of the others that they are too old."""
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
@@ -66,7 +69,7 @@ def read_shipped(path: Path) -> list[Measured]:
         StoreError: it is damaged or of another version.
     """
     remedy = "Delete it, or get it again from where it came."
-    listed = read_json(path, SCHEMA, VERSION, StoreError, remedy).get("measured")
+    listed = read_json(path, SCHEMA, VERSIONS, StoreError, remedy).get("measured")
     if not isinstance(listed, list):
         raise StoreError(f"{path} holds no list of measurements.", remedy)
     return _records(listed, path, remedy)
@@ -141,12 +144,21 @@ def _insert(connection: sqlite3.Connection, record: Measured) -> None:
             "INSERT OR REPLACE INTO measured (map, speech, record) VALUES (?, ?, ?)",
             (record.map_digest, record.set_key, text),
         )
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version < _version_of(record):
+            connection.execute(f"PRAGMA user_version={_version_of(record)}")
 
 
 def ship(folder: Path, records: list[Measured]) -> None:
     """Write records as the profile's `measured.json`."""
     content = {"measured": [to_fields(record) for record in records]}
-    write_json(Path(folder) / JSON_NAME, SCHEMA, VERSION, content)
+    version = max(map(_version_of, records), default=VERSIONS[0])
+    write_json(Path(folder) / JSON_NAME, SCHEMA, version, content)
+
+
+def _version_of(record: Measured) -> int:
+    """The first version whose readers know all of a record."""
+    return VERSIONS[0] if record.runaways is None else VERSION
 
 
 def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:
@@ -178,8 +190,8 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
                         "CREATE TABLE IF NOT EXISTS measured"
                         " (map TEXT, speech TEXT, record TEXT, PRIMARY KEY (map, speech))"
                     )
-                    connection.execute(f"PRAGMA user_version={VERSION}")
-            elif version != VERSION:
+                    connection.execute(f"PRAGMA user_version={VERSIONS[0]}")
+            elif version not in VERSIONS:
                 raise StoreVersionError(
                     f"{path} has store version {version}; this program reads version {VERSION}.",
                     "Update the program, or move the file away and measure again.",

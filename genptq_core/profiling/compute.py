@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from torch import Tensor
 from .. import profile as profiles
 from ..errors import ModelError
 from ..formats.registry import overheads
-from ..models import SpeechModel, Transcript
+from ..models import SpeechModel
 from ..models.device import device_key
 from ..models.weights import parameter_count
 from ..profile import Profile, Settings, Source
@@ -39,25 +38,17 @@ from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
-from ..storage.files import locked
 from ..storage.locations import workspace_folder
 from .anchors import measure_anchors
 from .calibration_pass import CalibrationPass, run_calibration_pass
-from .footprint import plan_memory
-from .gradients import backward, groups_left, groups_of, project
+from .gradients import ShareGradients, backward, project_all
 from .rounding_errors import RoundingErrors
-from .workspace import VERSION, Workspace
+from .workspace import VERSION, Workspace, opened
 
 IMPORTANCE_UTTERANCES = 16
 """Calibration utterances whose gradients tell how much each row of a weight matters."""
 
 _IMPORTANCE_DIVISOR = 4  # of a smaller set, one utterance in four: each costs a backward pass
-
-ShareGradients = Callable[
-    [Workspace, Sequence[Transcript], Sequence[Path], Sequence[range], bool], None
-]
-"""Called before the gradients are taken, with the arguments of `gradients.project`: it may have
-some of them taken by other processes."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +108,15 @@ def compute(
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
     )
-    folder = workspace_folder(key)
-    together, _ = plan_memory(model, speech, settings, folder, max_memory)
-    # A second process on the same profile waits, and then takes everything from the cache.
-    with locked(folder):
-        workspace = Workspace(
-            folder=folder,
-            model=model,
-            speech=speech,
-            listening=listening,
-            settings=settings,
-            report=report,
-        )
+    workspace = Workspace(
+        folder=workspace_folder(key),
+        model=model,
+        speech=speech,
+        listening=listening,
+        settings=settings,
+        report=report,
+    )
+    with opened(workspace, max_memory) as together:
         return _compute(workspace, out, together, share)
 
 
@@ -141,10 +129,7 @@ def _compute(
     transcripts = calibration.transcripts
     importance = _importance(workspace, calibration)
     errors = RoundingErrors(workspace, calibration.sketches, importance)
-    groups, held = groups_of(len(speech), together), together > 0
-    if share and groups_left(workspace, groups):
-        share(workspace, transcripts, errors.paths, groups, held)
-    projections = project(workspace, transcripts, lambda: errors.paths, groups, held)
+    projections = project_all(workspace, transcripts, lambda: errors.paths, together, share)
     anchors = measure_anchors(workspace, transcripts, errors.weights)
     lengths = np.array([len(t.tokens) for t in transcripts], dtype=np.int64)
     seconds = workspace.spent(time.perf_counter() - started)

@@ -27,14 +27,12 @@ from ..quantizers import Sketch
 from ..speech.utterances import SpeechSet, load_audio
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
-from ..storage.files import locked
 from ..storage.locations import workspace_folder
 from .anchors import measure_anchors
-from .compute import ComputedProfile, ShareGradients, settings_key
-from .footprint import plan_memory
-from .gradients import groups_left, groups_of, project
+from .compute import ComputedProfile, settings_key
+from .gradients import ShareGradients, project_all
 from .rounding_errors import RoundingErrors
-from .workspace import VERSION, Workspace
+from .workspace import VERSION, Workspace, opened
 
 
 def extend(
@@ -75,17 +73,15 @@ def extend(
     settings = _settings(profile.settings, fresh)
     parts = [VERSION, "extend", profile.digest, model.text_digest, settings_key(settings)]
     key = sha256_json([*parts, *device_key(model.module)])
-    folder = workspace_folder(key)
-    together, _ = plan_memory(model, speech, settings, folder, max_memory)
-    with locked(folder):
-        workspace = Workspace(
-            folder=folder,
-            model=model,
-            speech=speech,
-            listening=None,
-            settings=settings,
-            report=report,
-        )
+    workspace = Workspace(
+        folder=workspace_folder(key),
+        model=model,
+        speech=speech,
+        listening=None,
+        settings=settings,
+        report=report,
+    )
+    with opened(workspace, max_memory) as together:
         return _extend(profile, workspace, out, together, share)
 
 
@@ -129,10 +125,7 @@ def _extend(
     }
     transcripts = _transcripts(workspace)
     errors = RoundingErrors(workspace, sketches, importance)
-    groups = groups_of(len(workspace.speech), together)
-    if share and groups_left(workspace, groups):
-        share(workspace, transcripts, errors.paths, groups, together > 0)
-    columns = project(workspace, transcripts, lambda: errors.paths, groups, together > 0)
+    columns = project_all(workspace, transcripts, lambda: errors.paths, together, share)
     anchors = measure_anchors(workspace, transcripts, errors.weights)
     seconds = workspace.spent(time.perf_counter() - started)
     settings = dataclasses.replace(

@@ -62,6 +62,27 @@ def groups_left(workspace: Workspace, groups: Sequence[range]) -> list[range]:
     return [members for members in groups if read_cached(_path(workspace, members)) is None]
 
 
+ShareGradients = Callable[
+    [Workspace, Sequence[Transcript], Sequence[Path], Sequence[range], bool], None
+]
+"""Called before the gradients are taken, with the arguments of `project`: it may have some of them
+taken by other processes."""
+
+
+def project_all(
+    workspace: Workspace,
+    transcripts: Sequence[Transcript],
+    errors: Callable[[], Sequence[Path]],
+    together: int,
+    share: ShareGradients | None,
+) -> np.ndarray:
+    """`project` for every utterance, the gradients of so many held together; 0 for none."""
+    groups, held = groups_of(len(workspace.speech), together), together > 0
+    if share and groups_left(workspace, groups):
+        share(workspace, transcripts, errors(), groups, held)
+    return project(workspace, transcripts, errors, groups, held)
+
+
 def project(
     workspace: Workspace,
     transcripts: Sequence[Transcript],

@@ -21,8 +21,7 @@ from ..workers.local_copies import (
     with_absolute_paths,
 )
 from ..workers.pool import Workers
-from .compute import ShareGradients
-from .gradients import groups_left, project
+from .gradients import ShareGradients, groups_left, project
 from .workspace import Workspace
 
 

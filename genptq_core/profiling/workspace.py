@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from ..models import SpeechModel
 from ..profile import Settings
 from ..progress import Report
 from ..speech.utterances import SpeechSet
+from ..storage.files import locked
 from ..storage.json_files import read_json, write_json
 from ..units import Unit
+from .footprint import plan_memory
 
 SCHEMA = "genptq-work"
 VERSION = 3
@@ -71,3 +75,22 @@ class Workspace:
     def finish(self) -> None:
         """Delete the rounding errors: they are large, and not needed again."""
         shutil.rmtree(self.folder / "errors", ignore_errors=True)
+
+
+@contextmanager
+def opened(workspace: Workspace, max_memory: int | None) -> Iterator[int]:
+    """Keep other processes out of a workspace, after its footprint was found to fit.
+
+    A second process on the same profile waits, and then takes everything from the cache.
+
+    Yields:
+        How many utterances' gradients to hold together, 0 for none.
+
+    Raises:
+        FootprintError: it does not fit in the memory allowed, or on the disk.
+        GenPTQError: the folder cannot be written.
+    """
+    folder, settings = workspace.folder, workspace.settings
+    together, _ = plan_memory(workspace.model, workspace.speech, settings, folder, max_memory)
+    with locked(folder):
+        yield together

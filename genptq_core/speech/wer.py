@@ -25,7 +25,6 @@ __all__ = [
     "Span",
     "align",
     "count_errors",
-    "count_loops",
     "normalize",
     "paired_interval",
 ]
@@ -87,16 +86,6 @@ def paired_interval(
     increase = (draws @ (quantized.errors - full.errors)) / np.maximum(words, 1)
     low, high = np.quantile(increase, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def count_loops(full: Sequence[str], quantized: Sequence[str]) -> int:
-    """On how many utterances a quantized model wrote far too much, repeating itself.
-
-    Counts transcripts that are more than 10 words longer than twice full precision's. Greedy
-    decoding has no guard against loops, and a single one adds points to the WER of a small set.
-    """
-    pairs = zip(full, quantized, strict=True)
-    return sum(len(b.split()) > 2 * len(a.split()) + 10 for a, b in pairs)
 
 
 @dataclass(frozen=True)

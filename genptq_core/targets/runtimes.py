@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ..options import UNQUANTIZED, Option
 from ..units import Unit
-from . import Target, onnx_runtime, overhead, predicted_bytes
+from . import Target, gguf, onnx_runtime, overhead, predicted_bytes
 
 if TYPE_CHECKING:
     from ..profile import Profile
 
 _WHISPER = ("whisper",)
+_GGML = (*_WHISPER, "parakeet_ctc")
 _FLOAT, _HALF = 4, 2  # bytes
 
 
@@ -96,7 +97,7 @@ class Runtime:
 def in_blocks(unit: Unit, size: int) -> int:
     """Bytes of a unit in ggml's blocks of 32 weights and so many bytes, or, as ggml demands of
     convolutions and rows of another length, in 16 bit."""
-    if unit.kind == "convolution" or unit.columns % 32:
+    if unit.kind in gguf.CONVOLUTIONS or unit.columns % 32:
         return _HALF * unit.weights
     return unit.weights // 32 * size
 
@@ -118,7 +119,7 @@ def _block_form(name: str, size: int) -> Form:
         f"{name.upper()}, {bits:g} bits a weight",
         ("--to", "gguf", "--width", name),
         lambda unit: in_blocks(unit, size),
-        families=_WHISPER,
+        families=_GGML,
     )
 
 
@@ -169,7 +170,7 @@ RUNTIMES = {
             ("transcribe-cpp", "soundfile"),
             targets=("gguf",),
             forms=(_block_form("q8_0", 34), _block_form("q5_1", 24), _block_form("q5_0", 22)),
-            families=(*_WHISPER, "parakeet_ctc"),
+            families=_GGML,
         ),
         Runtime(
             "faster-whisper",

@@ -82,7 +82,7 @@ def float16(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_presets_are_of_one_type(float16: Path, tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    gguf = pytest.importorskip("gguf", reason="pip install -r requirements-dev.txt")
     pytest.importorskip("transcribe_cpp_native", reason="the extra gguf is not installed")
     out = tmp_path / "q8.gguf"
     ggml_presets.quantize(float16, out, "Q8_0")

@@ -128,6 +128,7 @@ def test_a_cache_is_found_complete(ctc: SpeechModel, tmp_path: Path, cache: Path
     done = unchanged.cached(ctc, tmp_path)
     assert done.outcome.backward_passes == 0
     found = done.fields()
+    del found["record"]["runaways"]  # told since then
     losses = [fields["record"].pop("predicted_loss") for fields in (found, dict(expected))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
     assert found == expected

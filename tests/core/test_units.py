@@ -96,7 +96,7 @@ def test_rows_are_named() -> None:
     assert readable(split) == "encoder 0 · feed-forward · in · rows 0 to 31"
 
 
-@pytest.mark.parametrize("name", ["whisper-tiny.en", "conformer-an4"])
+@pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base", "conformer-an4"])
 def test_names_tell_layers_apart(name: str) -> None:
     folder = bundled_profiles() / name
     if not (folder / JSON_NAME).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -151,7 +151,11 @@ def test_everything_follows_a_drag_and_the_release_is_exact(page: Page) -> None:
     page.mouse("mouseReleased", left + 0.5 * (right - left), y, 0)
     page.another(before)
     assert page.revision() == drawn + 1, "one redraw"
-    size = float(_until(lambda: _query(page.browser)["mb"][0], "the address"))
+    # The rest of the page follows, and draws nothing of the screen again.
+    old = parse_qs(urlsplit(address).query)["mb"]
+    _until(lambda: _query(page.browser)["mb"] != old, "the address")
+    size = float(_query(page.browser)["mb"][0])
+    assert page.revision() == drawn + 1
     assert float(page.text("size").split()[0]) <= round(size, 1) + 0.05
     assert page.script(dots) > 0
     shown = page.script("return document.querySelector('[data-knob=size] .typed').value")

@@ -22,6 +22,7 @@ MOST_LINES = 160
 ELSEWHERE = {
     ".venv/bin/activate",
     "data/profiles/mine",
+    "openai/whisper-base",
     "openai/whisper-small",
     "librispeech-mini/dev.jsonl",
     "librispeech-mini/calibration.jsonl",

@@ -6,8 +6,15 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
+const CALM = 250; // milliseconds without a move until the rest of the page follows
+
+function listed(names) {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
+
 export class Screen {
-  // `ask` takes what a user asked for: {size}, {allowed}, {map}, {layer} or {offer}.
+  // `ask` takes what a user asked for, {size}, {allowed}, {map}, {layer} or {offer}, and whether
+  // the screen alone is to answer; {rest} asks for what else the page shows of the pick.
   constructor(root, ask) {
     this.root = root;
     this.ask = ask;
@@ -23,7 +30,7 @@ export class Screen {
     this.layers = new Layers(find(".layers"), (layer) => this.choose(layer));
     this.panel = find(".panel");
     this.texts = Object.fromEntries(
-      ["size", "memory", "wrong", "change", "verdict", "reason", "notes", "spoken", "asks"].map(
+      ["line", "size", "memory", "wrong", "of", "change", "verdict", "reason", "notes", "spoken", "asks"].map(
         (name) => [name, find(`.${name}`)],
       ),
     );
@@ -65,10 +72,23 @@ export class Screen {
     if (this.dragged) return; // a finger has moved on meanwhile
     this.waits = null;
     this.exact();
+    this.letFollow();
+  }
+
+  // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
+  letFollow() {
+    clearTimeout(this.follows);
+    if (!this.behind) return;
+    this.follows = setTimeout(() => {
+      if (this.dragged || this.waits) return; // comes with the next answer
+      this.behind = false;
+      this.ask({ rest: true });
+    }, CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
   drag(by, value) {
+    clearTimeout(this.follows);
     this.dragged = { by, value };
     if (!this.frame) this.frame = requestAnimationFrame(() => this.follow());
   }
@@ -110,7 +130,10 @@ export class Screen {
     }
     this.dragged = null;
     this.waits = { by, value };
-    this.ask(by === "size" ? { size: value } : { allowed: value });
+    // With a map that was picked, a list on the page changes too.
+    const alone = !this.pick.pick?.byHand;
+    this.behind = alone;
+    this.ask(by === "size" ? { size: value } : { allowed: value }, alone);
   }
 
   rounded(mb) {
@@ -125,8 +148,9 @@ export class Screen {
 
   choose(layer) {
     this.chosen = layer;
+    this.waits = { layer };
     this.fill(null);
-    this.ask({ layer });
+    this.ask({ layer }, true);
   }
 
   // What the solver found, in place of what the drag looked up.
@@ -167,14 +191,21 @@ export class Screen {
     const memory = figures.memory ? `${megabytes(figures.memory)} in memory` : "";
     say(texts.memory, memory);
     const { cost, verdict } = figures;
+    const lent = cost ? null : figures.borrowed;
     if (cost) {
       say(texts.wrong, `${cost.wer.toFixed(1)} %`);
+      say(texts.of, "of words wrong");
       say(texts.change, `(${signed(cost.more)})`);
+    } else if (lent) {
+      say(texts.wrong, `${signed(lent.low)} to ${signed(lent.high)}`);
+      say(texts.of, "points more words wrong");
+      say(texts.change, "(not measured)");
     }
-    texts.wrong.parentElement.hidden = !cost;
-    const word = verdict.level === null ? "Unknown" : this.table.words.verdicts[verdict.level];
-    say(texts.verdict, word);
-    const level = String(verdict.level ?? "");
+    texts.wrong.parentElement.hidden = !cost && !lent;
+    texts.line.classList.toggle("borrowed", Boolean(lent));
+    const said = verdict.level ?? lent?.level ?? null;
+    say(texts.verdict, said === null ? "Unknown" : this.table.words.verdicts[said]);
+    const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
     const height = this.front.lossy ? figures.loss : cost ? cost.wer : null;
@@ -183,7 +214,9 @@ export class Screen {
   }
 
   // Where the figures are from, and the worst that is known.
-  reason({ cost, verdict }) {
+  reason({ cost, verdict, borrowed }) {
+    if (verdict.level === null && borrowed)
+      return `borrowed from ${listed(this.table.borrowed.from)}: how this model compares is not measured yet`;
     if (verdict.level === null) return "no word errors measured yet";
     const from = cost
       ? `${cost.measured ? "measured" : "predicted"}, ${cost.low.toFixed(1)} to ${cost.high.toFixed(1)} %; `
@@ -203,7 +236,7 @@ export class Screen {
     close.addEventListener("click", () => {
       this.chosen = null;
       panel.hidden = true;
-      this.ask({ layer: null });
+      this.ask({ layer: null }, true);
     });
     const head = html("div", { class: "head" });
     head.append(html("strong", {}, name), close);
@@ -226,7 +259,8 @@ export class Screen {
     const { pick } = this.pick;
     if (!pick) return;
     const { texts } = this;
-    const wrong = pick.cost ? `, ${pick.cost.wer.toFixed(1)} % of words wrong` : "";
+    const shown = !texts.wrong.parentElement.hidden;
+    const wrong = shown ? `, ${texts.wrong.textContent} ${texts.of.textContent}` : "";
     say(texts.spoken, `${megabytes(pick.bytes)}${wrong}: ${texts.verdict.textContent}, ${texts.reason.textContent}.`);
     this.front.drawing.setAttribute("aria-label", this.front.words());
     this.front.drawing.setAttribute("role", "group");

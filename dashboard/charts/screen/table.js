@@ -73,7 +73,7 @@ export function relaxedOf(table, bytes, bits) {
 
 // What is said of a point, in the form in which an exact answer says it.
 export function figuresOf(table, point) {
-  const { wer, verdict } = table;
+  const { wer, verdict, borrowed } = table;
   const cost = wer?.more
     ? {
         wer: wer.full + wer.more[point],
@@ -96,5 +96,8 @@ export function figuresOf(table, point) {
           set: verdict.sets[verdict.set[point]],
         }
       : { level: null },
+    borrowed: borrowed
+      ? { low: borrowed.low[point], high: borrowed.high[point], level: borrowed.level[point] }
+      : null,
   };
 }

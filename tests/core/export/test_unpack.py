@@ -19,7 +19,14 @@ from genptq_core.cli.main import main
 from genptq_core.errors import ConstraintError, ExportError
 from genptq_core.export.export import export
 from genptq_core.export.unpack import WAYS, unpack
-from genptq_core.formats import export_file, native, native_file, settings_files, unpacked_file
+from genptq_core.formats import (
+    export_file,
+    native,
+    native_file,
+    plain_settings,
+    settings_files,
+    unpacked_file,
+)
 from genptq_core.formats.gguf_whisper import overhead
 from genptq_core.formats.reading import load_export
 from genptq_core.formats.whisper_layout import POSITIONS, WhisperLayout
@@ -129,7 +136,7 @@ def test_neither_torch_nor_transformers_is_needed(source: Path, tmp_path: Path) 
     code = r"""
 import pathlib, re, sys
 from genptq_core.cli.main import main
-for way in ("gguf", "ctranslate2", "transformers"):
+for way in ("gguf", "ctranslate2", "transformers", "onnx"):
     assert main(["unpack", sys.argv[1], "--to", way, "--out", f"{sys.argv[2]}/{way}"]) == 0
 slow = {"torch", "transformers", "gguf", "ctranslate2"} & set(sys.modules)
 assert not slow, slow
@@ -187,9 +194,11 @@ def test_other_families_go_to_transformers_alone(tmp_path: Path) -> None:
     profile = synthetic.profile_of(model, bits=(8,), group_size=16)
     folder = tmp_path / "native"
     export(profile, bit_map(profile, ["8/16"] * len(profile.units)), None, folder, model)
-    for way in ("gguf", "ctranslate2", "onnx"):
+    for way in ("ctranslate2", "onnx"):
         with pytest.raises(ExportError, match="'parakeet_ctc' model, not a Whisper"):
             unpack(folder, way, tmp_path / way)
+    with pytest.raises(ExportError, match="subsampling_factor 4, which"):
+        unpack(folder, "gguf", tmp_path / "gguf")
     done = unpack(folder, "transformers", tmp_path / "out")
     samples = [np.sin(np.arange(16000) / 20).astype(np.float32)]
     texts = [
@@ -218,7 +227,7 @@ def test_a_folder_of_an_earlier_version_is_unpacked(small: Path, tmp_path: Path)
 def test_the_folders_bytes_are_known_beforehand(random_whisper: Path, tmp_path: Path) -> None:
     model = load_model(str(random_whisper))
     profile = synthetic.profile_of(model, bits=(1, 8), group_size=(8, 16))
-    whole = native.overhead(model)
+    whole = native.overhead(model, plain_settings.saved(model))
     for number, key in enumerate(("1/8", "8/16", "16")):
         keys = [key] * len(profile.units)
         done = export(profile, bit_map(profile, keys), None, tmp_path / f"{number}", model)
@@ -262,7 +271,7 @@ def test_hostile_folders_give_one_line(
         shutil.copy(DEMO, weights)
     if fault != "unsigned":
         signed(folder)
-    for way in ("gguf", "ctranslate2", "transformers"):
+    for way in ("gguf", "ctranslate2", "transformers", "onnx"):
         assert str(folder) in refused(capsys, str(folder), "--to", way, "--out", str(out))
         assert not out.exists()
 

@@ -13,7 +13,7 @@ import torch
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.errors import ConstraintError, ExportError, ModelError
 from genptq_core.export.export import export
-from genptq_core.formats import gguf
+from genptq_core.formats import gguf, plain_settings
 from genptq_core.formats.gguf_whisper import name_of
 from genptq_core.formats.reading import load_export
 from genptq_core.measurement.measure import transcribe_files
@@ -61,12 +61,14 @@ def mixed(profile: Profile) -> list[Option]:
 def test_it_holds_what_was_rounded_and_weighs_what_was_promised(
     model: SpeechModel, profile: Profile, tmp_path: Path
 ) -> None:
-    reader = pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    reader = pytest.importorskip("gguf", reason="pip install -r requirements-dev.txt")
     chosen = bit_map(profile, mixed(profile))
     result = export(profile, chosen, "gguf", tmp_path / "out", model)
     path = tmp_path / "out" / gguf.NAME
     assert set(result.files) == {gguf.NAME, "bitmap.json", "export.json"}
-    assert path.stat().st_size == result.predicted_bytes + gguf.overhead(model)
+    assert path.stat().st_size == result.predicted_bytes + gguf.overhead(
+        model, plain_settings.saved(model)
+    )
     weights = quantized_weights(model, profile, chosen.options)
     tensors = {tensor.name: tensor for tensor in reader.GGUFReader(path).tensors}
     types = set()
@@ -86,7 +88,7 @@ def test_it_holds_what_was_rounded_and_weighs_what_was_promised(
 def test_a_compiled_map_is_written_with_its_tuned_norms(
     model: SpeechModel, profile: Profile, tones: Path, tmp_path: Path
 ) -> None:
-    reader = pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    reader = pytest.importorskip("gguf", reason="pip install -r requirements-dev.txt")
     chosen = bit_map(profile, mixed(profile))
     few = CompileSettings(sequential=2, passes=1, batch=1, held_out=2, checks=1)
     compiled = compile_map(model, profile, chosen, load_manifest(tones), few)

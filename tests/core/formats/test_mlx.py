@@ -22,7 +22,7 @@ from genptq_core.allocation.solving import solve
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import ExportError, ModelError
 from genptq_core.export.export import ExportResult, export
-from genptq_core.formats import export_file, mlx
+from genptq_core.formats import export_file, mlx, plain_settings
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import transcribe_files
 from genptq_core.models import SpeechModel
@@ -119,7 +119,7 @@ def test_it_weighs_what_was_promised_whatever_the_map(
     exported: ExportResult, profile: Profile, model: SpeechModel, tmp_path: Path
 ) -> None:
     plain = bit_map(profile, [UNQUANTIZED] * len(profile.units))
-    overhead = mlx.overhead(model)
+    overhead = mlx.overhead(model, plain_settings.saved(model))
     for result in (exported, export(profile, plain, "mlx", tmp_path / "out", model)):
         tensors = load_file(result.folder / "model.safetensors")
         size = sum(t.nbytes for t in tensors.values())
@@ -254,10 +254,10 @@ def test_models_that_mlx_audio_does_not_compute_are_refused(
 ) -> None:
     monkeypatch.setattr(model.module.config, "activation_function", "relu")
     with pytest.raises(ExportError, match="no activation 'relu'"):
-        mlx.overhead(model)
+        mlx.overhead(model, plain_settings.saved(model))
     monkeypatch.setattr(model.module.config, "decoder_ffn_dim", 96)
     with pytest.raises(ExportError, match="feed-forward layers are four times as wide"):
-        mlx.overhead(model)
+        mlx.overhead(model, plain_settings.saved(model))
     monkeypatch.setattr(model, "derived", {})
     with pytest.raises(ExportError, match="the model has learned its own"):
-        mlx.overhead(model)
+        mlx.overhead(model, plain_settings.saved(model))

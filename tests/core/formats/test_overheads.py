@@ -102,6 +102,21 @@ def test_header_ends_where_tensors_can_be_mapped(
     assert sum(tensor.nbytes for tensor in load_file(path).values()) == written.weights_bytes
 
 
+def test_settings_are_saved_once_for_all_formats(
+    model: SpeechModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+    save = model.save_settings
+
+    def counted(folder: Path) -> None:
+        folders.append(folder)
+        save(folder)
+
+    monkeypatch.setattr(model, "save_settings", counted)
+    assert len(overheads(model)) > 3
+    assert len(folders) == 1
+
+
 def test_without_overhead_sizes_are_of_weights(profile: Profile, model: SpeechModel) -> None:
     bare = dataclasses.replace(profile, source=dataclasses.replace(profile.source, overhead={}))
     for target in FORMS.values():
@@ -109,7 +124,7 @@ def test_without_overhead_sizes_are_of_weights(profile: Profile, model: SpeechMo
         assert not counts_all(target, bare)
         more = predicted_bytes(target, profile, chosen.options)
         more -= predicted_bytes(target, bare, chosen.options)
-        assert more == FORMATS[target.format].overhead(model)
+        assert more == FORMATS[target.format].overhead(model, plain_settings.saved(model))
 
 
 def test_other_libraries_than_the_profile_s_are_told(
@@ -137,10 +152,11 @@ def test_settings_are_written_without_blanks(tiny_en: SpeechModel, tmp_path: Pat
     plain, before = tmp_path / "plain", tmp_path / "before"
     for folder in (plain, before):
         folder.mkdir()
-    plain_settings.write_settings(plain, tiny_en)
+    settings = plain_settings.saved(tiny_en)
+    plain_settings.write_settings(plain, settings)
     tiny_en.save_settings(before)
     assert plain_settings.folder_bytes(plain) < 0.5 * plain_settings.folder_bytes(before)
-    assert plain_settings.settings_bytes(tiny_en) == plain_settings.folder_bytes(plain)
+    assert plain_settings.settings_bytes(settings) == plain_settings.folder_bytes(plain)
     said, said_before = (
         json.loads((folder / "config.json").read_text()) for folder in (plain, before)
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genptq_core.allocation.front import predicted_front
-from genptq_core.measurement.next_map import USEFUL, suggest_next_map
+from genptq_core.measurement.next_map import USEFUL, suggest_maps, suggest_next_map
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import curve_of, measured_sets
 from tests.core import synthetic
@@ -48,6 +48,15 @@ def test_what_is_known_is_not_asked_again() -> None:
     # Each is a factor of loss away from all before it.
     gaps = [min(abs(a - b) for b in asked[:i]) for i, a in enumerate(asked) if i]
     assert min(gaps) > 0.5
+
+
+def test_several_are_spread_over_the_useful_losses() -> None:
+    found = suggest_maps(FRONT, None, [], 5)
+    assert len(found) == 5 and found[0] == suggest_next_map(FRONT, None, [])
+    losses = np.sort(np.log([one.loss for one in found]))
+    assert np.diff(losses).min() > 0.5
+    low, high = np.log(_ends())
+    assert losses[-1] - losses[0] > 0.4 * (high - low)
 
 
 def test_with_a_curve_it_stays_where_maps_are_useful() -> None:

@@ -120,9 +120,9 @@ def test_altered_and_truncated_files_are_named(tmp_path: Path, model_file: bytes
     for name, data in {"altered.bin": bytes(altered), "short.bin": model_file[:-10]}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelError, match=f"{name} is damaged or altered.*pip install"):
-            bundled.read(tmp_path / name)
+            bundled.read([tmp_path / name])
     with pytest.raises(ModelError, match="cannot be read"):
-        bundled.read(tmp_path / "none.bin")
+        bundled.read([tmp_path / "none.bin"])
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,7 +11,6 @@ from genptq_core.speech.wer import (
     Errors,
     align,
     count_errors,
-    count_loops,
     normalize,
     paired_interval,
 )
@@ -188,9 +187,3 @@ def test_interval_of_one_utterance_and_of_no_words() -> None:
     assert paired_interval(full, more) == pytest.approx((0.2, 0.2))
     nothing = _errors(np.array([0, 0]), np.array([0, 0]))
     assert paired_interval(nothing, nothing) == (0.0, 0.0)
-
-
-def test_loops_are_counted() -> None:
-    full = ["one two three", "one two three", ""]
-    assert count_loops(full, ["one two four", "three " * 16, "a b c"]) == 0
-    assert count_loops(full, ["one two four", "three " * 17, "word " * 11]) == 2

@@ -265,6 +265,7 @@ def _as_before(record: Measured) -> dict[str, Any]:
     """A record's fields, without those that older records lack and that change none of theirs."""
     fields = dataclasses.asdict(record)
     assert fields.pop("insertions_on_silence") == 0
+    assert fields.pop("runaways") is None
     for option in fields["options"]:  # as before there were block types
         if not option["block"]:
             del option["block"]
