@@ -40,6 +40,7 @@ from genptq_core import (
     solve_average_bits,
 )
 from genptq_core.errors import GenPTQError, ModelError
+from genptq_core.measurement.speech_scale import fitted, form_of
 from genptq_core.options import Option
 from genptq_core.speech.utterances import SpeechSet, load_audio, speech_set
 from genptq_core.storage.files import write_text
@@ -58,6 +59,7 @@ UNIFORM = ("3", "4/64")
 """Options of the uniform maps, where the profile has them."""
 
 NOISE_DB = 10
+MOST_HEARD = 32  # utterances that are adapted to
 
 Ways = tuple[Option, ...]
 
@@ -218,6 +220,77 @@ def loss_of(document: dict, record: dict, name: str) -> float:
     return sum(record["loss"][name]) / sum(document["sets"][name]["tokens"])
 
 
+def report(profile: Profile, document: dict) -> None:
+    """Print how measured loss compares with the predicted, before adapting and after.
+
+    After: scales of each form come from its first two maps on a random half of the utterances, at
+    most 32 of them; all maps are judged on the others. Medians and shares are over 50 such halves.
+    """
+    menu = {option.key: i for i, option in enumerate(profile.menu)}
+    records = [r for r in document["maps"] if r["loss"]]
+    losses = quadratic_loss(profile)(np.array([[menu[k] for k in r["options"]] for r in records]))
+    forms = [form_of(profile, tuple(profile.menu[menu[k]] for k in r["options"])) for r in records]
+    print(
+        "| set | form | maps | measured over predicted, median | within 1.5 | after adapting, median "
+        "| within 1.5 |\n" + "| --- " * 7 + "|"
+    )
+    for name, found in document["sets"].items():
+        tokens = np.array(found["tokens"], dtype=float)
+        rows = [i for i, r in enumerate(records) if name in r["loss"]]
+        sums = np.array([records[i]["loss"][name] for i in rows])
+        predicted, form = losses[rows], np.array(forms)[rows]
+        before = np.log(sums.sum(axis=1) / tokens.sum() / predicted)
+        after = _after(predicted, sums, tokens, form)
+        for kind in dict.fromkeys(form):
+            own = form == kind
+            print(
+                f"| {name}, {len(tokens)} utterances | {kind} | {own.sum()} "
+                f"| {np.exp(np.median(before[own])):.2f} | {_within(before[own])} "
+                f"| {np.exp(np.median(after[:, own])):.2f} | {_within(after[:, own])} |"
+            )
+
+
+def _after(
+    predicted: np.ndarray, sums: np.ndarray, tokens: np.ndarray, form: np.ndarray
+) -> np.ndarray:
+    """Logarithms of measured over predicted loss after adapting, shape (halves, maps)."""
+    random = np.random.default_rng(0)
+    out = []
+    for _ in range(50):
+        order = random.permutation(len(tokens))
+        heard = order[: min(len(order) // 2, MOST_HEARD)]
+        judged = order[len(heard) :]
+        expected = np.empty(len(predicted))
+        for kind in dict.fromkeys(form):
+            own = np.flatnonzero(form == kind)
+            measured = sums[own[:2]][:, heard].sum(axis=1) / tokens[heard].sum()
+            scale = fitted(predicted[own[:2]], measured)
+            expected[own] = predicted[own] if scale is None else scale(predicted[own])
+        out.append(np.log(sums[:, judged].sum(axis=1) / tokens[judged].sum() / expected))
+    return np.array(out)
+
+
+def _within(logs: np.ndarray) -> str:
+    return f"{100 * (np.abs(logs) < np.log(1.5)).mean():.0f} %"
+
+
+def report_chosen(document: dict) -> None:
+    """Print what maps lose that were chosen on denoised and on raw sensitivities."""
+    by_name = {name: r for r in document["maps"] for name in r["names"] if r["loss"]}
+    print("| utterances | map | set | raw | denoised | denoised over raw |\n" + "| --- " * 6 + "|")
+    for name, better in by_name.items():
+        raw = by_name.get(name.replace("denoised", "raw"))
+        if "denoised" not in name or raw is None:
+            continue
+        label, what = name.split(", ", 1)
+        for speech in better["loss"]:
+            ours, theirs = (loss_of(document, r, speech) for r in (better, raw))
+            print(
+                f"| {label.split()[-1]} | {what} | {speech} | {theirs:.5f} | {ours:.5f} "
+                f"| {ours / theirs:.2f} |"
+            )
+
+
 def read(path: Path) -> dict | None:
     """What was measured so far."""
     return json.loads(path.read_text()) if path.exists() else None
@@ -241,6 +314,11 @@ def main() -> None:
     if not options.report:
         with tempfile.TemporaryDirectory() as folder:
             measure(profile, options, Path(folder))
+    document = read(options.out)
+    if document and any("raw" in name for r in document["maps"] for name in r["names"]):
+        report_chosen(document)
+    elif document:
+        report(profile, document)
 
 
 if __name__ == "__main__":

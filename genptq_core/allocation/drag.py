@@ -3,8 +3,8 @@
 The exact answer takes a solve. While a finger moves there is no time for one, so a few hundred
 sizes are answered beforehand. The largest of them within a budget is looked up: it never exceeds
 the budget, and loses at most a few per cent more than the exact answer: 5 % where a model has up to
-a hundred layers or so, up to 9 % at some sizes of one with five hundred. Where a map is ruined anyway, beyond 0.3 nats per
-token, it may be 15 %.
+a hundred layers or so, up to 9 % at some sizes of one with five hundred. Where a map is ruined
+anyway, beyond 0.3 nats per token, it may be 15 %.
 """
 
 from __future__ import annotations
