@@ -31,7 +31,7 @@ from .speech_scale import Adapted, AdaptedMap, load_adapted, save_adapted
 FEWEST = 12
 """Recordings that are listened to, of sets that have as many."""
 
-SECONDS = 90.0
+SECONDS = 180.0
 """Of short recordings more are taken, until they last as long together."""
 
 WIDTHS = {"native": (2.25, 3.25), "integer": (3.5, 5.0), "gguf": (4.75, 5.75)}

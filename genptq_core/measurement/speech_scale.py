@@ -32,6 +32,7 @@ FOLDER = "adapted"
 _REMEDY = "Delete it, and adapt again."
 _SLOPE = 0.15  # how far the logarithm of the scale is expected to turn with that of the loss
 _NOISE = 0.25  # of a scale measured on a dozen recordings, natural logarithm
+_BETWEEN = 0.25  # how far the forms' scales are expected to differ, natural logarithm
 _STEEPEST = 0.5
 
 _Count = Annotated[int, Strict(), Field(ge=0)]
@@ -111,7 +112,7 @@ def scale_of(profile: Profile, adapted: Adapted, form: str) -> SpeechScale | Non
         form: "coded", "grid" or "block"; see `form_of`.
 
     Returns:
-        That of the maps of this form, of all maps if none has it; None if none was measured.
+        None if no map was measured.
 
     Raises:
         ProfileError: a map is not one of the profile's.
@@ -126,28 +127,42 @@ def scale_of(profile: Profile, adapted: Adapted, form: str) -> SpeechScale | Non
             f"What {adapted.speech} loses was measured with maps that do not fit the profile.",
             _REMEDY,
         ) from error
-    forms = [form_of(profile, m.options) for m in adapted.maps]
-    own = [i for i, found in enumerate(forms) if found == form] or list(range(len(forms)))
-    if not own:
+    if not choices:
         return None
-    predicted = quadratic_loss(profile)(np.array(choices)[own])
-    return fitted(predicted, np.array([adapted.maps[i].loss for i in own]))
+    predicted = quadratic_loss(profile)(np.array(choices))
+    measured = np.array([m.loss for m in adapted.maps])
+    forms = np.array([form_of(profile, m.options) for m in adapted.maps])
+    return fitted(predicted, measured, forms == form)
 
 
-def fitted(predicted: np.ndarray, measured: np.ndarray) -> SpeechScale | None:
-    """The scale of some maps; None where none has a loss.
+def fitted(predicted: np.ndarray, measured: np.ndarray, own: np.ndarray) -> SpeechScale | None:
+    """The scale of some maps of a form, told by maps of other forms too.
 
-    The slope is pulled towards zero: a few maps on a dozen recordings can ask for any.
+    A few maps on a dozen recordings can ask for any scale. So the form's own level is pulled
+    towards that of all maps, and its slope towards zero.
+
+    Args:
+        predicted: losses, shape (maps,).
+        measured: losses on the speech, shape (maps,).
+        own: which maps are of the form, shape (maps,), bool.
+
+    Returns:
+        None where no map has a loss.
     """
     usable = (predicted > 0) & (measured > 0) & np.isfinite(predicted) & np.isfinite(measured)
     if not usable.any():
         return None
     x = np.log(predicted[usable])
     y = np.log(measured[usable]) - x
+    mine = own[usable]
+    level = float(y.mean())
+    if mine.any():
+        level += float(y[mine].mean() - level) / (1 + (_NOISE / _BETWEEN) ** 2 / mine.sum())
+        x, y = x[mine], y[mine]
     apart = x - x.mean()
     slope = float(apart @ y / (apart @ apart + (_NOISE / _SLOPE) ** 2))
     return SpeechScale(
-        level=float(y.mean()),
+        level=level,
         slope=min(max(slope, -_STEEPEST), _STEEPEST),
         middle=float(x.mean()),
         least=float(x.min()),

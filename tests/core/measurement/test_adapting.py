@@ -54,7 +54,7 @@ def test_a_few_recordings_of_a_large_set_are_listened_to(
         return seconds[recording.text]
 
     monkeypatch.setattr("genptq_core.measurement.adapting.duration", lasts)
-    assert len(listened(many)) == 90
+    assert len(listened(many)) == 180
     assert listened(many) == listened(many)
     monkeypatch.setattr("genptq_core.measurement.adapting.duration", lambda _: 20.0)
     assert len(listened(many)) == FEWEST

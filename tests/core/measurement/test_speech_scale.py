@@ -62,8 +62,9 @@ def test_each_form_has_its_scale_and_the_file_keeps_it(tmp_path: Path) -> None:
     coded = scale_for(tmp_path, made, _DIGEST, "coded")
     grid = scale_for(tmp_path, made, _DIGEST, "grid")
     assert coded is not None and grid is not None
-    assert float(coded(0.01)) == pytest.approx(0.03)
-    assert float(grid(0.01)) == pytest.approx(0.015)
+    # Each is pulled towards what all maps lose.
+    assert 0.025 < float(coded(0.01)) < 0.03
+    assert 0.015 < float(grid(0.01)) < 0.022
     assert scale_for(tmp_path, made, "6" * 64, "grid") is None
 
 
@@ -121,7 +122,8 @@ def test_maps_that_do_not_fit_the_profile_are_refused(tmp_path: Path) -> None:
     st.lists(st.floats(1e-9, 1e3), min_size=2, max_size=20),
 )
 def test_a_scale_changes_no_choice(points: list[tuple[float, float]], losses: list[float]) -> None:
-    scale = fitted(*np.array(points).T)
+    predicted, measured = np.array(points).T
+    scale = fitted(predicted, measured, np.arange(len(points)) % 2 == 0)
     assert scale is not None
     before = np.sort(np.array(losses))
     after = scale(before)
@@ -130,7 +132,7 @@ def test_a_scale_changes_no_choice(points: list[tuple[float, float]], losses: li
 
 
 def test_nothing_measured_gives_no_scale() -> None:
-    assert fitted(np.array([0.0, 1.0]), np.array([1.0, np.nan])) is None
+    assert fitted(np.array([0.0, 1.0]), np.array([1.0, np.nan]), np.ones(2, dtype=bool)) is None
 
 
 def test_the_form_of_a_map_is_that_of_most_of_its_weights() -> None:
