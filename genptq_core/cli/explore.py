@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ..allocation.constraints import Constraints
 from ..bitmaps.file import write_bit_map
 from ..errors import PROGRAM, ConstraintError, SpeechError
+from ..measurement.exploring import ENOUGH
 from ..options import BLOCKS, Option, block_options
 from ..profile import Settings, load_profile
 from ..progress import Report
+from ..speech.normalizers import unit_of
 from ..speech.sources import load_speech
 from ..speech.utterances import SpeechSet, speech_set
 from ..storage.files import require_folder
@@ -248,8 +250,16 @@ def _state(known: Explored) -> str:
     width = f"known within {100 * known.half_width:.2f} points"
     if known.next is None:
         return f"{measured}; maps that cost up to a point are {width}."
+    words = known.records[0].words if known.records else 0
+    few = (
+        f" One {unit_of(known.records[0].normalizer)} is {100 / words:.1f} points here: more speech "
+        "tells more."
+        if words and 1 / words > ENOUGH
+        else ""
+    )
     return (
-        f"{measured}; maps that cost up to a point are {width}. Time is up: run it again to go on."
+        f"{measured}; maps that cost up to a point are {width}.{few} Time is up: run it again to go "
+        "on."
     )
 
 
