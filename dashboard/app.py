@@ -17,6 +17,7 @@ from dashboard.views import (
     details,
     export,
     failure,
+    first_front,
     job_list,
     kept,
     knobs,
@@ -78,6 +79,7 @@ def _draw() -> None:
         speech = knobs.judged_on(loaded)
     wrong, first = st.container(), st.container(key="first")
     place, rarer = first.container(key="live"), first.container(key="rarer", gap="small")
+    beginning = rarer.container()
     with rarer, st.expander("Limits and locks", key="limits", icon=":material/lock:"):
         drawn = knobs.draw(loaded, speech)
         table = st.container()
@@ -89,6 +91,8 @@ def _draw() -> None:
         live.draw(loaded, constrained, drawn.start, scene)
     with table:
         locks.draw(scene)
+    with beginning:
+        first_front.draw(scene)
     with rarer:
         details.draw(scene)
         kept.bar(scene)

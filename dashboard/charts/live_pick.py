@@ -77,6 +77,7 @@ def _pick(scene: Scene, pick: Pick) -> Json:
             "level": verdict.level,
             "worst": round(100 * verdict.worst, 2),
             "guess": verdict.extrapolated,
+            "runaways": verdict.runaways,
             "set": "" if verdict.speech is None else scene.measured.name(verdict.speech),
         },
     }

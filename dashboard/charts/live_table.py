@@ -23,7 +23,7 @@ from genptq_core.units import Unit, readable
 
 from ..page.knobs import LOSSES, POINTS, most_points
 from ..page.scene import Scene
-from ..page.verdict import MEANING, WORDS
+from ..page.verdict import MEANING, PERHAPS, WORDS
 from ..wording import is_uniform, measured_name, points, widths
 from .colours import colour
 
@@ -74,7 +74,7 @@ def table_of(scene: Scene, table: DragTable) -> Json:
         "usual": scene.sizes.usual,
         "allowed": allowed(scene),
         "chips": _chips(scene),
-        "words": {"verdicts": WORDS, "meaning": MEANING},
+        "words": {"verdicts": WORDS, "perhaps": PERHAPS, "meaning": MEANING},
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **content}
@@ -185,6 +185,12 @@ def _verdicts(scene: Scene, table: DragTable) -> Json | None:
         "guess": worst.extrapolated.astype(int).tolist(),
         "set": worst.which.tolist(),
         "sets": [scene.measured.name(s) for s in worst.sets],
+        # What other formats' maps lose stands in where too few of this one's were measured.
+        "others": [
+            scene.measured.name(s)
+            for s in worst.sets
+            if not all(scene.holds(m.options) for m in s.records)
+        ],
     }
 
 

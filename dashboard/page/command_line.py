@@ -8,9 +8,10 @@ from pathlib import Path
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.solving import solve
+from genptq_core.bitmaps.bitmap import BitMap
 from genptq_core.errors import PROGRAM, InfeasibleError
 from genptq_core.options import RATES, Option
-from genptq_core.targets import NATIVE
+from genptq_core.targets import NATIVE, predicted_bytes, target_of
 
 from .knobs import BY_SIZE
 from .paths import shown
@@ -87,6 +88,30 @@ def measure_command(folder: Path) -> str:
     """The command that measures the bit map file on speech of one's own."""
     flags = ["--profile", shown(folder), "--bitmap", BIT_MAP, "--speech", "MANIFEST"]
     return command("measure", flags)
+
+
+def measure_these_commands(
+    scene: Scene, maps: Sequence[BitMap], speech: str, utterances: int | None
+) -> str:
+    """The commands that solve for maps of these sizes and measure them, a line each.
+
+    Args:
+        scene: the scene; its constraints count.
+        maps: the maps.
+        speech: path of the manifest.
+        utterances: measure only this many, from its start; None for all.
+    """
+    profile = ["--profile", shown(scene.folder)]
+    lines, files = [], []
+    for number, chosen in enumerate(maps, 1):
+        size = predicted_bytes(target_of(scene.target), scene.profile, chosen.options)
+        files += ["--bitmap", f"map-{number}.json"]
+        flags = [*profile, "--size-mb", f"{size / 1e6:.6f}", *_target_flags(scene.target)]
+        flags += [*_constraint_flags(scene.limits), "--out", files[-1]]
+        lines.append(command("solve", flags))
+    flags = [*profile, *files, "--speech", shown(speech)]
+    flags += [] if utterances is None else ["--limit", str(utterances)]
+    return "\n".join([*lines, command("measure", flags)])
 
 
 def export_command(folder: Path, target: str, out: str = "FOLDER") -> str:

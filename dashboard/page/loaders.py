@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from genptq_core.allocation.constraints import Constraints
-from genptq_core.allocation.drag import ANSWERED, DragTable, drag_table
+from genptq_core.allocation.drag import (
+    ANSWERED,
+    DragTable,
+    coarse_table,
+    drag_table,
+    is_large,
+)
 from genptq_core.allocation.front import Front, predicted_front
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
@@ -163,15 +170,37 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
 
 
 def drag_of(scene: Scene) -> DragTable:
-    """The maps that a drag looks up."""
+    """The maps that a drag looks up; of a large model, fewer until all are found."""
+    coarse, full = _drags(scene)
+    return full.result() if coarse is None or full.done() else coarse
+
+
+def is_coarse(scene: Scene, table: DragTable) -> bool:
+    """Whether more maps are still to come than a table of the scene's has."""
+    return table is _drags(scene)[0]
+
+
+def _drags(scene: Scene) -> tuple[DragTable | None, Future[DragTable]]:
+    """The table until all maps are found, where that takes long; and that of all."""
     key = repr(scene.limits)
     return _drag(scene.problem, scene.front, scene.profile.digest, key, scene.target)
 
 
+_FINDING = ThreadPoolExecutor(max_workers=1)
+
+
 @st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")
-def _drag(_problem: Problem, _front: Front, digest: str, key: str, target: str) -> DragTable:
+def _drag(
+    _problem: Problem, _front: Front, digest: str, key: str, target: str
+) -> tuple[DragTable | None, Future[DragTable]]:
     # Demands are tried one after the other, so what they leave is answered more roughly.
-    return drag_table(_problem, _front, ANSWERED // (1 if key == repr(Constraints()) else 3))
+    answered = ANSWERED // (1 if key == repr(Constraints()) else 3)
+    full: Future[DragTable] = Future()
+    if not is_large(_problem):
+        full.set_result(drag_table(_problem, _front, answered))
+        return None, full
+    coarse = coarse_table(_problem, _front)
+    return coarse, _FINDING.submit(drag_table, _problem, _front, answered)
 
 
 def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:

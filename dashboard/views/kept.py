@@ -95,6 +95,7 @@ def _restore(knobs: Knobs) -> None:
         ("speech", knobs.speech),
         ("beside", knobs.second),
         ("target", knobs.target),
+        ("runtime", knobs.runtime),
     ):
         if key in st.session_state:
             st.session_state[key] = value

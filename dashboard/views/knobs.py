@@ -18,6 +18,7 @@ from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
+from genptq_core.targets.runtimes import GENPTQ
 from genptq_core.targets.ways import ways_for
 
 from ..page import loaders
@@ -37,6 +38,8 @@ from ..page.start import Start
 from ..wording import markdown, measured_name
 from . import budget, failure
 from .address import remember, unpick
+
+_INTEGER = "integer"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,6 @@ def judged_on(loaded: Loaded) -> MeasuredSet | None:
 def draw(loaded: Loaded, speech: MeasuredSet | None) -> Drawn:
     """Draw the rarer knobs; returns what all of them say."""
     sizes, menu = loaded.sizes, loaded.free.menu
-    _runtime(loaded.profile, loaded.target)
     _limits(loaded.profile, menu)
     left, right = st.columns(2)
     with left:
@@ -111,7 +113,7 @@ def infeasible(scene: Scene) -> None:
 
 def _other_model() -> None:
     # The new model has sizes, widths, layers and measurements of its own.
-    for key in ("mb", "widths", "pins", "pick", "speech", "beside", "target", "runtime"):
+    for key in ("mb", "widths", "pins", "pick", "speech", "beside", "target", "runtime", "runs"):
         st.session_state.pop(key, None)
     for key in ("pick", "speech", "beside", "target", "runtime"):
         remember(key)
@@ -129,12 +131,11 @@ def _model(names: list[str]) -> str:
     return chosen or names[0]
 
 
-def _other_target(profile: Profile) -> None:
-    # The new format has sizes and widths of its own; the size stays as near as it can.
-    remember("target")
+def _fit(profile: Profile) -> None:
+    """Fit what is set to another format, which has sizes and widths of its own."""
     chosen = st.session_state["target"]
-    st.session_state.pop("runtime", None)
-    remember("runtime")
+    for key in ("target", "runtime"):
+        remember(key)
     if chosen == NATIVE:
         st.query_params.pop("target", None)
     if "mb" in st.session_state:
@@ -149,51 +150,71 @@ def _other_target(profile: Profile) -> None:
 
 
 def switch_target(profile: Profile, name: str) -> None:
-    """Choose a format, as the list of formats does."""
-    st.session_state["target"] = name
-    _other_target(profile)
+    """Choose a format, and what usually runs it."""
+    st.session_state["target"], st.session_state["runtime"] = name, ""
+    _fit(profile)
+
+
+def _switch(profile: Profile) -> None:
+    """Choose what the list of runtimes says."""
+    state = st.session_state
+    before = state["target"]
+    state["target"], _, state["runtime"] = state["runs"].partition(" ")
+    if state["target"] != before:
+        _fit(profile)
+    else:
+        remember("runtime")
 
 
 def _target(profile: Profile) -> str:
-    """The list of formats, where the profile has options for several; returns the one chosen."""
-    names = usable_targets(profile.menu, profile.source.family) or [NATIVE]
-    if len(names) < 2:
-        st.session_state.pop("target", None)
-        return names[0]
-    if st.session_state.get("target") not in names:
-        asked = st.query_params.get("target", "")
-        st.session_state["target"] = asked if asked in names else names[0]
-    chosen = st.selectbox(
-        "Runs in",
-        names,
-        format_func=lambda name: TARGETS[name].title,
-        key="target",
-        on_change=_other_target,
-        args=(profile,),
-    )
-    return chosen or names[0]
+    """The list of what can run a map, each with the format that it takes; returns the format.
 
-
-def _runtime(profile: Profile, target: str) -> None:
-    """The list of what runs a format, where there is a choice."""
-    ways = {way.name: way for way in ways_for(TARGETS[target], profile.source.family)}
-    if len(ways) < 2:
-        st.session_state.pop("runtime", None)
-        return
-    usual, *others = ways
-    if "runtime" not in st.session_state:
-        st.session_state["runtime"] = st.query_params.get("runtime", "")
-    if st.session_state["runtime"] not in others:
-        st.session_state["runtime"] = ""
+    In the session and in links the two stay apart: `target` and `runtime`, "" for what usually runs
+    the format.
+    """
+    state, titles = st.session_state, _runtimes(profile)
+    for key in ("target", "runtime"):
+        if key not in state:
+            state[key] = st.query_params.get(key, "")
+    names = [target for target, _ in titles]
+    if state["target"] not in names:
+        state["target"] = names[0]
+    if (state["target"], state["runtime"]) not in titles:
+        state["runtime"] = ""
+    if len(titles) < 2:
+        return str(state["target"])
+    by_word = {" ".join(filter(None, pair)): title for pair, title in titles.items()}
+    state["runs"] = " ".join(filter(None, (state["target"], state["runtime"])))
     st.selectbox(
-        "Unpacked for",
-        ["", *others],
-        format_func=lambda name: ways[name or usual].title if (name or usual) in ways else name,
-        key="runtime",
-        on_change=remember,
-        args=("runtime",),
-        help="What runs the model once it is downloaded. Its form decides the memory, not the map.",
+        "Runs in",
+        list(by_word),
+        format_func=lambda word: by_word.get(word, word),
+        key="runs",
+        on_change=_switch,
+        args=(profile,),
+        help="What runs the model decides what it can hold, what is downloaded, and the memory.",
     )
+    return str(state["target"])
+
+
+def _runtimes(profile: Profile) -> dict[tuple[str, str], str]:
+    """Format and runtime of all that can run a map, with their titles; "" is what usually does."""
+    family = profile.source.family
+    names = usable_targets(profile.menu, family) or [NATIVE]
+    # Integers in groups are for those who know that they want them.
+    names.sort(key=lambda name: name == _INTEGER)
+    titles: dict[tuple[str, str], str] = {}
+    for name in names:
+        target = TARGETS[name]
+        usual, *others = ways_for(target, family) or (None,)
+        titles[name, ""] = target.title
+        if usual is not None and usual.runtime is GENPTQ:
+            titles[name, ""] = f"this program: {target.title}"
+        shipped = "integers in groups" if name == _INTEGER else "an entropy-coded download"
+        for way in others:
+            form = f": {way.form.title}" if way.form is not None else ""
+            titles[name, way.name] = f"{way.runtime.title}, from {shipped}{form}"
+    return titles
 
 
 def _limits(profile: Profile, menu: Sequence[Option]) -> None:

@@ -38,7 +38,8 @@ def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -
         loaded, constrained, start: what the scene was made of.
         scene: what the page shows, until a slider is moved.
     """
-    table = sent_table(scene, loaders.drag_of(scene))
+    maps = loaders.drag_of(scene)
+    table = sent_table(scene, maps, loaders.is_coarse(scene, maps))
     carry(table, _asked)
     _screen(loaded, constrained, start, scene, table["id"])
 
@@ -74,14 +75,16 @@ def _shown() -> tuple[Scene, tuple[Offer, ...]]:
     return shown
 
 
-def sent_table(scene: Scene, table: DragTable) -> dict[str, Any]:
-    """What the screen is sent of a scene's problem, made once."""
-    return _table(scene, table, key=_key(scene))
+def sent_table(scene: Scene, table: DragTable, awaited: bool = False) -> dict[str, Any]:
+    """What the screen is sent of a scene's problem, made once; `awaited` says that more follows."""
+    return _table(scene, table, key=(*_key(scene), len(table.bytes)), awaited=awaited)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _table(_scene: Scene, _table: DragTable, key: tuple[object, ...]) -> dict[str, Any]:
-    return table_of(_scene, _table)
+def _table(
+    _scene: Scene, _table: DragTable, key: tuple[object, ...], awaited: bool
+) -> dict[str, Any]:
+    return {**table_of(_scene, _table), "awaited": awaited}
 
 
 def _key(scene: Scene) -> tuple[object, ...]:
@@ -145,6 +148,6 @@ def _notes(scene: Scene) -> list[str]:
         have = len(scene.records_shown)
         notes.append(
             f"Wrong words are predicted once {LEAST_POINTS} maps are measured on one speech set; "
-            f"{have} {'is' if have == 1 else 'are'} so far. See Measure."
+            f"{have} {'is' if have == 1 else 'are'} so far."
         )
     return notes

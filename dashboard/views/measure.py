@@ -112,16 +112,25 @@ def draw(scene: Scene) -> None:
     job_list.history(Measure, scene.folder)
 
 
+def judged_speech(scene: Scene) -> tuple[str, int | None]:
+    """Manifest of the speech that the front is judged on, and how many of its utterances; that of
+    the demo where it cannot be read here."""
+    judged = scene.speech.speech_digest if scene.speech is not None else ""
+    readable = job_list.readable_speech().get(judged)
+    if readable is None:
+        return str(loaders.demo(scene.profile)), None
+    return readable.manifest, readable.utterances
+
+
 def _same_speech(scene: Scene, key: str) -> None:
     """Begin with the speech that the front is judged on, and follow where another is chosen."""
     judged = scene.speech.speech_digest if scene.speech is not None else ""
     readable = job_list.readable_speech().get(judged)
     if key not in st.session_state or st.session_state.get("measure_judged") != judged:
         st.session_state["measure_judged"] = judged
-        st.session_state[key] = shown(
-            readable.manifest if readable else loaders.demo(scene.profile)
-        )
-        st.session_state["measure_limit"] = (readable.utterances or 0) if readable else 0
+        manifest, utterances = judged_speech(scene)
+        st.session_state[key] = shown(manifest)
+        st.session_state["measure_limit"] = utterances or 0
     if scene.speech is not None and readable is None:
         st.caption(
             f"The front is judged on {markdown(scene.speech_name)}, whose recordings are not here: "

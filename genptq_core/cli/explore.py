@@ -250,17 +250,12 @@ def _state(known: Explored) -> str:
     width = f"known within {100 * known.half_width:.2f} points"
     if known.next is None:
         return f"{measured}; maps that cost up to a point are {width}."
-    words = known.records[0].words if known.records else 0
-    few = (
-        f" One {unit_of(known.records[0].normalizer)} is {100 / words:.1f} points here: more speech "
-        "tells more."
-        if words and 1 / words > ENOUGH
-        else ""
-    )
-    return (
-        f"{measured}; maps that cost up to a point are {width}.{few} Time is up: run it again to go "
-        "on."
-    )
+    said = f"{measured}; maps that cost up to a point are {width}."
+    first = next(iter(known.records), None)
+    if first is not None and 1 / first.words > ENOUGH:
+        said += f" A {unit_of(first.normalizer)} is {100 / first.words:.1f} points here: "
+        said += "more speech tells more."
+    return f"{said} Time is up: run it again to go on."
 
 
 def _pick(

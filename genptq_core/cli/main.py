@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import PROGRAM, GenPTQError, ModelWarning
 from ..progress import Progress, Report, TimeLeft, duration
 from . import (
+    adapt,
     dashboard,
     doctor,
     explore,
@@ -30,6 +31,7 @@ from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
     profile.COMMAND,
+    adapt.COMMAND,
     explore.COMMAND,
     solve.COMMAND,
     front.COMMAND,

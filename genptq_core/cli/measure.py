@@ -194,6 +194,8 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     other = records[0].normalizer if records else model.normalizer
     if other not in (model.normalizer, arguments.normalizer):
         lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
+    if arguments.decoding != GREEDY.name:
+        lines.append("Not stored: the front is of greedy decoding.")
     text = "\n".join(lines)
     if arguments.is_single_map:
         return Answer(answers[0], text)

@@ -25,7 +25,7 @@ from ..progress import Report
 from ..targets import NATIVE
 from ..targets.run_commands import FOLDER, commands, to_run
 from ..targets.ways import Way, as_fields, in_words, way_of
-from . import constraints, predicted, runaways
+from . import constraints, judged, predicted, runaways
 from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
 
@@ -61,6 +61,7 @@ class SolveArguments:
         out: file for the bit map; None for none.
         runs_in: what runs it; the usual if "".
         calm: utterances in which it must have been measured without running away; 0 for none.
+        judged_on: name of speech that the profile was adapted to; "" for none.
     """
 
     profile: Path
@@ -70,6 +71,7 @@ class SolveArguments:
     out: Path | None
     runs_in: str = ""
     calm: int = 0
+    judged_on: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +94,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="ask whether it was measured on N utterances and ran away on none on which full "
         "precision does not; the exit code is 1 where that is not known or not so",
     )
+    judged.add_flag(parser)
     parser.add_argument("--out", type=Path, help="write the bit map here")
 
 
@@ -111,6 +114,7 @@ def from_flags(flags: argparse.Namespace) -> SolveArguments:
         out=flags.out,
         runs_in=flags.runs_in,
         calm=flags.no_runaway_in,
+        judged_on=flags.judged_on,
     )
 
 
@@ -158,10 +162,12 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
     relaxed = zip(profile.units, allocation.relaxed_bits, strict=True)
     sizes = way.sizes(profile, allocation.options)
     runs = commands(way, FOLDER)
+    elsewhere, there = judged.judged(arguments.profile, profile, allocation, arguments.judged_on)
     trial, calm = _runaways(arguments, known.records, chosen.digest)
     result = {
         **figures,
         "predicted_wer": predicted.as_fields(known.curve, known.speech, loss),
+        **elsewhere,
         **trial,
         **as_fields(sizes, way),
         "run": list(runs),
@@ -175,6 +181,7 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
     }
     lines = [
         _in_words(problem, allocation),
+        *([there] if there else []),
         predicted.in_words(known, loss),
         f"{in_words(sizes, way)}.",
         *([calm] if calm else []),

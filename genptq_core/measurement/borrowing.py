@@ -79,7 +79,8 @@ def borrowed_curve(
 def _points(name: str, records: Sequence[Measured]) -> Points:
     """The maps of a set that lose anything.
 
-    Where no utterance tells two models apart, one word would have: no increase is known better.
+    Where no utterance tells two models apart, a word or two would have: no increase is known
+    better.
     """
     changed = [m for m in records if m.predicted_loss > 0]
     sampling = [max((m.ci95[1] - m.ci95[0]) / 3.92, _WORDS / max(m.words, 1)) for m in changed]

@@ -10,7 +10,7 @@ caches and the program itself come on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..profile import Profile
 
 _WHISPER = ("whisper",)
-_GGML = (*_WHISPER, "parakeet_ctc")
 _FLOAT, _HALF = 4, 2  # bytes
 
 
@@ -38,6 +37,8 @@ class Form:
         rest: bytes of each weight that is in no unit.
         filled: whether layers without a bias get one.
         families: the model families that can be unpacked into it; all of them if empty.
+        written_as: a target: what can be written for it can be unpacked into the form too,
+            whatever its family.
     """
 
     name: str
@@ -47,6 +48,12 @@ class Form:
     rest: int = _FLOAT
     filled: bool = False
     families: tuple[str, ...] = ()
+    written_as: str = ""
+
+    def takes(self, family: str, writable: Container[str]) -> bool:
+        """Whether a model can be unpacked into it, by its family and the targets that it can be
+        written for."""
+        return not self.families or family in self.families or self.written_as in writable
 
     def memory(self, profile: Profile) -> int:
         """Bytes of all weights in memory; the map does not matter."""
@@ -119,7 +126,8 @@ def _block_form(name: str, size: int) -> Form:
         f"{name.upper()}, {bits:g} bits a weight",
         ("--to", "gguf", "--width", name),
         lambda unit: in_blocks(unit, size),
-        families=_GGML,
+        families=_WHISPER,
+        written_as="gguf",
     )
 
 
@@ -170,7 +178,7 @@ RUNTIMES = {
             ("transcribe-cpp", "soundfile"),
             targets=("gguf",),
             forms=(_block_form("q8_0", 34), _block_form("q5_1", 24), _block_form("q5_0", 22)),
-            families=_GGML,
+            families=(*_WHISPER, "parakeet_ctc"),
         ),
         Runtime(
             "faster-whisper",

@@ -265,6 +265,49 @@ def test_the_front_is_zoomed_by_wheel_and_back(page: Page) -> None:
     _until(lambda: page.script(line) == whole, "the whole front")
 
 
+def test_two_fingers_zoom_the_front(page: Page) -> None:
+    x, y = page.script(
+        "const r = document.querySelector('.front').getBoundingClientRect();"
+        "return [r.left + r.width / 2, r.top + r.height / 2];"
+    )
+    line = "return document.querySelector('.front path.line').getAttribute('d')"
+    whole, address = page.script(line), page.browser.current_url
+
+    def touch(kind: str, *apart: float) -> None:
+        points = [{"x": x + side, "y": y, "id": i} for i, side in enumerate(apart)]
+        event = {"type": kind, "touchPoints": points}
+        page.browser.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+    touch("touchStart", -40)
+    touch("touchStart", -40, 40)
+    for apart in (60, 90, 120):
+        touch("touchMove", -apart, apart)
+    near = _until(lambda: page.script(line) != whole and page.script(line), "the zoom")
+    for apart in (100, 80):
+        touch("touchMove", -apart, apart)
+    _until(lambda: page.script(line) not in (near, whole), "a smaller zoom")
+    touch("touchEnd")
+    page.browser.find_element(By.CSS_SELECTOR, ".front .whole").click()
+    _until(lambda: page.script(line) == whole, "the whole front")
+    assert page.browser.current_url == address, "no size was picked by it"
+
+
+def test_a_pick_off_the_scale_says_so(page: Page) -> None:
+    note = "return document.querySelector('.front .starnote').textContent"
+    before = _digest(page.browser)
+    _type(page, "size", "0")
+    page.another(before)
+    said = _until(lambda: page.script(note), "the mark")
+    assert said.startswith("your pick:") and said.endswith("%")
+    star = page.script("return document.querySelector('.star').getBoundingClientRect().top")
+    strip = page.script("return document.querySelector('.front .strip').getBoundingClientRect()")
+    assert strip["top"] - 20 < star < strip["bottom"]
+    before = _digest(page.browser)
+    _type(page, "size", "1e9")
+    page.another(before)
+    _until(lambda: page.script(note) == "", "no mark on the scale")
+
+
 def test_a_mistyped_demand_is_said_above_and_blanks_nothing(page: Page) -> None:
     page.browser.get(f"{page.address}?pins={quote('*fc1* == wide')}")
     _until(lambda: _digest(page.browser), "a map")

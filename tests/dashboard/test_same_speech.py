@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from dashboard.jobs import processes
 from dashboard.jobs.queue import Queue
 from dashboard.jobs.requests import Measure
 from dashboard.page import loaders
+from genptq_core.allocation.wer_curve import LEAST_POINTS
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
 from genptq_core.speech.utterances import SpeechSet, load_manifest
 
-from .conftest import APP
+from .conftest import APP, run_command
 
 
 def _page(**params: str) -> AppTest:
@@ -78,3 +80,29 @@ def test_what_was_queued_is_said_where_it_was_asked_for_and_to_no_other_profile(
     queue.cancel(job.id)
     assert any(b.key == f"again-{job.id}" for b in _page(tab="Measure", model="made-up").button)
     assert not any(b.key == f"again-{job.id}" for b in _page(tab="Measure", model="other").button)
+
+
+def test_a_new_profile_measures_what_its_front_needs_by_one_button(
+    profiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processes, "start_worker", lambda queue: None)
+    page = _page()
+    assert not page.exception
+    (button,) = [b for b in page.button if b.key == "measure_first"]
+    assert button.label == f"Measure {LEAST_POINTS} maps"
+    lines = next(c.value for c in page.code if "map-1.json" in c.value).splitlines()
+    assert len(lines) == LEAST_POINTS + 1
+    run_command(lines[0].replace("map-1", str(tmp_path / "map-1")))
+    button.click().run()
+    assert not page.exception
+    requests = [job.request for job in Queue().jobs()]
+    digests = {r.map_digest for r in requests if isinstance(r, Measure)}
+    assert len(digests) == LEAST_POINTS
+    written = json.loads((tmp_path / "map-1.json").read_text())
+    assert written["digest"] in digests
+    assert any(f"{LEAST_POINTS} maps left" in info.value for info in page.info)
+    assert "measure_first" not in {b.key for b in page.button}
+
+
+def test_a_measured_profile_needs_no_button(records: list[Measured]) -> None:
+    assert "measure_first" not in {b.key for b in _page().button}

@@ -239,7 +239,7 @@ export class Front {
     if (at > 0) {
       const x = this.x(bytes[at] / 1e6);
       if (x > EDGE.left && x < right - 170)
-        drawn.push(svg("text", { class: "label front", x: x + 12, y: EDGE.top + STRIP + 26 }, "predicted, with its 90 % band"));
+        drawn.push(svg("text", { class: "label front", x: x + 12, y: EDGE.top + STRIP + 26 }, this.lossy ? "predicted" : "predicted, with its 90 % band"));
     }
     return drawn;
   }

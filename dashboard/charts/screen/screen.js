@@ -6,6 +6,7 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
+const AWAIT = 1500; // milliseconds between two looks for a fuller table
 const CALM = 250; // milliseconds without a move until the rest of the page follows
 
 function listed(names) {
@@ -78,12 +79,14 @@ export class Screen {
   // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
   letFollow() {
     clearTimeout(this.follows);
-    if (!this.behind) return;
+    const { awaited } = this.table; // a fuller table
+    if (!this.behind && !awaited) return;
     this.follows = setTimeout(() => {
       if (this.dragged || this.waits) return; // comes with the next answer
       this.behind = false;
       this.ask({ rest: true });
-    }, CALM);
+      if (awaited) this.letFollow();
+    }, awaited ? AWAIT : CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
@@ -199,12 +202,13 @@ export class Screen {
     } else if (lent) {
       say(texts.wrong, `${signed(lent.low)} to ${signed(lent.high)}`);
       say(texts.of, "points more words wrong");
-      say(texts.change, "(not measured)");
+      say(texts.change, "");
     }
     texts.wrong.parentElement.hidden = !cost && !lent;
     texts.line.classList.toggle("borrowed", Boolean(lent));
-    const said = verdict.level ?? lent?.level ?? null;
-    say(texts.verdict, said === null ? "Unknown" : this.table.words.verdicts[said]);
+    const said = verdict.level ?? lent?.level ?? null; // what was measured counts first
+    const words = this.table.words[lent ? "perhaps" : "verdicts"];
+    say(texts.verdict, said === null ? "Unknown" : words[said]);
     const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
@@ -216,13 +220,16 @@ export class Screen {
   // Where the figures are from, and the worst that is known.
   reason({ cost, verdict, borrowed }) {
     if (verdict.level === null && borrowed)
-      return `borrowed from ${listed(this.table.borrowed.from)}: how this model compares is not measured yet`;
+      return `borrowed from ${listed(this.table.borrowed.from)}, not measured`;
     if (verdict.level === null) return "no word errors measured yet";
     const from = cost
       ? `${cost.measured ? "measured" : "predicted"}, ${cost.low.toFixed(1)} to ${cost.high.toFixed(1)} %; `
       : "";
     const guess = verdict.guess ? "; a guess, beyond what was measured" : "";
-    return `${from}at worst ${signed(verdict.worst)} points, on ${verdict.set}${guess}`;
+    const others = this.table.verdict?.others.includes(verdict.set);
+    const by = others ? ", by other formats\u2019 maps" : "";
+    const lost = verdict.runaways ? `; it runs away on ${verdict.runaways} recordings` : "";
+    return `${from}at worst ${signed(verdict.worst)} points, on ${verdict.set}${by}${guess}${lost}`;
   }
 
   // The panel of the layer that was chosen; `offers` are null until they are known.

@@ -13,7 +13,7 @@ import torch
 
 from genptq_core import load_manifest
 from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.errors import ExportError
+from genptq_core.errors import ConstraintError, ExportError
 from genptq_core.export.export import export
 from genptq_core.export.unpack import unpack
 from genptq_core.formats import gguf_parakeet, settings_files
@@ -27,7 +27,7 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import load_audio
 from genptq_core.targets import TARGETS
-from genptq_core.targets.runtimes import RUNTIMES
+from genptq_core.targets.ways import way_of
 from tests.conftest import DEMO
 from tests.core import synthetic
 from tests.core.tiny_models import PARAKEET, random_ctc
@@ -86,17 +86,20 @@ def test_a_native_export_is_unpacked_and_heard(
 ) -> None:
     """Its words are those of the export, and its weights take what the page says."""
     runtime = pytest.importorskip("transcribe_cpp", reason="the extra gguf is not installed")
-    profile = synthetic.profile_of(model, bits=(8,), group_size=16)
+    made = synthetic.profile_of(model, bits=(8,), group_size=16)
+    source = dataclasses.replace(made.source, overhead=overheads(model))
+    profile = dataclasses.replace(made, source=source)
     chosen = bit_map(profile, ["8/16"] * len(profile.units))
     native = export(profile, chosen, "integer", tmp_path / "native", model)
     done = unpack(native.folder, "gguf", tmp_path / "out", width)
     path = done.folder / "model.gguf"
     if width != "f16":
-        form = next(f for f in RUNTIMES["transcribe.cpp"].forms if f.name == width)
-        assert PARAKEET in form.families
+        way = way_of(profile, "integer", f"transcribe.cpp:{width}")
+        with pytest.raises(ConstraintError, match="does not run"):  # where it is not known to run
+            way_of(made, "integer", f"transcribe.cpp:{width}")
         said = ParakeetLayout.of(settings_files.read(native.folder), "small")
         whole = gguf_parakeet.model_of(said, native.folder.name).overhead
-        assert path.stat().st_size - whole == form.memory(profile)
+        assert path.stat().st_size - whole == way.memory(profile, chosen.options)
     loaded = load_model(str(native.folder))
     audio = [load_audio(one) for one in load_manifest(DEMO).utterances[:2]]
     wanted = [transcript.text for transcript in loaded.transcribe(loaded.encode(audio))]

@@ -20,15 +20,19 @@ from dashboard.page.offers import offers
 from dashboard.page.scene import Scene
 from dashboard.page.verdict import WORDS
 from genptq_core.measurement.records import Measured
+from genptq_core.measurement.store import ship
 from genptq_core.measurement.verdict import LIMITS
 from genptq_core.profile import Profile
+from genptq_core.speech.utterances import SpeechSet
+
+from ..conftest import record
 
 
-def scene(folder: Path, size_mb: float = 0.0, **more: object) -> Scene:
+def scene(folder: Path, size_mb: float = 0.0, target: str = "native", **more: object) -> Scene:
     """The scene of a folder of one profile."""
-    loaded = loaders.load(folder, "native")
+    loaded = loaders.load(folder, target)
     start = loaders.start_of(loaded, loaded.measured.usual)
-    knobs = Knobs(folder.name, size_mb=size_mb or start.size_mb)
+    knobs = Knobs(folder.name, size_mb=size_mb or start.size_mb, target=target)
     knobs = replace(knobs, **more)  # type: ignore[arg-type]
     constrained: Constrained = loaders.constrain(loaded, knobs)
     return scene_of(loaded, knobs, constrained, start)
@@ -101,8 +105,20 @@ def test_a_map_of_another_format_is_crossed_out(formats: Profile, profiles: Path
     other = scene(profiles / "made-up")
     sent = table_of(other, loaders.drag_of(other))
     kinds = {mark["map"]: mark["kind"] for mark in sent["marks"]}
-    for record in other.records:
-        assert (kinds[record.map_digest] == "other") != other.holds(record.options)
+    for known in other.records:
+        assert (kinds[known.map_digest] == "other") != other.holds(known.options)
+
+
+def test_a_verdict_says_whose_maps_it_rests_on(
+    formats: Profile, profiles: Path, demo: SpeechSet
+) -> None:
+    folder = profiles / "made-up"
+    pairs = ("44", "66", "46", "36", "34", "64")
+    ship(folder, [record(formats, tuple(pair) * 12, demo) for pair in pairs])
+    for target, stand_in in (("native", False), ("integer", True)):
+        shown = scene(folder, target=target)
+        sent = table_of(shown, loaders.drag_of(shown))
+        assert sent["verdict"]["others"] == (sent["verdict"]["sets"] if stand_in else [])
 
 
 def test_the_modules_fit_together() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dashboard.page import loaders
+from dashboard.page.build import scene_of
+from dashboard.page.knobs import Knobs
 from genptq_core.errors import ProfileError
 from genptq_core.storage.locations import bundled_profiles
 
@@ -67,3 +69,18 @@ def test_an_unreadable_neighbour_is_no_profile(
     (tmp_path / "note.txt").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert loaders.models() == {}
+
+
+def test_a_large_model_s_drag_begins_with_fewer_maps(
+    profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "is_large", lambda problem: True)
+    loaded = loaders.load(profiles / "made-up", "native")
+    start = loaders.start_of(loaded, None)
+    knobs = Knobs("made-up", size_mb=start.size_mb, pins="*fc1* = 4")
+    scene = scene_of(loaded, knobs, loaders.constrain(loaded, knobs), start)
+    coarse, full = loaders._drags(scene)
+    assert coarse is not None and loaders.is_coarse(scene, coarse)
+    whole = full.result()
+    assert loaders.drag_of(scene) is whole and not loaders.is_coarse(scene, whole)
+    assert len(whole.bytes) >= len(coarse.bytes) > 1
