@@ -55,6 +55,7 @@ _HOMES = {
         "BUNDLED",
         "load_model",
     ),
+    "measurement.adapting": ("adapt",),
     "measurement.borrowing": (
         "borrowed_curve",
         "curves_of",
@@ -81,6 +82,13 @@ _HOMES = {
         "curve_of",
         "measured_sets",
         "usual_set",
+    ),
+    "measurement.speech_scale": (
+        "Adapted",
+        "SpeechScale",
+        "adapted_to",
+        "load_adapted",
+        "scale_for",
     ),
     "measurement.store": (
         "load_measured",

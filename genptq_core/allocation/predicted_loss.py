@@ -9,8 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ..options import UNQUANTIZED, Option
+from ..options import UNQUANTIZED
 from ..profile import Profile
+from .denoising import denoised
 
 SHRINKAGE = 0.85
 """Fraction of the cross-unit terms that is dropped.
@@ -134,17 +135,29 @@ class QuadraticLoss:
         return self.growth(second).reshape(choices.shape[:-1])
 
 
-def quadratic_loss(profile: Profile, shrinkage: float = SHRINKAGE) -> QuadraticLoss:
+def quadratic_loss(
+    profile: Profile, shrinkage: float = SHRINKAGE, *, denoise: bool = True
+) -> QuadraticLoss:
     """The predicted loss of a profile's configurations, over its whole menu.
 
-    The raw form is of second order, and too small where an error leaves the quadratic region. So
-    each group's coarse options are scaled until its anchors come out as measured, and the total
-    grows as the uniform anchors do.
+    Sensitivities are denoised, because a solver chooses what noise makes look cheap. The raw form
+    is of second order, and too small where an error leaves the quadratic region. So each group's
+    coarse options are scaled until its anchors come out as measured, and the total grows as the
+    uniform anchors do.
+
+    Args:
+        profile: the profile.
+        shrinkage: fraction of the cross-unit terms that is dropped.
+        denoise: whether noise is taken out of the sensitivities; see `denoising`.
     """
     utterances, draws, units, widths = profile.projections.shape
-    rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
+    rows = profile.projections.astype(np.float64)
+    if denoise:
+        costs = np.einsum("udlo,udlo->ulo", rows, rows)
+        rows = rows * np.sqrt(denoised(costs, profile.lengths, profile.settings.options))
+    rows = rows.reshape(utterances * draws, units, widths)
+    rows = rows * corrections(profile, rows, shrinkage)
     rows = rows / np.sqrt(draws * profile.lengths.sum())
-    rows = rows * corrections(profile, shrinkage)
     unquantized = np.zeros((len(rows), units, 1))  # leaving a unit as it is costs nothing
     loss = QuadraticLoss(np.concatenate([rows, unquantized], axis=2), shrinkage)
     return dataclasses.replace(loss, growth=_growth(profile, loss))
@@ -188,12 +201,39 @@ def _growth(profile: Profile, loss: QuadraticLoss) -> Growth:
     return grown(least_squares(error, start, loss="soft_l1", f_scale=0.2, bounds=bounds).x)
 
 
-def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
-    """Factors on the projections, shape (units, widths): roots of measured over predicted loss."""
+def corrections(profile: Profile, rows: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Factors on the projections, shape (units, widths): roots of measured over predicted loss.
+
+    An anchor measures a group of units at one width. Between two measured widths the logarithm of
+    the factor is linear in bits; above the widest, it falls with the energy of the error, 4^-bits,
+    because it stands for orders of the loss above the second.
+
+    Args:
+        profile: the profile.
+        rows: its projections, shape (utterances * draws, units, widths).
+        shrinkage: fraction of the cross-unit terms that is dropped.
+    """
+    menu = profile.settings.options
+    logs = np.zeros(rows.shape[1:])
+    for (group, form), measured in _measured_factors(profile, rows, shrinkage).items():
+        members = [i for i, unit in enumerate(profile.units) if unit.group == group]
+        widths = sorted(measured)
+        known = [np.log(measured[width]) for width in widths]
+        for column, option in enumerate(menu):
+            if option.form == form:
+                above = max(option.bits - widths[-1], 0.0)
+                log = float(np.interp(option.bits, widths, known)) * 4.0**-above
+                logs[members, column] = log
+    return np.asarray(np.exp(logs))
+
+
+def _measured_factors(
+    profile: Profile, rows: np.ndarray, shrinkage: float
+) -> dict[tuple[str, str], dict[float, float]]:
+    """Roots of measured over predicted loss by width, of each group of units in each form."""
     menu = profile.menu
-    utterances, draws, units, widths = profile.projections.shape
-    factors = np.ones((units, widths))
-    rows = profile.projections.astype(np.float64).reshape(utterances * draws, units, widths)
+    draws = profile.projections.shape[1]
+    found: dict[tuple[str, str], dict[float, float]] = {}
     for anchor in profile.anchors:
         changed = [i for i, option in enumerate(anchor.options) if option != UNQUANTIZED]
         groups = {profile.units[i].group for i in changed}
@@ -201,18 +241,12 @@ def corrections(profile: Profile, shrinkage: float) -> np.ndarray:
         if len(groups) != 1 or len(used) != 1:
             continue
         option = used.pop()
-        column = menu.index(option)
-        part = rows[:, changed, column]
+        part = rows[:, changed, menu.index(option)]
         together, apart = np.square(part.sum(axis=1)).sum(), np.square(part).sum()
         predicted = 0.5 * float((1 - shrinkage) * together + shrinkage * apart)
         predicted /= draws * float(profile.lengths.sum())
         if predicted > 0 and anchor.loss > 0:
-            factor = np.sqrt(anchor.loss / predicted)
-            factor = np.clip(factor, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
-            factors[np.ix_(changed, _alike(menu[:widths], option))] = factor
-    return factors
-
-
-def _alike(options: Sequence[Option], option: Option) -> list[int]:
-    """Columns that an anchor of one option corrects: its width, in groups of any size."""
-    return [i for i, o in enumerate(options) if (o.bits, o.form) == (option.bits, option.form)]
+            factor = float(np.sqrt(anchor.loss / predicted))
+            factor = min(max(factor, 1 / _LARGEST_CORRECTION), _LARGEST_CORRECTION)
+            found.setdefault((groups.pop(), option.form), {})[option.bits] = factor
+    return found

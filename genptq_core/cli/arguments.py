@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConstraintError
+from ..models.decoding import DECODINGS, GREEDY
 from ..options import BLOCKS
 from ..storage.locations import bundled_profiles
 from ..targets import TARGETS
@@ -139,6 +140,17 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
         metavar="MANIFEST",
         help="first round the layers in order and tune norms and biases on this speech, "
         "which needs no texts; minutes, and resumed where it was cut off",
+    )
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """Add `--decoding`."""
+    parser.add_argument(
+        "--decoding",
+        choices=tuple(DECODINGS),
+        default=GREEDY.name,
+        help="fallback decodes again, at rising temperature, what repeats itself or is unlikely, "
+        "as runtimes of Whisper do",
     )
 
 

@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any
 
 from ..errors import PROGRAM, GenPTQError, ModelWarning
-from ..progress import Progress
+from ..progress import Progress, Report, TimeLeft, duration
 from . import (
+    adapt,
     dashboard,
     doctor,
+    explore,
     export,
     front,
     measure,
@@ -29,6 +31,8 @@ from .command import Command
 
 COMMANDS: tuple[Command[Any], ...] = (
     profile.COMMAND,
+    adapt.COMMAND,
+    explore.COMMAND,
     solve.COMMAND,
     front.COMMAND,
     measure.COMMAND,
@@ -42,6 +46,7 @@ COMMANDS: tuple[Command[Any], ...] = (
 
 _BEFORE_PATHS = (
     *("--profile", "--bitmap", "--speech", "--listen", "--model", "--compile", "--out"),
+    "--calibration",
     *("--json", "--repair"),
 )
 """Flags that take a path, and those that take nothing."""
@@ -93,7 +98,7 @@ def _run(arguments: Sequence[str], program: str) -> int:
     _check_paths(arguments)
     flags = build_parser(program).parse_args(arguments)
     command: Command[Any] = flags.command
-    answer = command.answer(flags, _show)
+    answer = command.answer(flags, _shower())
     _clear_progress()
     try:
         if flags.json:
@@ -182,11 +187,22 @@ def _printable(text: str) -> str:
     return escaped.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _show(progress: Progress) -> None:
-    end = "\r" if sys.stderr.isatty() else "\n"
-    print(f"{progress.stage} {progress.done}/{progress.total}    ", end=end, file=sys.stderr)
+def _shower() -> Report:
+    """A report that prints each step, with the time left."""
+    clock = TimeLeft()
+
+    def show(progress: Progress) -> None:
+        seconds = clock.seconds(progress)
+        left = "" if seconds is None else f", about {duration(seconds)} left"
+        said = f"{progress.stage} {progress.done}/{progress.total}{left}"
+        if sys.stderr.isatty():
+            print(f"{said:<78}", end="\r", file=sys.stderr)
+        else:
+            print(said, file=sys.stderr)
+
+    return show
 
 
 def _clear_progress() -> None:
     if sys.stderr.isatty():
-        print(" " * 60, end="\r", file=sys.stderr)
+        print(" " * 78, end="\r", file=sys.stderr)

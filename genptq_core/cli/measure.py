@@ -10,7 +10,8 @@ from pathlib import Path
 from ..bitmaps.foreign import ForeignMap, read_any_map
 from ..errors import BitMapError, ClusterError
 from ..measurement.records import Measured
-from ..measurement.store import save_measured
+from ..measurement.store import load_measured, save_measured
+from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.normalizers import NORMALIZERS, rate_of
@@ -20,6 +21,7 @@ from . import runaways
 from .arguments import (
     SOURCES,
     add_compile,
+    add_decoding,
     add_device,
     add_model_of_profile,
     add_profile,
@@ -41,10 +43,12 @@ class MeasureArguments:
         limit: take only this many utterances of it; None for all.
         model: the profile's model, where it is not at its recorded name; None where it is.
         normalizer: name of the text normalizer; "" for what fits the model.
-        label: a name for tables; of several maps, the start of each one's name.
+        label: a name for tables; of several maps, the start of each one's name. If "", what was
+            measured before keeps its name.
         stop: stop when the WER increase is surely below or above this, a fraction; None for never.
         compile: speech to compile each map on first; None for maps as the profile rounds them.
         workers: who decodes; the model of this process is on their device too.
+        decoding: name of the rule for decoding.
     """
 
     profile: Path
@@ -57,6 +61,7 @@ class MeasureArguments:
     stop: float | None
     compile: Path | None
     workers: Workers
+    decoding: str = GREEDY.name
 
     @property
     def is_single_map(self) -> bool:
@@ -94,6 +99,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "surely above this, in percentage points",
     )
     add_compile(parser)
+    add_decoding(parser)
     add_device(parser)
 
 
@@ -121,6 +127,7 @@ def from_flags(flags: argparse.Namespace) -> MeasureArguments:
         stop=None if points is None else points / 100,
         compile=flags.compile,
         workers=workers,
+        decoding=flags.decoding,
     )
 
 
@@ -141,6 +148,7 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     from ..measurement.sweep import measure_maps
 
     model = load_model(arguments.model or profile.source.model, arguments.workers.device)
+    model = with_decoding(model, DECODINGS[arguments.decoding])
     records = []
     if calibration is not None:
         from ..rounding.compilation import ROUNDING, compile_map
@@ -173,7 +181,8 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
             stop=arguments.stop,
         )
         for record in sweep:
-            save_measured(arguments.profile, profile.digest, record)
+            if arguments.decoding == GREEDY.name:  # the front and its fit are of greedy decoding
+                save_measured(arguments.profile, profile.digest, record)
             records.append(record)
     by_digest = {found.map.digest: found for _, found in read}
     names = runaways.names_of(speech)
@@ -185,6 +194,8 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     other = records[0].normalizer if records else model.normalizer
     if other not in (model.normalizer, arguments.normalizer):
         lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
+    if arguments.decoding != GREEDY.name:
+        lines.append("Not stored: the front is of greedy decoding.")
     text = "\n".join(lines)
     if arguments.is_single_map:
         return Answer(answers[0], text)
@@ -192,9 +203,14 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
 
 
 def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, ForeignMap]]:
-    """Labels and what was read, each map once."""
+    """Labels and what was read, each map once; without a label, a map keeps the one it has."""
+    known: dict[str, str] = {}
+    if not arguments.label:
+        measured = load_measured(arguments.profile, profile.digest)
+        known = {record.map_digest: record.label for record in measured if record.label}
     if arguments.is_single_map:
-        return [(arguments.label, read_any_map(arguments.bit_maps[0], profile))]
+        only = read_any_map(arguments.bit_maps[0], profile)
+        return [(arguments.label or known.get(only.map.digest, ""), only)]
     by_digest: dict[str, tuple[str, ForeignMap]] = {}
     for path in arguments.bit_maps:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
@@ -202,7 +218,8 @@ def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, Fore
             raise BitMapError(f"{path} holds no .json file.", "Name a folder of bit maps.")
         for file in files:
             found = read_any_map(file, profile)
-            label = f"{arguments.label} {file.stem}".strip()
+            named = f"{arguments.label} {file.stem}".strip()
+            label = known.get(found.map.digest, named)
             by_digest.setdefault(found.map.digest, (label, found))
     return list(by_digest.values())
 

@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..allocation.wer_curve import Curve
 from ..bitmaps.figures import ways_by_name
 from ..bitmaps.foreign import ForeignMap
+from ..measurement.borrowing import curves_of
 from ..measurement.known_runaways import runaways_of
 from ..measurement.predictions import with_predictions
 from ..measurement.records import Measured
+from ..measurement.speech_sets import measured_sets
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.normalizers import noted, rate_of, unit_of
+from ..targets import target_for_map
+from ..targets.ways import as_fields as size_fields
+from ..targets.ways import way_of
+from . import predicted
 from .arguments import add_profile
 from .command import Answer, Command
 from .runaways import as_fields, bundled_references
@@ -54,17 +61,36 @@ def run(arguments: MeasuredArguments, report: Report) -> Answer:
     rates = {rate_of(record.normalizer) for record in records} or {"WER"}
     rate = f"{min(rates)} %" if len(rates) == 1 else "error %"
     said = bundled_references(records)
-    result = {"measured": [public_record(profile, record, said) for record in records]}
+    sets = {s.key: s for s in measured_sets(records)}
+    curves = curves_of(profile, tuple(sets.values()))
+    result = {
+        "measured": [
+            {
+                **public_record(profile, record, said),
+                "predicted_wer": predicted.as_fields(
+                    curves[record.set_key], sets[record.set_key], record.predicted_loss
+                ),
+            }
+            for record in records
+        ]
+    }
     head = (
         f"{'MB':>7} {'% less':>7} {'bits':>6} {rate:>7} {'change':>7} "
-        f"{'95 % interval':>17} {'loss':>8} {'runaways':>8} {'without':>7}  speech, label"
+        f"{'95 % interval':>17} {'predicted':>22} {'loss':>8} {'runaways':>8} {'without':>7}  "
+        "speech, label"
     )
-    rows = [_row(record, said) for record in records]
-    return Answer(result, "\n".join([head, *rows]))
+    rows = [_row(record, said, curves[record.set_key]) for record in records]
+    lenders = dict.fromkeys(name for curve in curves.values() for name in curve.borrowed_from)
+    note = [f"~ predicted with a band borrowed from {', '.join(lenders)}"] if lenders else []
+    return Answer(result, "\n".join([head, *rows, *note]))
 
 
-def _row(record: Measured, references: Mapping[str, str]) -> str:
+def _row(record: Measured, references: Mapping[str, str], curve: Curve) -> str:
     low, high = record.ci95
+    least, most = (100 * float(end) for end in curve.interval(record.predicted_loss))
+    middle = 100 * float(curve.increase(record.predicted_loss))
+    mark = "~" if curve.borrowed_from else ""
+    guess = f"{mark}{middle:+.1f} ({least:+.1f} to {most:+.1f})"
     interval = f"[{100 * low:+.2f}, {100 * high:+.2f}]"
     found = runaways_of(record, references)
     counts = without = "?"
@@ -74,6 +100,7 @@ def _row(record: Measured, references: Mapping[str, str]) -> str:
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
+        f"{guess:>22} "
         f"{record.loss:8.4f} {counts:>8} {without:>7}  {noted(record.speech, record.normalizer)} "
         f"({record.utterances}), {record.label}"
     )
@@ -98,7 +125,11 @@ def public_changes(found: ForeignMap) -> list[dict[str, str]]:
 def public_record(
     profile: Profile, record: Measured, references: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A measurement as `--json` prints it; references are those of `runaways_of`."""
+    """A measurement as `--json` prints it; references are those of `runaways_of`.
+
+    What is downloaded and what memory it takes are of the target whose bytes the record has.
+    """
+    way = way_of(profile, target_for_map(None, profile, record.options).name)
     return {
         "label": record.label,
         "wer": record.wer,
@@ -106,6 +137,7 @@ def public_record(
         "wer_increase": record.wer_increase,
         "ci95": list(record.ci95),
         "bytes": record.bytes,
+        **size_fields(way.sizes(profile, record.options), way),
         "reduction_vs_fp32": record.reduction_vs_fp32,
         "avg_bits": record.avg_bits,
         "loss": record.loss,

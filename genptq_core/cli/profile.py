@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ConstraintError
 from ..measurement.store import load_measured, ship
-from ..options import BLOCKS, RATES, block_options, coded_options, grid_options
+from ..options import BLOCKS, RATES, Option, block_options, coded_options, grid_options
 from ..profile import Profile, Settings, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
@@ -28,6 +28,7 @@ from .arguments import (
 from .command import Answer, Command
 
 _BITS = (2, 3, 4, 5, 6, 8)
+_GROUPS = (64,)
 MODELS = "whisper-tiny.en, whisper-base, conformer-an4"
 
 
@@ -58,6 +59,11 @@ class ProfileArguments:
     extend: Path | None = None
 
 
+def usual_options() -> tuple[Option, ...]:
+    """The options that a new profile offers where none are named."""
+    return grid_options(_BITS, _GROUPS) + coded_options(RATES)
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `from_flags` reads."""
     parser.add_argument("--model", required=True, help=f"{MODELS}, a local folder, a hub name")
@@ -76,7 +82,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-size",
         type=sizes,
-        default=(64,),
+        default=_GROUPS,
         help="columns that share a scale; several: 32,64",
     )
     parser.add_argument("--rates", type=rates, help="bits per weight of entropy codes; none: 0")

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..allocation import problem as problems
 from ..allocation.constraints import Constraints
 from ..allocation.front import predicted_front
 from ..allocation.memory import solve_within_memory
 from ..allocation.solving import Allocation, solve, solve_average_bits
-from ..allocation.wer_curve import WerCurve, solve_wer_increase
+from ..allocation.wer_curve import Curve, solve_wer_increase
 from ..bitmaps.bitmap import bit_map
 from ..bitmaps.figures import ways_by_name
 from ..bitmaps.file import write_bit_map
-from ..errors import PROGRAM, ConstraintError, InfeasibleError
-from ..measurement.predictions import own_of, with_predictions
-from ..measurement.speech_sets import curve_of, measured_sets, usual_set
-from ..measurement.store import load_measured
+from ..errors import ConstraintError, InfeasibleError
+from ..measurement.known_runaways import trial_of
+from ..measurement.records import Measured
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..targets import NATIVE
 from ..targets.run_commands import FOLDER, commands, to_run
 from ..targets.ways import Way, as_fields, in_words, way_of
-from . import constraints
+from . import constraints, judged, predicted, runaways
 from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
 
@@ -59,6 +60,8 @@ class SolveArguments:
         constraints: what else is demanded.
         out: file for the bit map; None for none.
         runs_in: what runs it; the usual if "".
+        calm: utterances in which it must have been measured without running away; 0 for none.
+        judged_on: name of speech that the profile was adapted to; "" for none.
     """
 
     profile: Path
@@ -67,6 +70,8 @@ class SolveArguments:
     constraints: Constraints
     out: Path | None
     runs_in: str = ""
+    calm: int = 0
+    judged_on: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +86,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default=NATIVE, help=TARGET_HELP)
     add_runs_in(parser)
     constraints.add_flags(parser)
+    parser.add_argument(
+        "--no-runaway-in",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask whether it was measured on N utterances and ran away on none on which full "
+        "precision does not; the exit code is 1 where that is not known or not so",
+    )
+    judged.add_flag(parser)
     parser.add_argument("--out", type=Path, help="write the bit map here")
 
 
@@ -90,6 +104,8 @@ def from_flags(flags: argparse.Namespace) -> SolveArguments:
     Raises:
         ConstraintError: one makes no sense.
     """
+    if flags.no_runaway_in < 0:
+        raise ConstraintError("--no-runaway-in is a number of utterances.", "Give 200, say.")
     return SolveArguments(
         profile=flags.profile,
         budget=_budget(flags),
@@ -97,6 +113,8 @@ def from_flags(flags: argparse.Namespace) -> SolveArguments:
         constraints=constraints.from_flags(flags),
         out=flags.out,
         runs_in=flags.runs_in,
+        calm=flags.no_runaway_in,
+        judged_on=flags.judged_on,
     )
 
 
@@ -122,13 +140,13 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
 
     Raises:
         InfeasibleError: no map satisfies budget and constraints.
-        GenPTQError: the profile cannot be read, or too little is measured to predict WER.
+        GenPTQError: the profile, or what was measured of it, cannot be read.
     """
     profile = load_profile(arguments.profile)
     problem = problems.problem(profile, arguments.constraints, target=arguments.target)
     way = way_of(profile, arguments.target, arguments.runs_in, arguments.budget.memory)
-    curve = _best_curve(profile, arguments.profile, arguments.target)
-    allocation = _allocate(arguments, profile, problem, way, curve)
+    known = predicted.prediction_of(profile, arguments.profile, arguments.target)
+    allocation = _allocate(arguments, profile, problem, way, known.curve)
     chosen = bit_map(profile, allocation.options)
     figures = {
         "bytes": allocation.bytes,
@@ -136,15 +154,21 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
         "reduction_vs_fp32": allocation.reduction_vs_fp32,
         "predicted_loss": allocation.predicted_loss,
     }
-    if curve is not None:
-        figures["predicted_wer_increase"] = float(curve.increase(allocation.predicted_loss))
+    loss = allocation.predicted_loss
+    if not known.curve.borrowed_from:
+        figures["predicted_wer_increase"] = float(known.curve.increase(loss))
     if arguments.out:
         write_bit_map(arguments.out, profile, chosen, target=arguments.target, **figures)
     relaxed = zip(profile.units, allocation.relaxed_bits, strict=True)
     sizes = way.sizes(profile, allocation.options)
     runs = commands(way, FOLDER)
+    elsewhere, there = judged.judged(arguments.profile, profile, allocation, arguments.judged_on)
+    trial, calm = _runaways(arguments, known.records, chosen.digest)
     result = {
         **figures,
+        "predicted_wer": predicted.as_fields(known.curve, known.speech, loss),
+        **elsewhere,
+        **trial,
         **as_fields(sizes, way),
         "run": list(runs),
         "lower_bound": allocation.lower_bound,
@@ -155,8 +179,44 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
         **ways_by_name(profile, allocation.options),
         "relaxed_bits": {unit.name: bits for unit, bits in relaxed},
     }
-    text = f"{_in_words(problem, allocation)}\n{in_words(sizes, way)}.\n{to_run(runs)}"
-    return Answer(result, text)
+    lines = [
+        _in_words(problem, allocation),
+        *([there] if there else []),
+        predicted.in_words(known, loss),
+        f"{in_words(sizes, way)}.",
+        *([calm] if calm else []),
+        to_run(runs),
+    ]
+    met = not arguments.calm or trial["no_runaway"]["met"] is True
+    return Answer(result, "\n".join(lines), 0 if met else 1)
+
+
+def _runaways(
+    arguments: SolveArguments, records: Sequence[Measured], digest: str
+) -> tuple[dict[str, Any], str]:
+    """What measurements say of the demand that a map never runs away: fields, and words."""
+    if not arguments.calm:
+        return {}, ""
+    own = [record for record in records if record.map_digest == digest]
+    trial = trial_of(own, digest, runaways.bundled_references(own))
+    met = trial.meets(arguments.calm)
+    fields = {
+        "demanded": arguments.calm,
+        "met": met,
+        "utterances": trial.utterances,
+        "new": list(trial.new),
+    }
+    if met is None:
+        words = (
+            f"Whether it runs away is not known: {arguments.calm} utterances are asked for, and it "
+            f"was measured on {trial.utterances}."
+        )
+    else:
+        words = (
+            f"Measured on {trial.utterances} utterances, it ran away on {len(trial.new) or 'none'} "
+            "on which full precision does not."
+        )
+    return {"no_runaway": fields}, words
 
 
 def _allocate(
@@ -164,7 +224,7 @@ def _allocate(
     profile: Profile,
     problem: problems.Problem,
     way: Way,
-    curve: WerCurve | None,
+    curve: Curve,
 ) -> Allocation:
     """The best allocation within a budget.
 
@@ -173,18 +233,13 @@ def _allocate(
         profile: the profile.
         problem: the allocation problem.
         way: what runs the map.
-        curve: WER increase over predicted loss; None where too few maps were measured.
+        curve: WER increase over predicted loss, own or borrowed.
     """
     budget = arguments.budget
     size, memory = bytes_of(budget.size_mb), budget.memory
     if budget.average_bits is not None:
         found = solve_average_bits(problem, budget.average_bits)
     elif budget.wer_increase is not None:
-        if curve is None:
-            raise ConstraintError(
-                f"{arguments.profile} has too few measured configurations to predict WER.",
-                f"Measure at least five with: {PROGRAM} measure.",
-            )
         front = predicted_front(problem)
         found = solve_wer_increase(problem, front, curve, budget.wer_increase)
     elif memory is not None and way.bounds_map:
@@ -206,13 +261,6 @@ def _allocate(
             smallest=taken,
         )
     return found
-
-
-def _best_curve(profile: Profile, folder: Path, target: str) -> WerCurve | None:
-    """The curve of a target's maps on the speech set with the most measured words."""
-    records = with_predictions(profile, load_measured(folder, profile.digest), target)
-    chosen = usual_set(measured_sets(own_of(profile, records, target)))
-    return None if chosen is None else curve_of(chosen)
 
 
 def _in_words(problem: problems.Problem, allocation: Allocation) -> str:

@@ -6,8 +6,10 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..progress import Report
 from ..speech.utterances import speech_set, utterance
+from .arguments import add_decoding
 from .command import Answer, Command
 
 
@@ -18,10 +20,12 @@ class TranscribeArguments:
     Attributes:
         model: a bundled name, a folder, an export or a hub name.
         audio: recordings.
+        decoding: name of the rule for decoding.
     """
 
     model: str
     audio: tuple[Path, ...]
+    decoding: str = GREEDY.name
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +34,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="whisper-tiny.en, a local folder, an export, a hub name"
     )
     parser.add_argument("audio", nargs="+", type=Path)
+    add_decoding(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> TranscribeArguments:
     """The arguments that the flags state."""
-    return TranscribeArguments(model=flags.model, audio=tuple(flags.audio))
+    return TranscribeArguments(model=flags.model, audio=tuple(flags.audio), decoding=flags.decoding)
 
 
 def run(arguments: TranscribeArguments, report: Report) -> Answer:
@@ -48,7 +53,8 @@ def run(arguments: TranscribeArguments, report: Report) -> Answer:
     from ..loading import load_model
     from ..measurement.measure import transcribe_files
 
-    texts = transcribe_files(load_model(arguments.model), speech)
+    model = with_decoding(load_model(arguments.model), DECODINGS[arguments.decoding])
+    texts = transcribe_files(model, speech)
     transcripts = {str(p): t for p, t in zip(arguments.audio, texts, strict=True)}
     lines = [f"{path}: {text}" for path, text in transcripts.items()]
     return Answer({"transcripts": transcripts}, "\n".join(lines))

@@ -1,27 +1,31 @@
 """A native export turned, once, into the form of another runtime: one parameter after another.
 
-Neither torch nor transformers is needed, but for ONNX graphs.
+Neither torch nor transformers is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ConstraintError, ExportError
+from ..extras import install_command
 from ..formats import (
     ctranslate2_whisper,
     export_file,
+    gguf_parakeet,
     gguf_whisper,
     native_file,
+    parakeet_layout,
     settings_files,
     unpacked_file,
 )
 from ..formats.export_file import ExportFile
 from ..formats.gguf_file import Packed
+from ..formats.parakeet_layout import ParakeetLayout
 from ..formats.parameters import Held, Parameter, array_of, finite
 from ..formats.transformers_folder import write as write_transformers
 from ..formats.whisper_layout import POSITIONS, WhisperLayout, sinusoids
@@ -205,15 +209,28 @@ def _whisper(source: Source) -> tuple[WhisperLayout, dict[str, Parameter]]:
     parameters = dict(source.parameters)
     if POSITIONS not in parameters:
         parameters[POSITIONS] = Held(POSITIONS, sinusoids(*layout.shapes[POSITIONS]))
-    for name, shape in layout.shapes.items():
+    _check_complete(source, parameters, layout.shapes)
+    return layout, parameters
+
+
+def _check_complete(
+    source: Source, parameters: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Make sure that parameters are those that the settings describe.
+
+    Raises:
+        ExportError: one is missing, misshapen or unknown.
+    """
+    for name, shape in shapes.items():
         if name not in parameters:
             raise ExportError(f"{source.folder} lacks {name}.", "Export it again.")
         if parameters[name].shape != shape:
             raise ExportError(f"{name} of {source.folder} is of another shape than its settings.")
-    unknown = next((name for name in parameters if name not in layout.shapes), None)
+    unknown = next((name for name in parameters if name not in shapes), None)
     if unknown is not None:
-        raise ExportError(f"{source.folder} holds {unknown}, which no Whisper has.")
-    return layout, parameters
+        raise ExportError(
+            f"{source.folder} holds {unknown}, which no {source.note.family} model has."
+        )
 
 
 def _reported(source: Source, parameters: Mapping[str, Parameter]) -> Iterator[Parameter]:
@@ -223,20 +240,26 @@ def _reported(source: Source, parameters: Mapping[str, Parameter]) -> Iterator[P
 
 
 def _write_gguf(folder: Path, source: Source, kind: str) -> None:
-    layout, parameters = _whisper(source)
+    if source.note.family == parakeet_layout.FAMILY:
+        parakeet = ParakeetLayout.of(source.files, str(source.folder))
+        model, packable = gguf_parakeet.model_of(parakeet, source.name), gguf_parakeet.is_packable
+        parameters: Mapping[str, Parameter] = source.parameters
+        _check_complete(source, parameters, parakeet.shapes)
+    else:
+        whisper, parameters = _whisper(source)
+        model, packable = gguf_whisper.model_of(whisper, source.name), gguf_whisper.is_matrix
 
     def tensors() -> Iterator[tuple[str, Packed | np.ndarray]]:
         for one in _reported(source, parameters):
-            yield one.name, _packed(one, kind)
+            is_float = kind == _HALF or not packable(one.name, one.shape)
+            yield one.name, array_of(one) if is_float else _packed(one, kind)
 
-    gguf_whisper.write(folder / GGUF_FILE, layout, source.name, tensors())
+    model.write(folder / GGUF_FILE, tensors())
 
 
 def _packed(parameter: Parameter, kind: str) -> Packed | np.ndarray:
-    """A parameter in blocks of a type, where it is a matrix whose rows they divide."""
+    """A matrix in blocks of a type, if they divide its rows."""
     shape = parameter.shape
-    if kind == _HALF or not gguf_whisper.is_matrix(parameter.name, shape):
-        return array_of(parameter)
     block = ggml.TYPES[kind]
     if shape[1] % block.weights:
         return array_of(parameter, np.float16)
@@ -264,10 +287,12 @@ def _write_onnx(folder: Path, source: Source, kind: str) -> None:
     except ImportError as error:
         raise ExportError(
             f"Unpacking to ONNX needs a package that is not installed ({error.name}).",
-            "pip install torch transformers, and what the extra onnx needs.",
+            install_command("onnx"),
         ) from error
-    WhisperLayout.of(source.files, str(source.folder))
-    write(folder, source.folder)
+    layout, parameters = _whisper(source)
+    size = write(folder, layout, parameters, source.files, report=source.report)
+    note = replace(source.note, target="onnx", bytes=size)
+    export_file.write(folder, replace(note, files=export_file.digests(folder)))
 
 
 WAYS = {

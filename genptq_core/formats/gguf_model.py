@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import ExportError
 from . import gguf_file
 from .gguf_file import Packed, Value
+from .parameters import half
 
 RUNTIME = "transcribe.cpp"
 
@@ -116,16 +117,3 @@ class GgufModel:
                 yield self.name_of(parameter), tensor.astype(np.float32)
         for parameter, compute in missing.items():
             yield self.name_of(parameter), compute()
-
-
-def half(array: np.ndarray, name: str) -> np.ndarray:
-    """Numbers as float16.
-
-    Raises:
-        ExportError: float16 cannot hold them.
-    """
-    with np.errstate(over="ignore"):
-        shortened = array.astype(np.float16)
-    if not np.isfinite(shortened).all():
-        raise ExportError(f"{name} holds values that 16 bit cannot hold.")
-    return shortened

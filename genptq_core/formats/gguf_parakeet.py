@@ -73,6 +73,12 @@ def is_matrix(parameter: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and parameter.endswith(".weight")
 
 
+def is_packable(parameter: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter is packed where all matrices are: the weight of a Linear module in a
+    block. That of the front end stays at 16 bit, as in maps of ggml's types."""
+    return is_matrix(parameter, shape) and _BLOCK.fullmatch(parameter) is not None
+
+
 def is_half(parameter: str, shape: tuple[int, ...]) -> bool:
     """Whether a parameter is float16: a convolution over all channels that is wide enough to be a
     unit."""

@@ -30,7 +30,6 @@ from ..options import Option
 from ..quantizers import Quantized, Stored
 from ..quantizers.packing import pack_words
 from ..quantizers.tensors import half
-from ..storage.files import write_text
 from ..targets.mlx import GROUPS, quantizable
 from ..units import Unit
 from . import safetensors_file
@@ -90,8 +89,8 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         if not module and name not in model.derived:
             array = np.asarray(half(parameter, name).numpy())
             tensors[mlx_name(name)] = array.swapaxes(1, 2) if array.ndim == 3 else array
-    for file, text in _settings(model, saved(model), options):
-        write_text(folder / file, text)
+    for file, content in _settings(model, saved(model), options):
+        (folder / file).write_bytes(content)
     entries = {name: Entry(tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
     room = _header_bytes(model)
     return safetensors_file.write(folder / WEIGHTS, entries, tensors.items(), {}, header_bytes=room)
@@ -104,7 +103,7 @@ def overhead(model: SpeechModel, settings: Files) -> int:
         ExportError: mlx-audio's Whisper does not compute what the model does.
     """
     _check_computed(model)
-    size = sum(len(text.encode()) for _, text in _settings(model, settings, {}))
+    size = sum(len(content) for _, content in _settings(model, settings, {}))
     return size + _HEADER_LENGTH + _header_bytes(model)
 
 
@@ -142,11 +141,11 @@ def _packed(stored: Quantized, name: str) -> dict[str, np.ndarray]:
 
 def _settings(
     model: SpeechModel, files: Files, options: dict[str, Option]
-) -> Iterator[tuple[str, str]]:
-    """Every settings file with its text: JSON without needless blanks, widths in `config.json`."""
+) -> Iterator[tuple[str, bytes]]:
+    """Every settings file: JSON without needless blanks, widths in `config.json`."""
     for name, data in files.items():
         if not name.endswith(".json"):
-            yield name, data.decode()
+            yield name, data
             continue
         content = json.loads(data)
         if name == _TOKENIZER:
@@ -155,9 +154,9 @@ def _settings(
         if name == _CONFIG:
             widest = dict.fromkeys(_quantizable(model), Option(8, max(GROUPS)))
             room = len(_text(_configured(content, widest)).encode())
-            filled = _text(_configured(content, options)).encode().ljust(room)
-            text = filled.decode()
-        yield name, text
+            text = _text(_configured(content, options))
+            text += " " * (room - len(text.encode()))
+        yield name, text.encode()
 
 
 def _text(content: Any) -> str:

@@ -60,7 +60,7 @@ def load(folder: Path, name: str) -> SpeechModel:
         module = _module(folder, config)
         tokenizer = WhisperTokenizer.from_pretrained(folder, **options)
         generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        settings = settings_of(name, said, generation, tokenizer)
+        settings = settings_of(name, said, generation, tokenizer.get_vocab())
     except GenPTQError:
         raise
     except ImportError as error:

@@ -85,16 +85,22 @@ class StoredParameter:
         Raises:
             ExportError: the file is damaged.
         """
-        with _explained(self.path), safe_open(self.path, framework="np") as handle:
-            if not self.units:
+        if not self.units:
+            with _explained(self.path), safe_open(self.path, framework="np") as handle:
                 whole = handle.get_tensor(self.name).astype(np.float32)
-                yield 0, whole.reshape(self.shape[0] if self.shape else 1, -1)
-            for unit in self.units:
-                arrays = {part: handle.get_tensor(name) for part, name in unit.parts.items()}
-                yield (
-                    unit.start,
-                    restored_array(arrays, unit.option, unit.stop - unit.start, self.columns),
-                )
+            yield 0, whole.reshape(self.shape[0] if self.shape else 1, -1)
+        for unit in self.units:
+            yield unit.start, self.rows(unit)
+
+    def rows(self, unit: UnitOfFile) -> np.ndarray:
+        """Float32 values (rows, columns) of one of its units.
+
+        Raises:
+            ExportError: the file is damaged.
+        """
+        with _explained(self.path), safe_open(self.path, framework="np") as handle:
+            arrays = {part: handle.get_tensor(name) for part, name in unit.parts.items()}
+            return restored_array(arrays, unit.option, unit.stop - unit.start, self.columns)
 
     def array(self, dtype: Any = np.float32) -> np.ndarray:
         """All of it: float32, or another type of numbers.

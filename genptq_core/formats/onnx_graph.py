@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from onnx import TensorProto, helper
 
-from ..errors import ExportError
-from ..options import Option
-from ..quantizers import Quantized, Stored
-from ..quantizers.packing import pack_rows
-from ..quantizers.tensors import half
 from ..units import Unit
+from . import onnx_file
+from .onnx_weights import Lazy, Weights, Width, packed
 
 OPSET = 21
+CONSTANT = "constant."
+"""What names of values begin with that are no parameters."""
+
 CONTRIB = "com.microsoft"
 _IR = 10  # the file version of ONNX 1.16, which has opset 21
+_HALF = np.dtype(np.float16)
 LARGEST = 1 << 30  # more bytes of weights go to a file of their own: protobuf's limit is 2 GiB
-
-
-class Weights:
-    """A model's parameters: units as a bit map stores them, everything else in float16."""
-
-    def __init__(self, module: nn.Module, stored: Iterable[tuple[Unit, Option, Stored]]) -> None:
-        self.module = module
-        self.units: dict[str, list[tuple[Unit, Stored]]] = {}
-        for unit, _, weight in stored:
-            self.units.setdefault(unit.parameter, []).append((unit, weight))
-
-    def __contains__(self, name: str) -> bool:
-        return any(name == known for known, _ in self.module.named_parameters())
-
-    def half(self, name: str) -> np.ndarray:
-        """A parameter as float16."""
-        return np.asarray(half(self.module.get_parameter(name), name).numpy())
 
 
 class Graph:
@@ -49,7 +32,7 @@ class Graph:
         self.bytes = 0
         """Bytes of the parameters stored so far."""
         self.nodes: list[onnx.NodeProto] = []
-        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.tensors: dict[str, Lazy] = {}
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
@@ -61,39 +44,41 @@ class Graph:
     def constant(self, value: Any, dtype: type[np.generic] = np.int64) -> str:
         """A value that is not a parameter: a shape, an index, a factor."""
         array = np.asarray(value, dtype=dtype)
-        name = f"constant.{array.dtype}.{array.tolist()}"
-        self.tensors.setdefault(name, numpy_helper.from_array(array, name))
+        name = f"{CONSTANT}{array.dtype}.{array.tolist()}"
+        self.tensors.setdefault(name, onnx_file.constant(array))
         return name
 
-    def stored(self, name: str, array: np.ndarray) -> str:
+    def stored(self, name: str, tensor: Lazy) -> str:
         """A parameter or a part of one, as it is stored; only once, also for repeated calls."""
         if name not in self.tensors:
-            self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-            self.bytes += array.nbytes
+            self.tensors[name] = tensor
+            self.bytes += tensor.nbytes
         return name
 
-    def floats(self, name: str, array: np.ndarray) -> str:
+    def floats(self, name: str, tensor: Lazy) -> str:
         """Float32 values of a tensor stored as float16; the runtime casts on loading."""
-        return self.op("Cast", self.stored(name, array), to=TensorProto.FLOAT)
+        return self.op("Cast", self.stored(name, tensor), to=TensorProto.FLOAT)
 
     def parameter(self, name: str) -> str:
         """A parameter that stays at 16 bit, as float32."""
-        return self.floats(name, self.weights.half(name))
+        weights, shape = self.weights, tuple(self.weights.shapes[name])
+        return self.floats(name, Lazy(_HALF, shape, lambda: weights.half(name)))
 
     def linear(self, inputs: str, module: str) -> str:
         """Outputs of a Linear module for inputs (..., columns)."""
         bias = f"{module}.bias"
         outputs = self.product(inputs, f"{module}.weight")
-        if bias not in self.weights:
+        if bias not in self.weights.shapes:
             return outputs
         return self.op("Add", outputs, self.parameter(bias))
 
     def product(self, inputs: str, parameter: str) -> str:
         """Inputs (..., columns) times a weight (rows, columns), transposed: (..., rows)."""
         parts = []
-        for unit, stored in self.weights.units[parameter]:
-            if isinstance(stored, Quantized):
-                codes, scales, zeros = self.quantized(unit, stored)
+        for unit in self.weights.units[parameter]:
+            width = self.weights.width(unit)
+            if width is not None:
+                codes, scales, zeros = self.quantized(unit, width)
                 part = self.op(
                     "MatMulNBits",
                     inputs,
@@ -103,11 +88,11 @@ class Graph:
                     domain=CONTRIB,
                     K=unit.columns,
                     N=unit.rows,
-                    bits=stored.grid.bits,
-                    block_size=stored.grid.group_size,
+                    bits=width.bits,
+                    block_size=width.group_size,
                 )
             else:
-                weight = self.floats(unit.name, self.halves(unit, stored))
+                weight = self.floats(unit.name, self.halves(unit))
                 part = self.op("MatMul", inputs, self.op("Transpose", weight, perm=[1, 0]))
             parts.append(part)
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=-1)
@@ -116,26 +101,26 @@ class Graph:
         """Rows of a weight (rows, columns): (..., columns)."""
         parts = self.weights.units[parameter]
         if len(parts) == 1:
-            ((unit, stored),) = parts
-            return self._rows_of(indices, unit, stored)
+            return self._rows_of(indices, parts[0])
         total = ""
-        for unit, stored in parts:
+        for unit in parts:
             # Each block gives its own rows, and zeros for rows of other blocks.
             place = self.op("Sub", indices, self.constant(unit.start))
             before_end = self.op("Less", place, self.constant(unit.rows))
             from_start = self.op("GreaterOrEqual", place, self.constant(0))
             inside = self.op("And", from_start, before_end)
-            rows = self._rows_of(self.op("Where", inside, place, self.constant(0)), unit, stored)
+            rows = self._rows_of(self.op("Where", inside, place, self.constant(0)), unit)
             factor = self.op("Cast", self.op("Unsqueeze", inside, self.constant([-1])), to=1)
             rows = self.op("Mul", rows, factor)
             total = self.op("Add", total, rows) if total else rows
         return total
 
-    def _rows_of(self, indices: str, unit: Unit, stored: Stored) -> str:
-        if not isinstance(stored, Quantized):
-            table = self.stored(unit.name, self.halves(unit, stored))
+    def _rows_of(self, indices: str, unit: Unit) -> str:
+        width = self.weights.width(unit)
+        if width is None:
+            table = self.stored(unit.name, self.halves(unit))
             return self.op("Cast", self.op("Gather", table, indices), to=TensorProto.FLOAT)
-        codes, scales, zeros = self.quantized(unit, stored)
+        codes, scales, zeros = self.quantized(unit, width)
         flat = self.op("Reshape", codes, self.constant([unit.rows, -1]))
         return self.op(
             "GatherBlockQuantized",
@@ -144,31 +129,23 @@ class Graph:
             scales,
             zeros,
             domain=CONTRIB,
-            bits=stored.grid.bits,
-            block_size=stored.grid.group_size,
+            bits=width.bits,
+            block_size=width.group_size,
             gather_axis=0,
             quantize_axis=1,
         )
 
-    def halves(self, unit: Unit, stored: Stored) -> np.ndarray:
-        """A weight that stays at 16 bit, as float16.
+    def halves(self, unit: Unit) -> Lazy:
+        """A unit that stays at 16 bit."""
+        weights = self.weights
+        return Lazy(_HALF, (unit.rows, unit.columns), lambda: weights.rows(unit))
 
-        Raises:
-            ExportError: it is entropy-coded.
-        """
-        if not isinstance(stored, Tensor):
-            raise ExportError(f"{unit.name} is entropy-coded.", "Solve with --target onnx.")
-        return np.asarray(half(stored, unit.name).numpy())
-
-    def quantized(self, unit: Unit, stored: Quantized) -> tuple[str, str, str]:
-        """Codes (rows, groups, bytes), scales and zero points, as MatMulNBits reads them."""
-        bits = stored.grid.bits
-        codes = pack_rows(stored.codes.numpy(), bits)
-        groups = stored.grid.scale.shape[1]
-        zeros = pack_rows(stored.grid.zero.byte().numpy(), bits)
+    def quantized(self, unit: Unit, width: Width) -> tuple[str, str, str]:
+        """Codes, scales and zero points, by name."""
+        codes, scales, zeros = packed(self.weights, unit, width)
         return (
-            self.stored(f"{unit.name}:codes", codes.reshape(unit.rows, groups, -1)),
-            self.floats(f"{unit.name}:scales", stored.grid.scale.half().numpy()),
+            self.stored(f"{unit.name}:codes", codes),
+            self.floats(f"{unit.name}:scales", scales),
             self.stored(f"{unit.name}:zeros", zeros),
         )
 
@@ -187,13 +164,8 @@ class Graph:
             outputs: the node output to give and its shape, by name; float32.
             notes: metadata.
         """
-        external = self.bytes > LARGEST
-        onnx.save(
-            self.model(path.stem, inputs, outputs, notes),
-            path,
-            save_as_external_data=external,
-            location=f"{path.name}.data" if external else None,
-        )
+        model = self.model(path.stem, inputs, outputs, notes)
+        onnx_file.write(path, model, self.tensors, external=self.bytes > LARGEST)
 
     def model(
         self,
@@ -202,7 +174,7 @@ class Graph:
         outputs: Mapping[str, tuple[str, Sequence[int | str]]],
         notes: Mapping[str, str],
     ) -> onnx.ModelProto:
-        """The graph with its inputs, outputs and metadata, as `save` writes it."""
+        """The graph with its inputs, outputs and metadata, without tensors."""
         for output, (source, _) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [source], [output]))
         graph = helper.make_graph(
@@ -213,7 +185,6 @@ class Graph:
                 helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
                 for n, (_, shape) in outputs.items()
             ],
-            list(self.tensors.values()),
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)

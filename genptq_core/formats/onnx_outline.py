@@ -6,21 +6,19 @@ integers, and what numbers may take more, bound the graphs of all bit maps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from onnx import helper
-from torch import nn
 
 from ..options import Option
-from ..quantizers import Grid, Quantized, Stored
 from ..targets.onnx_runtime import LEAST_GROUP, holds
 from ..units import Unit
-from .onnx_graph import LARGEST, Graph, Weights
+from .onnx_file import described
+from .onnx_graph import CONSTANT, LARGEST, Graph
+from .onnx_weights import Integers, Lazy, Width, by_parameter
 
 # Bytes by which lengths of numbers and names can differ from map to map, at most.
 _PER_NODE, _PER_TENSOR, _PER_FILE, _PER_EXTERNAL = 16, 32, 128, 192
@@ -31,35 +29,18 @@ _FILLING = "padding"
 class Outline(Graph):
     """A graph of shapes without weights; everything that can be in integers is."""
 
-    def __init__(self, module: nn.Module, units: Iterable[Unit]) -> None:
-        super().__init__(_Shapes(module, units))
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], units: Iterable[Unit]) -> None:
+        super().__init__(_Shapes(shapes, units))
         self.length = 0
         """Bytes that the graph takes at most, weights left out, once it is saved."""
         self._most = 0
 
-    def stored(self, name: str, array: np.ndarray) -> str:
+    def stored(self, name: str, tensor: Lazy) -> str:
         """A parameter's name, type and shape."""
         if name not in self.tensors:
-            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-            self.tensors[name] = onnx.TensorProto(name=name, data_type=kind, dims=array.shape)
-            self._most += 2 * array.size
+            self.tensors[name] = tensor
+            self._most += 2 * math.prod(tensor.shape)
         return name
-
-    def halves(self, unit: Unit, stored: Stored) -> np.ndarray:
-        """Zeros of a weight's shape."""
-        return _nothing((unit.rows, unit.columns), np.float16)
-
-    def quantized(self, unit: Unit, stored: Quantized) -> tuple[str, str, str]:
-        """Codes, scales and zero points, by name."""
-        groups = unit.columns // stored.grid.group_size
-        return (
-            self.stored(
-                f"{unit.name}:codes",
-                _nothing((unit.rows, groups, stored.grid.group_size), np.uint8),
-            ),
-            self.floats(f"{unit.name}:scales", _nothing((unit.rows, groups), np.float16)),
-            self.stored(f"{unit.name}:zeros", _nothing((unit.rows, groups), np.uint8)),
-        )
 
     def save(
         self,
@@ -70,8 +51,14 @@ class Outline(Graph):
     ) -> None:
         """Write nothing: only note how long the graph is."""
         per_tensor = _PER_TENSOR + (_PER_EXTERNAL if self._most > LARGEST else 0)
+        model = self.model(path.stem, inputs, outputs, notes)
+        for name, tensor in self.tensors.items():
+            proto = described(name, tensor)
+            if name.startswith(CONSTANT):
+                proto.raw_data = tensor.make().tobytes()
+            model.graph.initializer.append(proto)
         self.length = (
-            int(self.model(path.stem, inputs, outputs, notes).ByteSize())
+            int(model.ByteSize())
             + _PER_NODE * len(self.nodes)
             + per_tensor * len(self.tensors)
             + _PER_FILE
@@ -105,25 +92,26 @@ def fill(path: Path, missing: int) -> None:
     fill(path, missing - _SPLIT)
 
 
-class _Shapes(Weights):
+class _Shapes:
     """A model's parameters without their values."""
 
-    def __init__(self, module: nn.Module, units: Iterable[Unit]) -> None:
-        super().__init__(module, ((unit, Option(16), _stored(unit)) for unit in units))
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], units: Iterable[Unit]) -> None:
+        self.shapes = shapes
+        self.units = by_parameter(units)
+
+    def width(self, unit: Unit) -> Width | None:
+        """Integers if they can be."""
+        holds_integers = holds(unit, Option(8, LEAST_GROUP))
+        return Width(8, LEAST_GROUP) if holds_integers else None
+
+    def integers(self, unit: Unit) -> Integers:
+        """Nothing."""
+        raise NotImplementedError
+
+    def rows(self, unit: Unit) -> np.ndarray:
+        """Nothing."""
+        raise NotImplementedError
 
     def half(self, name: str) -> np.ndarray:
-        """Zeros of a parameter's shape."""
-        return _nothing(tuple(self.module.get_parameter(name).shape), np.float16)
-
-
-def _stored(unit: Unit) -> Stored:
-    """A unit in integers if it can be, without values."""
-    none = torch.empty(0)
-    if holds(unit, Option(8, LEAST_GROUP)):
-        return Quantized(none, Grid(8, LEAST_GROUP, none, none))
-    return none
-
-
-def _nothing(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """Zeros that take no memory."""
-    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+        """Nothing."""
+        raise NotImplementedError

@@ -10,21 +10,24 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ExportError, GenPTQError
-from ..extras import install_command
 from ..models import SpeechModel
 from ..models.folders import check_folder, check_rate, require, whole_reason
 from ..models.whisper import require_settings
 from ..options import Option
-from ..quantizers import Stored
+from ..quantizers import Quantized, Stored
+from ..quantizers.tensors import half
 from ..units import Unit
+from . import onnx_folder
+from .onnx_folder import DECODER, ENCODER
 from .onnx_names import cross_names, past_names
 from .onnx_notes import Notes
-from .plain_settings import Files, folder_bytes, saved, settings_bytes, write_settings
+from .onnx_weights import Integers, Width, by_parameter
+from .plain_settings import Files, saved
 from .transcriber import WhisperTranscriber
 
-ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 FILES = (ENCODER, DECODER)
 """What is read besides settings."""
 
@@ -38,20 +41,10 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
     Raises:
         ExportError: a package is missing, or a weight cannot be written.
     """
-    try:
-        from .onnx_graph import Graph, Weights
-        from .onnx_outline import fill
-        from .onnx_whisper import write_decoder, write_encoder
-    except ImportError as error:
-        raise _missing("Writing ONNX graphs", error) from error
     whisper: Any = model
-    weights, config = Weights(model.module, stored), whisper.module.config
-    size = write_encoder(folder / ENCODER, Graph(weights), config)
-    size += write_decoder(folder / DECODER, Graph(weights), config, _notes(model))
-    settings = saved(model)
-    write_settings(folder, settings)
-    fill(folder / DECODER, overhead(model, settings) + size - folder_bytes(folder))
-    return size
+    weights = ModuleWeights(model, stored)
+    config, asked = whisper.module.config, whisper.settings
+    return onnx_folder.write(folder, weights, config, asked, saved(model))
 
 
 def overhead(model: SpeechModel, settings: Files) -> int:
@@ -60,31 +53,52 @@ def overhead(model: SpeechModel, settings: Files) -> int:
     Raises:
         ExportError: a package is missing.
     """
-    try:
-        from .onnx_outline import Outline
-        from .onnx_whisper import write_decoder, write_encoder
-    except ImportError as error:
-        raise _missing("Sizes of ONNX graphs", error) from error
     whisper: Any = model
-    encoder, decoder = (Outline(model.module, model.units) for _ in range(2))
-    write_encoder(Path(ENCODER), encoder, whisper.module.config)
-    write_decoder(Path(DECODER), decoder, whisper.module.config, _notes(model))
-    return settings_bytes(settings) + encoder.length + decoder.length
+    config, asked = whisper.module.config, whisper.settings
+    return onnx_folder.overhead(_shapes(model), model.units, config, asked, settings=settings)
 
 
-def _notes(model: SpeechModel) -> dict[str, str]:
-    """The decoder's metadata."""
-    whisper: Any = model
-    settings = whisper.settings
-    notes = Notes(
-        prompt=settings.prompt,
-        ends=settings.ends,
-        never=settings.suppressed,
-        not_first=settings.not_first,
-        most=settings.most,
-        layers=whisper.module.config.decoder_layers,
-    )
-    return {"decoding": json.dumps(notes.as_json())}
+def _shapes(model: SpeechModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in model.module.named_parameters()}
+
+
+class ModuleWeights:
+    """The parameters of a model in memory: units as a bit map stores them."""
+
+    def __init__(self, model: SpeechModel, stored: Iterable[tuple[Unit, Option, Stored]]) -> None:
+        self.shapes = _shapes(model)
+        self._module = model.module
+        self._integers: dict[str, Quantized] = {}
+        self._halves: dict[str, Tensor] = {}
+        units = []
+        for unit, _, weight in stored:
+            if isinstance(weight, Quantized):
+                self._integers[unit.name] = weight
+            elif isinstance(weight, Tensor):
+                self._halves[unit.name] = weight
+            else:
+                raise ExportError(f"{unit.name} is entropy-coded.", "Solve with --target onnx.")
+            units.append(unit)
+        self.units = by_parameter(units)
+
+    def width(self, unit: Unit) -> Width | None:
+        """How a unit is stored; None where it stays at 16 bit."""
+        weight = self._integers.get(unit.name)
+        return None if weight is None else Width(weight.grid.bits, weight.grid.group_size)
+
+    def integers(self, unit: Unit) -> Integers:
+        """Codes, scales and zero points of a unit."""
+        weight = self._integers[unit.name]
+        scales, zeros = weight.grid.scale.half(), weight.grid.zero.byte()
+        return Integers(weight.codes.numpy(), scales.numpy(), zeros.numpy())
+
+    def rows(self, unit: Unit) -> np.ndarray:
+        """A unit at 16 bit."""
+        return np.asarray(half(self._halves[unit.name], unit.name).numpy())
+
+    def half(self, name: str) -> np.ndarray:
+        """A parameter at 16 bit."""
+        return np.asarray(half(self._module.get_parameter(name), name).numpy())
 
 
 def load(folder: Path, name: str) -> SpeechModel:
@@ -96,7 +110,7 @@ def load(folder: Path, name: str) -> SpeechModel:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing(f"Reading {folder}", error) from error
+        raise onnx_folder.missing(f"Reading {folder}", error) from error
     from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
     check_folder(folder)
@@ -147,12 +161,6 @@ def _options(onnxruntime: Any) -> Any:
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     return options
-
-
-def _missing(what: str, error: ImportError) -> ExportError:
-    return ExportError(
-        f"{what} needs a package that is not installed ({error.name}).", install_command("onnx")
-    )
 
 
 @dataclass(frozen=True)

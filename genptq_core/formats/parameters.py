@@ -78,3 +78,16 @@ def finite(parameter: Parameter) -> Iterator[tuple[int, np.ndarray]]:
         if not np.isfinite(block).all():
             raise ExportError(f"{parameter.name} holds what is no number.", "Export it again.")
         yield start, block
+
+
+def half(array: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as float16.
+
+    Raises:
+        ExportError: float16 cannot hold them.
+    """
+    with np.errstate(over="ignore"):
+        shortened = array.astype(np.float16)
+    if not np.isfinite(shortened).all():
+        raise ExportError(f"{name} holds values that 16 bit cannot hold.")
+    return shortened

@@ -42,7 +42,9 @@ def settings_bytes(settings: Files, without: str = "") -> int:
 
 
 def _plain(name: str, content: bytes) -> bytes:
-    return compact(name, json.loads(content)).encode() if name.endswith(".json") else content
+    if not name.endswith(".json"):
+        return content
+    return compact(name, json.loads(content.decode("utf-8-sig"))).encode()
 
 
 def compact(name: str, content: Any) -> str:

@@ -25,6 +25,8 @@ from .records import Measured
 from .speech_sets import MeasuredSet, curve_of, measured_sets
 from .store import JSON_NAME, read_shipped
 
+_WORDS = 2**0.5  # deviation of the difference of two counts of one
+
 
 def curves_of(
     profile: Profile, sets: Sequence[MeasuredSet], target: str | None = None
@@ -75,13 +77,18 @@ def borrowed_curve(
 
 
 def _points(name: str, records: Sequence[Measured]) -> Points:
-    """The maps of a set that lose anything."""
+    """The maps of a set that lose anything.
+
+    Where no utterance tells two models apart, a word or two would have: no increase is known
+    better.
+    """
     changed = [m for m in records if m.predicted_loss > 0]
+    sampling = [max((m.ci95[1] - m.ci95[0]) / 3.92, _WORDS / max(m.words, 1)) for m in changed]
     return Points(
         name=name,
         loss=np.array([m.predicted_loss for m in changed], dtype=np.float64),
         increase=np.array([m.wer_increase for m in changed], dtype=np.float64),
-        sampling=np.array([(m.ci95[1] - m.ci95[0]) / 3.92 for m in changed], dtype=np.float64),
+        sampling=np.array(sampling, dtype=np.float64),
     )
 
 

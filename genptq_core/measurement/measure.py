@@ -16,6 +16,7 @@ from ..models.divergence import CHUNK
 from ..profile import Profile
 from ..progress import Report, silent
 from ..rounding.rounded import check_model, quantized_weights, rounding_key
+from ..rounding.rounded_units import RoundedUnits
 from ..speech.utterances import SpeechSet, load_audio
 from ..speech.writing import normalizer_for
 from .evaluation import Evaluation, Score
@@ -23,6 +24,9 @@ from .records import Measured
 
 ROUNDING = "inputs of full precision"
 """How a profile rounds, as records say it."""
+
+ROUNDED = RoundedUnits()
+"""Units that this process rounded to measure maps."""
 
 
 def measure(
@@ -66,7 +70,7 @@ def measure(
     normalizer = normalizer_of(model, speech, normalizer)
     evaluation = Evaluation(speech, normalizer, stop)
     if weights is None:
-        rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report))
+        rounded = cache(lambda: quantized_weights(model, profile, chosen.options, report, ROUNDED))
         evaluation.run(model, rounded, rounding_key(profile, chosen.options), report)
     else:
         evaluation.run(model, lambda: weights, "", report)

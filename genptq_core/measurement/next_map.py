@@ -46,7 +46,10 @@ class Suggestion:
 
 
 def suggest_next_map(
-    front: Front, curve: Curve | None, records: Sequence[Measured]
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    without: Sequence[int] | np.ndarray = (),
 ) -> Suggestion | None:
     """The point of a front whose measurement would teach most.
 
@@ -54,15 +57,20 @@ def suggest_next_map(
         front: the predicted front.
         curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
+        without: indices of points that are not to be suggested.
 
     Returns:
-        The point, or None where no point of the front is useful.
+        The point, or None where no other point of the front is useful.
     """
-    return next(iter(suggest_maps(front, curve, records, 1)), None)
+    return next(iter(suggest_maps(front, curve, records, 1, without)), None)
 
 
 def suggest_maps(
-    front: Front, curve: Curve | None, records: Sequence[Measured], count: int
+    front: Front,
+    curve: Curve | None,
+    records: Sequence[Measured],
+    count: int,
+    without: Sequence[int] | np.ndarray = (),
 ) -> tuple[Suggestion, ...]:
     """The points of a front to measure one after another, before any of them is measured.
 
@@ -71,8 +79,10 @@ def suggest_maps(
         curve: the curve fitted to these measurements, or borrowed where there are too few.
         records: the measurements on one speech set.
         count: how many points; fewer where fewer are useful.
+        without: indices of points that are not to be suggested.
     """
     points = _useful(front, curve)
+    points = points[~np.isin(points, without)]
     if not len(points):
         return ()
     known = [m for m in records if m.predicted_loss > 0]

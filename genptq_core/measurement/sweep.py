@@ -26,7 +26,7 @@ from ..workers.local_copies import (
 )
 from ..workers.pool import Workers
 from .evaluation import Evaluation
-from .measure import measure, normalizer_of, record_of
+from .measure import ROUNDED, measure, normalizer_of, record_of
 from .records import Measured
 from .shards import ShardResult, measure_shard, save_result, shard_key
 
@@ -164,7 +164,7 @@ def _weights(
     """A map's weights, rounded once for all the shards that one process gets of it."""
     if key not in _rounded:
         _rounded.clear()  # before the next are made: large models have room for one
-        _rounded[key] = quantized_weights(model, profile, chosen.options)
+        _rounded[key] = quantized_weights(model, profile, chosen.options, kept=ROUNDED)
     return _rounded[key]
 
 
@@ -206,5 +206,7 @@ def _numbered(report: Report, number: int, total: int) -> Report:
     if total == 1:
         return report
     return lambda at: report(
-        dataclasses.replace(at, stage=f"map {number + 1} of {total}, {at.stage}")
+        dataclasses.replace(
+            at, stage=f"map {number + 1} of {total}, {at.stage}", part=number, parts=total
+        )
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
 
 from ..units import Unit
+
+if TYPE_CHECKING:  # what is told of models is read without torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from ..errors import ModelError, ModelWarning
-from ..speech.utterances import RATE
+from ..speech.decoding import RATE
 from ..storage.files import read_text
 
 FOLDER_REMEDY = "Point to a folder written by save_pretrained."
@@ -271,6 +269,8 @@ def _read_part(path: Path) -> dict[str, Stored]:
             raise ModelError(f"{path} cannot be loaded ({whole_reason(error)}).", AGAIN) from error
     say(f"{path} is a pickle file: only tensors are read from it, and none of its code is run.")
     try:
+        import torch
+
         content = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:
         raise ModelError(
@@ -282,6 +282,8 @@ def _read_part(path: Path) -> dict[str, Stored]:
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Stored]:
+    from torch import Tensor
+
     flat = isinstance(content, dict) and all(isinstance(t, Tensor) for t in content.values())
     if not flat or not content:
         inner = [str(name) for name in content][:3] if isinstance(content, dict) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ from ..speech.wer import MULTILINGUAL, WHISPER_ENGLISH
 from ..units import Unit
 from . import Transcript
 from .checkpoint import check_finite, check_shapes
+from .decoding import GREEDY, Decoding, seed_of
 from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
-from .greedy import greedy
+from .greedy import Choose, Written, drawn, likeliest, write
 from .text_digest import text_digest
 from .weights import weights_digest
 from .whisper_settings import settings_of
@@ -45,12 +47,18 @@ _BLOCK_EDGES = (512, 2048, 8192, 16384, 24576, 32768, 40960)
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoder states of a batch: shape (batch, frames, features)."""
+    """Encoder outputs of a batch.
+
+    Attributes:
+        states: shape (batch, frames, features).
+        seeds: of what is drawn for each utterance; none if nothing is ever drawn.
+    """
 
     states: Tensor
+    seeds: tuple[int, ...] = ()
 
     def __getitem__(self, part: slice) -> Encoded:
-        return Encoded(self.states[part])
+        return Encoded(self.states[part], self.seeds[part])
 
 
 class Whisper:
@@ -63,7 +71,9 @@ class Whisper:
         check_finite(module, name)
         _check_fit(name, module, features)
         self.name = name
-        self.settings = settings_of(name, module.config, module.generation_config, tokenizer)
+        self.settings = settings_of(
+            name, module.config, module.generation_config, tokenizer.get_vocab()
+        )
         self.decoding = self.settings.words
         self.normalizer = WHISPER_ENGLISH if self.settings.english else MULTILINGUAL
         self.module: nn.Module = module
@@ -73,11 +83,23 @@ class Whisper:
         self._whisper = module
         self._features = features
         self._tokenizer = tokenizer
+        self._rule = GREEDY
+
+    def with_decoding(self, rule: Decoding) -> Whisper:
+        """The same model, its weights shared, that decodes by a rule."""
+        other = copy.copy(self)
+        other.__dict__.pop("text_digest", None)
+        other._rule = rule
+        other.decoding = "; ".join(filter(None, (self.settings.words, rule.words)))
+        return other
 
     @cached_property
     def text_digest(self) -> str:
         """SHA-256 over all that turns audio into text besides the weights."""
-        return text_digest(self.save_settings, asdict(self.settings))
+        asked: Any = asdict(self.settings)
+        if self._rule != GREEDY:
+            asked = [asked, self._rule.key]
+        return text_digest(self.save_settings, asked)
 
     def save_settings(self, folder: Path) -> None:
         """Configuration, generation settings, feature settings and tokenizer, as Whisper's are."""
@@ -92,26 +114,54 @@ class Whisper:
         features = batch.input_features.to(self._whisper.device)
         # One at a time gives the same bits and is faster: its activations fit in the CPU's cache.
         encoder = self._whisper.model.encoder
-        return Encoded(torch.cat([encoder(f).last_hidden_state for f in features.split(1)]))
+        states = torch.cat([encoder(f).last_hidden_state for f in features.split(1)])
+        return Encoded(states, tuple(map(seed_of, audio)) if self._rule.falls_back else ())
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
-        """Greedy decoding without timestamps, at most half the text context as OpenAI's decoder."""
+        """Decoding without timestamps, of at most half the text context as OpenAI's decoder.
+
+        Greedy; where the model's rule has more temperatures, what it does not trust is decoded
+        again, one utterance at a time, and what the last temperature gave stays.
+        """
+        if not self._rule.falls_back:
+            return [self._transcript(row) for row in self._write(encoded.states)]
+        written = self._write(encoded.states, count=True)
+        found = []
+        for index, row in enumerate(written):
+            one = self._transcript(row)
+            for number, temperature in enumerate(self._rule.temperatures):
+                if number:
+                    choose = drawn(temperature, (encoded.seeds[index], number))
+                    states = encoded.states[index : index + 1]
+                    (row,) = self._write(states, choose=choose, count=True)
+                    one = self._transcript(row)
+                if self._rule.trusts(one.text, row.log_prob, len(row.tokens)):
+                    break
+            found.append(one)
+        return found
+
+    def _write(
+        self, states: Tensor, *, choose: Choose = likeliest, count: bool = False
+    ) -> list[Written]:
+        """The tokens of each row; see `greedy.write`."""
         settings = self.settings
         with torch.no_grad():
-            rows = greedy(
+            return write(
                 self._whisper,
-                encoded.states,
+                states,
                 settings.prompt,
                 settings.ends,
                 settings.most,
                 # A model that was rounded too far may write timestamps, which were not asked for.
                 never=settings.never,
                 not_first=settings.not_first,
+                choose=choose,
+                count=count,
             )
-        return [
-            Transcript(self._tokenizer.decode(row, skip_special_tokens=True).strip(), tuple(row))
-            for row in rows
-        ]
+
+    def _transcript(self, row: Written) -> Transcript:
+        text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
+        return Transcript(text.strip(), tuple(row.tokens))
 
     @property
     def prompt(self) -> list[int]:

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
 from ..errors import ModelError
 from .folders import say
+from .whisper_languages import LANGUAGES, code_of
 
 ENGLISH_WORDS = 50256
 """Tokens before the end token in the vocabulary of Whispers that know only English."""
@@ -65,31 +64,35 @@ class WhisperSettings:
         return f"greedy, at most {self.most} tokens{asked}"
 
 
-def settings_of(name: str, config: Any, generation: Any, tokenizer: Any) -> WhisperSettings:
+def settings_of(
+    name: str, config: Any, generation: Any, vocabulary: Mapping[str, int]
+) -> WhisperSettings:
     """How a Whisper decodes, from all that came with it.
 
     Args:
         name: the model's, for messages.
         config: its configuration.
         generation: its generation settings.
-        tokenizer: its tokenizer.
+        vocabulary: tokens of its tokenizer by what they write.
 
     Raises:
         ModelError: a token that decoding needs cannot be had, or the settings contradict each
             other or the tokenizer's size.
     """
-    return _Reader(name, config, generation, tokenizer).read()
+    return _Reader(name, config, generation, vocabulary).read()
 
 
 class _Reader:
     """Looks for each setting in the generation settings, the configuration and the tokenizer."""
 
-    def __init__(self, name: str, config: Any, generation: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, name: str, config: Any, generation: Any, vocabulary: Mapping[str, int]
+    ) -> None:
         self.name = name
         self.size = int(config.vocab_size)
         self.sources = (generation, config)
-        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self.controls = self.vocabulary
+        self.vocabulary = vocabulary
+        self.controls = vocabulary
 
     def read(self) -> WhisperSettings:
         ends = self.ends()
@@ -230,7 +233,7 @@ class _Reader:
         written = {task: f"<|{task}|>" for task in (TRANSCRIBE, TRANSLATE)}
         return {t: self.controls[w] for t, w in written.items() if w in self.controls}
 
-    def control_tokens(self, start: int, silent: int) -> dict[str, int]:
+    def control_tokens(self, start: int, silent: int) -> Mapping[str, int]:
         """Tokens of languages and tasks: as the tokenizer has them, if it is of this vocabulary.
 
         Otherwise as OpenAI laid them out: start, the languages, translate, transcribe, three more,
@@ -242,7 +245,7 @@ class _Reader:
         count = silent - start - 6
         if not 0 < count <= len(LANGUAGES):
             return {}
-        names = [*list(LANGUAGES)[:count], TRANSLATE, TRANSCRIBE]
+        names = [*LANGUAGES[:count], TRANSLATE, TRANSCRIBE]
         return {f"<|{name}|>": start + 1 + index for index, name in enumerate(names)}
 
     def table(self, value: Any, key: str) -> dict[str, int]:
@@ -260,7 +263,7 @@ class _Reader:
         plain = str(value).lower().strip()
         match = _LANGUAGE.fullmatch(plain)
         plain = match[1] if match else plain
-        code = TO_LANGUAGE_CODE.get(plain, plain)
+        code = code_of(plain)
         if isinstance(value, str) and code in languages:
             return code
         if self.said("is_multilingual") is False and code == "en":

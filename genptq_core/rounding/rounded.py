@@ -19,12 +19,24 @@ from ..progress import Progress, Report, silent
 from ..quantizers import Sketch, Stored, quantize, restored
 from ..storage.digests import sha256_json
 from ..units import Unit
+from .rounded_units import RoundedUnits
 
 
 def quantized_weights(
-    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+    model: SpeechModel,
+    profile: Profile,
+    options: Sequence[Option],
+    report: Report = silent,
+    kept: RoundedUnits | None = None,
 ) -> Mapping[str, Tensor]:
     """A model's weights rounded as a bit map says, with the profile's Hessian sketches.
+
+    Args:
+        model: the profile's model.
+        profile: the profile.
+        options: option of each unit.
+        report: called with the units rounded.
+        kept: units that were rounded before, and where to keep those that are rounded now.
 
     Returns:
         New content by parameter name, float32. Parameters that stay wholly at 16 bit are absent;
@@ -33,7 +45,7 @@ def quantized_weights(
     Raises:
         ModelError: the model is not the profile's, or a unit cannot be stored at its option.
     """
-    return restored_weights(model, stored_units(model, profile, options, report))
+    return restored_weights(model, stored_units(model, profile, options, report, kept))
 
 
 def restored_weights(
@@ -62,9 +74,15 @@ def _restored(parameter: Tensor, units: Iterable[tuple[Unit, Stored]]) -> Tensor
 
 
 def stored_units(
-    model: SpeechModel, profile: Profile, options: Sequence[Option], report: Report = silent
+    model: SpeechModel,
+    profile: Profile,
+    options: Sequence[Option],
+    report: Report = silent,
+    kept: RoundedUnits | None = None,
 ) -> Iterator[tuple[Unit, Option, Stored]]:
     """Every unit with its option and what is stored for it, in the profile's order.
+
+    Arguments are those of `quantized_weights`. Codes that were kept may be of a narrower type.
 
     Raises:
         ModelError: the model is not the profile's, or a unit cannot be stored at its option.
@@ -73,16 +91,31 @@ def stored_units(
     parameters = dict(model.module.named_parameters())
     for index, (unit, option) in enumerate(zip(profile.units, options, strict=True)):
         report(Progress("rounding", index, len(profile.units)))
-        hessian, rows = None, None
-        if option.form != "half":
-            hessian, rows = unit_statistics(profile, unit)
-        weight = unit_weight(parameters[unit.parameter], unit)
-        stored = quantize(weight, hessian, rows, [option])[0]
-        if stored is None:
-            raise ModelError(
-                f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
-            )
+        parameter = parameters[unit.parameter]
+        key = (model.digest, str(parameter.device), profile.digest, index, option)
+        known = kept.get(key) if kept is not None and option.form != "half" else None
+        if known is not None:
+            yield unit, option, known
+            continue
+        stored = _rounded(profile, unit, option, parameter)
+        if kept is not None and option.form != "half":
+            kept.keep(key, stored)
         yield unit, option, stored
+
+
+def _rounded(profile: Profile, unit: Unit, option: Option, parameter: Tensor) -> Stored:
+    """What is stored for a unit.
+
+    Raises:
+        ModelError: it cannot be stored at its option.
+    """
+    hessian, rows = None, None
+    if option.form != "half":
+        hessian, rows = unit_statistics(profile, unit)
+    stored = quantize(unit_weight(parameter, unit), hessian, rows, [option])[0]
+    if stored is None:
+        raise ModelError(f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one.")
+    return stored
 
 
 def check_model(model: SpeechModel, profile: Profile) -> None:

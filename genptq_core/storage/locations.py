@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 TENSOR_FOLDERS = ("work", "baselines", "compiled", "shards", "kept")
 """Folders of the cache that hold tensors, which are computed again if they are damaged."""
 
-OWN_FOLDERS = (*TENSOR_FOLDERS, "measured", "speech", "uploads", "exports")
+OWN_FOLDERS = (*TENSOR_FOLDERS, "measured", "adapted", "speech", "uploads", "exports")
 """Every folder that the program makes in the cache; what else is there belongs to others."""
 
 
@@ -83,6 +83,11 @@ def kept_weights_file() -> Path:
 def measured_file(profile_digest: str) -> Path:
     """Measurements of a profile whose own folder is read-only."""
     return cache_folder() / "measured" / f"{profile_digest}.sqlite"
+
+
+def adapted_folder(profile_digest: str) -> Path:
+    """What kinds of speech lose, of a profile whose own folder is read-only."""
+    return cache_folder() / "adapted" / profile_digest[:32]
 
 
 def recording_file(digest: str, suffix: str) -> Path:

@@ -18,7 +18,7 @@ from ..options import BLOCK_WEIGHTS, Option, divides
 from ..units import Unit
 
 NAME = "gguf"
-_CONVOLUTIONS = ("convolution", "conv-module", "output")
+CONVOLUTIONS = ("convolution", "conv-module", "output")
 """Kinds of units that transcribe.cpp loads as convolutions, at 16 bit only."""
 
 
@@ -26,7 +26,7 @@ def holds(unit: Unit, option: Option) -> bool:
     """Whether a unit can be stored with an option."""
     if option.form == "half":
         return True
-    return unit.kind not in _CONVOLUTIONS and divides(option, unit.columns)
+    return unit.kind not in CONVOLUTIONS and divides(option, unit.columns)
 
 
 def unit_bytes(unit: Unit, option: Option) -> int:

@@ -10,13 +10,13 @@ caches and the program itself come on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..options import UNQUANTIZED, Option
 from ..units import Unit
-from . import Target, onnx_runtime, overhead, predicted_bytes
+from . import Target, gguf, onnx_runtime, overhead, predicted_bytes
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -37,6 +37,8 @@ class Form:
         rest: bytes of each weight that is in no unit.
         filled: whether layers without a bias get one.
         families: the model families that can be unpacked into it; all of them if empty.
+        written_as: a target: what can be written for it can be unpacked into the form too,
+            whatever its family.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Form:
     rest: int = _FLOAT
     filled: bool = False
     families: tuple[str, ...] = ()
+    written_as: str = ""
+
+    def takes(self, family: str, writable: Container[str]) -> bool:
+        """Whether a model can be unpacked into it, by its family and the targets that it can be
+        written for."""
+        return not self.families or family in self.families or self.written_as in writable
 
     def memory(self, profile: Profile) -> int:
         """Bytes of all weights in memory; the map does not matter."""
@@ -96,7 +104,7 @@ class Runtime:
 def in_blocks(unit: Unit, size: int) -> int:
     """Bytes of a unit in ggml's blocks of 32 weights and so many bytes, or, as ggml demands of
     convolutions and rows of another length, in 16 bit."""
-    if unit.kind == "convolution" or unit.columns % 32:
+    if unit.kind in gguf.CONVOLUTIONS or unit.columns % 32:
         return _HALF * unit.weights
     return unit.weights // 32 * size
 
@@ -119,6 +127,7 @@ def _block_form(name: str, size: int) -> Form:
         ("--to", "gguf", "--width", name),
         lambda unit: in_blocks(unit, size),
         families=_WHISPER,
+        written_as="gguf",
     )
 
 

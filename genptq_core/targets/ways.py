@@ -5,7 +5,7 @@ Each has a download (the folder that is shipped), the weights in it, and what th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,8 +82,14 @@ class Way:
         return self.form is None and self.runtime.name not in (GENPTQ, "transformers")
 
 
-def ways_for(target: Target, family: str) -> tuple[Way, ...]:
-    """Every way to run a target's folder of a model family: as it is first, then unpacked."""
+def ways_for(target: Target, family: str, writable: Container[str] = ()) -> tuple[Way, ...]:
+    """Every way to run a target's folder of a model: as it is first, then unpacked.
+
+    Args:
+        target: what is written.
+        family: the model's family.
+        writable: targets that it can be written for, as far as they are known.
+    """
     fit = [runtime for runtime in RUNTIMES.values() if runtime.runs(family)]
     direct = [Way(target, runtime) for runtime in fit if target.name in runtime.targets]
     unpacked = [
@@ -91,7 +97,7 @@ def ways_for(target: Target, family: str) -> tuple[Way, ...]:
         for runtime in fit
         if target.format == native_format.NAME
         for form in runtime.forms
-        if not form.families or family in form.families
+        if form.takes(family, writable)
     ]
     return (*direct, *unpacked)
 
@@ -125,7 +131,7 @@ def way_of(
         InfeasibleError: no map runs in so little memory this way.
     """
     form = target_of(target)
-    ways = ways_for(form, profile.source.family)
+    ways = ways_for(form, profile.source.family, profile.source.overhead)
     if not ways:
         raise ConstraintError(
             f"Nothing that is known runs {form.name!r} of {profile.source.family!r} models.",

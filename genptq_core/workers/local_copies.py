@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from ..errors import ModelError, ProfileError, SpeechError
 from ..loading import BUNDLED, load_model
 from ..models import SpeechModel
+from ..models.decoding import DECODINGS, with_decoding
 from ..profile import Profile, load_profile
 from ..speech.utterances import Utterance
 from ..storage.digests import sha256_file
@@ -61,12 +63,18 @@ def local_model(name: str, identity: str, device: str) -> SpeechModel:
         ModelError: it cannot be loaded, has other weights, or there is no such device.
     """
     model = load_model(name, device)
-    if identity_of(model) != identity:
-        raise ModelError(
-            f"{name} has other weights, or another tokenizer or other settings, on a worker.",
-            "Give all machines the same model.",
-        )
-    return model
+    if identity_of(model) == identity:
+        return model
+    for decoding in DECODINGS.values():
+        # What cannot decode so is another model than the one that does.
+        with contextlib.suppress(ModelError):
+            other = with_decoding(model, decoding)
+            if identity_of(other) == identity:
+                return other
+    raise ModelError(
+        f"{name} has other weights, or another tokenizer or other settings, on a worker.",
+        "Give all machines the same model.",
+    )
 
 
 @lru_cache(maxsize=1)

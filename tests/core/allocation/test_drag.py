@@ -14,6 +14,9 @@ from genptq_core.profile import JSON_NAME, load_profile
 from genptq_core.storage.locations import bundled_profiles
 from tests.core import synthetic
 
+RUINED = 0.3
+"""Predicted loss, nats per token, at which tiny.en writes a third of its words wrong."""
+
 TINY = bundled_profiles() / "whisper-tiny.en"
 
 
@@ -41,7 +44,8 @@ def test_a_drag_is_within_the_budget_and_near_the_exact_answer(
         point = table.at(int(budget))
         assert table.bytes[point] <= budget
         exact = solve(task, int(budget)).predicted_loss
-        assert max(table.loss[point], NEGLIGIBLE) <= 1.05 * max(exact, NEGLIGIBLE)
+        most = 1.05 if exact < RUINED else 1.15
+        assert max(table.loss[point], NEGLIGIBLE) <= most * max(exact, NEGLIGIBLE)
 
 
 def test_every_size_has_a_point_and_its_continuous_widths() -> None:

@@ -187,8 +187,12 @@ def test_profile_measure_and_measured(
     computed = run(
         capsys, "profile", "--model", str(random_whisper), "--speech", str(tones), "--limit", "3",
         "--bits", "2,4", "--group-size", "16,8", "--rates", "1.5,3.5", "--draws", "1",
-        "--out", folder,
+        "--rank", "5", "--out", folder,
     )  # fmt: skip
+    directions = {s["factor"].shape[1] for s in load_profile(Path(folder)).sketches.values()}
+    assert directions == {5}
+    none = ("--model", str(random_whisper), "--speech", str(tones), "--rank", "0", "--out", folder)
+    assert "--rank" in refuse(capsys, "profile", *none)
     assert computed["utterances"] == 3 and computed["backward_passes"] == 3 + 1
     assert computed["options"] == computed["layers"] * 7
     with pytest.warns(RuntimeWarning, match=r"at 1\.5"):  # so small a model cannot be so narrow
@@ -207,8 +211,16 @@ def test_profile_measure_and_measured(
         "--limit", "2", "--label", "mine",
     )  # fmt: skip
     assert record["utterances"] == 2
+    for figure in ("download", "weights", "memory", "runs_in"):
+        assert record[figure] == solved[figure]
+    guarded = run(
+        capsys, "measure", "--profile", folder, "--bitmap", path, "--speech", str(tones),
+        "--limit", "2", "--decoding", "fallback",
+    )  # fmt: skip
+    assert "again at temperature 0.2" in guarded["method"]
+    assert "temperature" not in record["method"]
     listed = run(capsys, "measured", "--profile", folder)["measured"]
-    assert [r["label"] for r in listed] == ["mine"]
+    assert [r["label"] for r in listed] == ["mine"]  # the front is of greedy decoding
     assert listed[0]["wer"] == record["wer"]
     out = tmp_path / "exported"
     written = run(
@@ -257,11 +269,16 @@ def test_many_maps_are_measured_at_once(
         "--label", "new",
     )["measured"]  # fmt: skip
     assert [r["label"] for r in records] == ["new all-2", "new all-4"]
+    refused = refuse(capsys, *common, "--bitmap", str(maps), "--decoding", "fallback")
+    assert "cannot decode with fallback" in refused
     listed = run(capsys, "measured", "--profile", folder)["measured"]
     assert sorted(r["label"] for r in listed) == ["new all-2", "new all-4"]
     alone = run(capsys, *common, "--bitmap", str(maps / "all-4.json"), "--label", "new all-4")
     assert alone == {**records[1], "when": alone["when"]}
     assert alone["changed"] == [] and alone["unit"] == "word"
+    again = run(capsys, *common, "--bitmap", str(maps / "all-4.json"))
+    assert again["label"] == "new all-4"  # a measurement without a label keeps the one there is
+    assert set(again["runaways"]) >= {"loops", "stops", "full_precision_stops", "without"}
 
 
 def test_it_is_said_what_a_foreign_map_does_not_get(

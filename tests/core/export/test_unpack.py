@@ -136,7 +136,7 @@ def test_neither_torch_nor_transformers_is_needed(source: Path, tmp_path: Path) 
     code = r"""
 import pathlib, re, sys
 from genptq_core.cli.main import main
-for way in ("gguf", "ctranslate2", "transformers"):
+for way in ("gguf", "ctranslate2", "transformers", "onnx"):
     assert main(["unpack", sys.argv[1], "--to", way, "--out", f"{sys.argv[2]}/{way}"]) == 0
 slow = {"torch", "transformers", "gguf", "ctranslate2"} & set(sys.modules)
 assert not slow, slow
@@ -194,9 +194,11 @@ def test_other_families_go_to_transformers_alone(tmp_path: Path) -> None:
     profile = synthetic.profile_of(model, bits=(8,), group_size=16)
     folder = tmp_path / "native"
     export(profile, bit_map(profile, ["8/16"] * len(profile.units)), None, folder, model)
-    for way in ("gguf", "ctranslate2", "onnx"):
+    for way in ("ctranslate2", "onnx"):
         with pytest.raises(ExportError, match="'parakeet_ctc' model, not a Whisper"):
             unpack(folder, way, tmp_path / way)
+    with pytest.raises(ExportError, match="subsampling_factor 4, which"):
+        unpack(folder, "gguf", tmp_path / "gguf")
     done = unpack(folder, "transformers", tmp_path / "out")
     samples = [np.sin(np.arange(16000) / 20).astype(np.float32)]
     texts = [
@@ -269,7 +271,7 @@ def test_hostile_folders_give_one_line(
         shutil.copy(DEMO, weights)
     if fault != "unsigned":
         signed(folder)
-    for way in ("gguf", "ctranslate2", "transformers"):
+    for way in ("gguf", "ctranslate2", "transformers", "onnx"):
         assert str(folder) in refused(capsys, str(folder), "--to", way, "--out", str(out))
         assert not out.exists()
 

@@ -13,8 +13,9 @@ import torch
 
 from genptq_core import load_manifest
 from genptq_core.bitmaps.bitmap import bit_map
-from genptq_core.errors import ExportError
+from genptq_core.errors import ConstraintError, ExportError
 from genptq_core.export.export import export
+from genptq_core.export.unpack import unpack
 from genptq_core.formats import gguf_parakeet, settings_files
 from genptq_core.formats.gguf_file import Packed
 from genptq_core.formats.parakeet_layout import ParakeetLayout
@@ -26,6 +27,7 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import load_audio
 from genptq_core.targets import TARGETS
+from genptq_core.targets.ways import way_of
 from tests.conftest import DEMO
 from tests.core import synthetic
 from tests.core.tiny_models import PARAKEET, random_ctc
@@ -76,6 +78,33 @@ def test_transcribe_cpp_writes_the_same_words(
     assert len(set(wanted)) == 3
     # Labels of random weights nearly tie here and there, so that machines may differ in one.
     assert jiwer.cer(wanted, [session.run(samples).text for samples in audio]) < 0.1
+
+
+@pytest.mark.parametrize("width", ["q8_0", "q5_1", "f16"])
+def test_a_native_export_is_unpacked_and_heard(
+    width: str, model: SpeechModel, tmp_path: Path
+) -> None:
+    """Its words are those of the export, and its weights take what the page says."""
+    runtime = pytest.importorskip("transcribe_cpp", reason="the extra gguf is not installed")
+    made = synthetic.profile_of(model, bits=(8,), group_size=16)
+    source = dataclasses.replace(made.source, overhead=overheads(model))
+    profile = dataclasses.replace(made, source=source)
+    chosen = bit_map(profile, ["8/16"] * len(profile.units))
+    native = export(profile, chosen, "integer", tmp_path / "native", model)
+    done = unpack(native.folder, "gguf", tmp_path / "out", width)
+    path = done.folder / "model.gguf"
+    if width != "f16":
+        way = way_of(profile, "integer", f"transcribe.cpp:{width}")
+        with pytest.raises(ConstraintError, match="does not run"):  # where it is not known to run
+            way_of(made, "integer", f"transcribe.cpp:{width}")
+        said = ParakeetLayout.of(settings_files.read(native.folder), "small")
+        whole = gguf_parakeet.model_of(said, native.folder.name).overhead
+        assert path.stat().st_size - whole == way.memory(profile, chosen.options)
+    loaded = load_model(str(native.folder))
+    audio = [load_audio(one) for one in load_manifest(DEMO).utterances[:2]]
+    wanted = [transcript.text for transcript in loaded.transcribe(loaded.encode(audio))]
+    session = runtime.Model(str(path)).session(n_threads=1)
+    assert jiwer.cer(wanted, [session.run(samples).text for samples in audio]) < 0.2
 
 
 def test_only_linear_modules_are_packed(folder: Path, model: SpeechModel, tmp_path: Path) -> None:

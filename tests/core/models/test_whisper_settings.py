@@ -17,6 +17,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from genptq_core.errors import ModelError, ModelWarning
 from genptq_core.loading import load_model
 from genptq_core.measurement.shards import shard_key
+from genptq_core.models import whisper_languages
 from genptq_core.models.greedy import greedy
 from genptq_core.models.whisper_settings import WhisperSettings, settings_of
 from genptq_core.rounding.baseline import baseline
@@ -45,14 +46,19 @@ SAID: dict[str, Any] = {
 GERMAN, HINDI = 50261, 50276
 
 
+def test_language_codes_are_those_of_transformers() -> None:
+    assert tuple(LANGUAGES) == whisper_languages.LANGUAGES
+    assert [whisper_languages.code_of(n) for n in ("de", "german", "x")] == ["de", "de", "x"]
+
+
 def made(
     vocabulary: dict[str, int] | None = None, config: dict[str, Any] | None = None, **said: Any
 ) -> WhisperSettings:
     """Settings of a multilingual model; `None` takes a field of `SAID` away."""
     fields = {k: v for k, v in {**SAID, **said}.items() if v is not None}
     about = {"vocab_size": SIZE, "max_target_positions": 448, **(config or {})}
-    tokenizer = SimpleNamespace(get_vocab=lambda: VOCABULARY if vocabulary is None else vocabulary)
-    return settings_of("m", SimpleNamespace(**about), SimpleNamespace(**fields), tokenizer)
+    known = VOCABULARY if vocabulary is None else vocabulary
+    return settings_of("m", SimpleNamespace(**about), SimpleNamespace(**fields), known)
 
 
 def english(**said: Any) -> WhisperSettings:

@@ -1,8 +1,6 @@
-"""Profiles that ship: each loads, solves for every format that holds its model, and is small."""
+"""Profiles that ship: small, solved for their formats without weights, measured on what ships."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -10,17 +8,17 @@ from genptq_core.allocation.problem import problem
 from genptq_core.allocation.solving import solve
 from genptq_core.loading import BUNDLED
 from genptq_core.measurement.store import load_measured
-from genptq_core.profile import EMBEDDED, load_profile
+from genptq_core.profile import EMBEDDED, Profile, load_profile
 from genptq_core.speech.utterances import load_manifest
 from genptq_core.storage.locations import bundled_profiles, bundled_speech
 from genptq_core.targets import predicted_bytes, target_of, usable_targets
 
 MOST_BYTES = {"whisper-tiny.en": 9.5e6, "whisper-base": 8e6, "conformer-an4": 3.5e6}
-TARGETS = {
-    "whisper-tiny.en": {"native", "integer", "gguf"},
-    "whisper-base": {"native", "integer", "gguf"},
-    "conformer-an4": {"native", "integer"},
-}
+
+
+@pytest.fixture(scope="module")
+def base() -> Profile:
+    return load_profile(bundled_profiles() / "whisper-base")
 
 
 def test_each_model_that_loads_by_name_has_a_profile() -> None:
@@ -29,20 +27,19 @@ def test_each_model_that_loads_by_name_has_a_profile() -> None:
 
 
 @pytest.mark.parametrize("name", MOST_BYTES)
-def test_it_solves_for_each_of_its_formats_and_is_small(name: str) -> None:
-    folder = bundled_profiles() / name
-    files = [path for path in folder.iterdir() if not path.name.startswith("measured.sqlite")]
-    assert sum(path.stat().st_size for path in files) <= MOST_BYTES[name]
-    profile = load_profile(folder)
-    usable = usable_targets(profile.menu, profile.source.family)
-    assert set(usable) >= TARGETS[name]
-    assert set(profile.source.overhead) >= TARGETS[name]
-    for target in TARGETS[name]:
-        task = problem(profile, target=target)
-        room = int(0.25 * 4 * profile.source.parameters)
-        chosen = solve(task, room)
-        assert chosen.bytes <= room
-        assert predicted_bytes(target_of(target), profile, chosen.options) == chosen.bytes
+def test_it_is_small(name: str) -> None:
+    files = (bundled_profiles() / name).iterdir()
+    kept = [path for path in files if not path.name.startswith("measured.sqlite")]
+    assert sum(path.stat().st_size for path in kept) <= MOST_BYTES[name]
+
+
+@pytest.mark.parametrize("target", ["native", "integer", "gguf"])
+def test_whisper_base_is_solved_for_three_formats(base: Profile, target: str) -> None:
+    assert target in usable_targets(base.menu, base.source.family)
+    room = int(0.25 * 4 * base.source.parameters)
+    chosen = solve(problem(base, target=target), room)
+    assert chosen.bytes == predicted_bytes(target_of(target), base, chosen.options) <= room
+    assert base.source.overhead[target] > 0
 
 
 @pytest.mark.parametrize("name", MOST_BYTES)
@@ -61,11 +58,8 @@ def test_what_was_measured_on_speech_that_ships_can_be_read_and_compared(name: s
         assert {"librispeech/manifest"} <= {record.speech for record in heard}
 
 
-def test_whisper_base_needs_no_weights_to_be_explored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.resources.files", _absent)
-    folder = bundled_profiles() / "whisper-base"
-    assert solve(problem(load_profile(folder)), 40_000_000).predicted_loss > 0
-
-
-def _absent(package: str) -> Path:
-    raise ModuleNotFoundError(package)
+def test_whisper_base_was_measured_as_maps_of_three_formats(base: Profile) -> None:
+    records = load_measured(bundled_profiles() / "whisper-base", base.digest)
+    forms = [{option.form for option in record.options} - {"half"} for record in records]
+    for form in ("coded", "grid", "block"):
+        assert forms.count({form}) >= 3
