@@ -36,7 +36,7 @@ from genptq_core.targets import NATIVE, predicted_bytes, target_of
 SPLITS = 200
 SHOWN = (0, 1, 2, 4)
 """Own maps that a borrowed curve is shown."""
-DRAWS = 20
+DRAWS = 10
 """Random choices of these."""
 
 

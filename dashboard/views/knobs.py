@@ -208,7 +208,7 @@ def _runtimes(profile: Profile) -> dict[tuple[str, str], str]:
         target = TARGETS[name]
         usual, *others = ways_for(target, family) or (None,)
         titles[name, ""] = target.title
-        if usual is not None and usual.runtime is GENPTQ:
+        if usual is not None and usual.runtime.name == GENPTQ:
             titles[name, ""] = f"this program: {target.title}"
         shipped = "integers in groups" if name == _INTEGER else "an entropy-coded download"
         for way in others:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ..allocation.constraints import Constraints
 from ..bitmaps.file import write_bit_map
 from ..errors import PROGRAM, ConstraintError, SpeechError
+from ..measurement.exploring import ENOUGH
 from ..options import BLOCKS, Option, block_options
 from ..profile import Settings, load_profile
 from ..progress import Report
+from ..speech.normalizers import unit_of
 from ..speech.sources import load_speech
 from ..speech.utterances import SpeechSet, speech_set
 from ..storage.files import require_folder
@@ -248,9 +250,12 @@ def _state(known: Explored) -> str:
     width = f"known within {100 * known.half_width:.2f} points"
     if known.next is None:
         return f"{measured}; maps that cost up to a point are {width}."
-    return (
-        f"{measured}; maps that cost up to a point are {width}. Time is up: run it again to go on."
-    )
+    said = f"{measured}; maps that cost up to a point are {width}."
+    first = next(iter(known.records), None)
+    if first is not None and 1 / first.words > ENOUGH:
+        said += f" A {unit_of(first.normalizer)} is {100 / first.words:.1f} points here: "
+        said += "more speech tells more."
+    return f"{said} Time is up: run it again to go on."
 
 
 def _pick(

@@ -16,13 +16,14 @@ import numpy as np
 from ..allocation import problem as problems
 from ..allocation.constraints import Constraints
 from ..allocation.front import Front, predicted_front
+from ..allocation.wer_curve import Curve
 from ..errors import InfeasibleError
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..storage.files import write_text
 from ..targets import NATIVE
 from ..targets.ways import Way, way_of
-from . import constraints
+from . import constraints, predicted
 from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
 
@@ -89,7 +90,8 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
     way = way_of(profile, arguments.target, arguments.runs_in, arguments.memory)
     front = predicted_front(problem)
     milliseconds = 1000 * (time.perf_counter() - started)
-    every = _points(problem, front, profile, way)
+    known = predicted.prediction_of(profile, arguments.profile, arguments.target)
+    every = _points(problem, front, profile, way, known.curve)
     points = _within(every, arguments)
     if arguments.out:
         write_text(arguments.out, _csv(points))
@@ -98,15 +100,20 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
         "points": points,
         "runs_in": way.name,
         "knee": knee,
+        "predicted_wer_of_knee": predicted.as_fields(
+            known.curve, known.speech, knee["predicted_loss"]
+        ),
         "hypervolume": front.hypervolume,
         "target": arguments.target,
         "milliseconds": milliseconds,
     }
+    said = predicted.in_words(known, knee["predicted_loss"])
     counted = "MB" if problem.counts_all else "MB of weights"
     text = (
         f"{len(points)} points from {points[0]['bytes'] / 1e6:.2f} to "
         f"{points[-1]['bytes'] / 1e6:.2f} {counted}; knee at {knee['bytes'] / 1e6:.2f} MB "
         f"({knee['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}.\n"
+        f"At the knee: {said[0].lower()}{said[1:]}\n"
         f"In {way.name} the weights take {points[0]['memory'] / 1e6:.2f} to "
         f"{points[-1]['memory'] / 1e6:.2f} MB of memory."
     )
@@ -136,13 +143,14 @@ def _within(points: list[dict[str, Any]], arguments: FrontArguments) -> list[dic
 
 
 def _points(
-    problem: problems.Problem, front: Front, profile: Profile, way: Way
+    problem: problems.Problem, front: Front, profile: Profile, way: Way, curve: Curve
 ) -> list[dict[str, Any]]:
     """The front's maps, smallest first."""
     average_bits = problem.average_bits(front.choices)
     lower_bounds = np.minimum(problem.lower_bounds(front.bytes), front.loss)
     maps = [[problem.menu[column] for column in row] for row in front.choices]
-    columns = zip(front.bytes, average_bits, front.loss, lower_bounds, maps, strict=True)
+    words = zip(curve.increase(front.loss), *curve.interval(front.loss), strict=True)
+    columns = zip(front.bytes, average_bits, front.loss, lower_bounds, maps, words, strict=True)
     return [
         {
             "bytes": int(size),
@@ -152,8 +160,11 @@ def _points(
             "reduction_vs_fp32": problem.reduction(int(size)),
             "predicted_loss": float(loss),
             "lower_bound": float(bound),
+            "predicted_wer_increase": float(increase),
+            "at_least": float(least),
+            "at_most": float(most),
         }
-        for size, bits, loss, bound, options in columns
+        for size, bits, loss, bound, options, (increase, least, most) in columns
     ]
 
 

@@ -91,7 +91,7 @@ def explored(
     profile = load_profile(folder)
     task = problem(profile, constraints or Constraints(), target=target)
     front, curve = predicted_front(task), borrowed_curve(profile, target)
-    return _known(Explored(profile, task, front, target, curve, ()), folder, set_key)
+    return _known(Explored(profile, task, front, target, curve, records=()), folder, set_key)
 
 
 def _known(before: Explored, folder: Path, set_key: str) -> Explored:
