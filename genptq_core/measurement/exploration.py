@@ -90,8 +90,15 @@ def explored(
     """
     profile = load_profile(folder)
     task = problem(profile, constraints or Constraints(), target=target)
-    front, curve = predicted_front(task), borrowed_curve(profile, target)
-    return _known(Explored(profile, task, front, target, curve, ()), folder, set_key)
+    nothing = Explored(
+        profile=profile,
+        problem=task,
+        front=predicted_front(task),
+        target=target,
+        curve=borrowed_curve(profile, target),
+        records=(),
+    )
+    return _known(nothing, folder, set_key)
 
 
 def _known(before: Explored, folder: Path, set_key: str) -> Explored:
