@@ -3,6 +3,7 @@
     python -m benchmarks.dashboard                        # slider, tiny.en
     python -m benchmarks.dashboard --shape large-v3       # the same on a profile of that shape
     python -m benchmarks.dashboard --memory 500           # the browser's and the server's memory
+    python -m benchmarks.dashboard --moves 0 --drag 60    # how far a drag is from the exact answer
     python -m benchmarks.dashboard --sessions 10          # as many browsers' sessions at once
     python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png
 
@@ -221,6 +222,32 @@ def _shape(name: str, folder: Path) -> Path:
     return folder
 
 
+def _drag_error(folder: Path, count: int) -> None:
+    """How much more the maps of a drag lose than exact answers, at sizes drawn at random."""
+    from genptq_core.allocation.drag import NEGLIGIBLE, drag_table
+    from genptq_core.allocation.front import predicted_front
+    from genptq_core.allocation.problem import problem
+    from genptq_core.allocation.solving import solve
+    from genptq_core.profile import load_profile
+
+    task = problem(load_profile(folder), target="native")
+    front = predicted_front(task)
+    table = drag_table(task, front)
+    heights = np.log(np.maximum(front.loss, NEGLIGIBLE))
+    wanted = np.random.default_rng(1).uniform(heights[-1], heights[0], count)
+    off = []
+    for size in np.interp(-wanted, -heights, front.bytes.astype(np.float64)).astype(np.int64):
+        point, exact = table.at(int(size)), solve(task, int(size)).predicted_loss
+        off.append(max(table.loss[point], NEGLIGIBLE) / max(exact, NEGLIGIBLE) - 1)
+        if table.bytes[point] > max(size, table.bytes[0]):
+            sys.exit(f"The drag shows {table.bytes[point]} bytes at a budget of {size}.")
+    print(
+        f"a drag's predicted loss above the exact one's, {count} sizes, {len(table.bytes)} maps: "
+        f"mean {100 * np.mean(off):.1f} %, largest {100 * np.max(off):.1f} %",
+        flush=True,
+    )
+
+
 def _memory(page: Page, driver: webdriver.Chrome, count: int) -> None:
     before = _resident(page.process), _heap(driver)
     for moved in range(100, count + 1, 100):
@@ -278,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--priority", type=int, help="nice level of the page and the browser, such as -15"
     )
+    parser.add_argument("--drag", type=int, default=0, metavar="SIZES")
     parser.add_argument("--screenshot", type=Path)
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
@@ -285,6 +313,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.shape:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             profiles = _shape(options.shape, Path(folder))
+        if options.drag:
+            _drag_error(TINY if profiles is None else profiles / options.shape, options.drag)
+        if not (options.moves or options.memory or options.sessions or options.screenshot):
+            return
         started = time.perf_counter()
         page = stack.enter_context(server(profiles))
         driver = stack.enter_context(browser())

@@ -46,8 +46,9 @@ def draw(scene: Scene) -> None:
             help=f"Of sizes spread over the useful ones, on {name}. They take minutes each, one "
             "after another; then the front is in wrong words.",
         )
-        with st.popover("The same as commands", key="measure_first_commands"):
-            st.code(measure_these_commands(scene, maps, manifest, utterances), language="sh")
+        box = st.popover("The same as commands", key="measure_first_commands", on_change="rerun")
+        if box.open:
+            box.code(measure_these_commands(scene, maps, manifest, utterances), language="sh")
     if pressed:
         _queue(scene, maps, manifest, utterances)
 

@@ -90,15 +90,8 @@ def explored(
     """
     profile = load_profile(folder)
     task = problem(profile, constraints or Constraints(), target=target)
-    nothing = Explored(
-        profile=profile,
-        problem=task,
-        front=predicted_front(task),
-        target=target,
-        curve=borrowed_curve(profile, target),
-        records=(),
-    )
-    return _known(nothing, folder, set_key)
+    front, curve = predicted_front(task), borrowed_curve(profile, target)
+    return _known(Explored(profile, task, front, target, curve, records=()), folder, set_key)
 
 
 def _known(before: Explored, folder: Path, set_key: str) -> Explored:

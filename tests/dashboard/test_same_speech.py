@@ -22,8 +22,9 @@ from genptq_core.speech.utterances import SpeechSet, load_manifest
 from .conftest import APP, run_command
 
 
-def _page(**params: str) -> AppTest:
+def _page(*, measure_first_commands: bool = False, **params: str) -> AppTest:
     page = AppTest.from_file(str(APP), default_timeout=60)
+    page.session_state["measure_first_commands"] = measure_first_commands
     for name, value in params.items():
         page.query_params[name] = value
     return page.run()
@@ -86,7 +87,7 @@ def test_a_new_profile_measures_what_its_front_needs_by_one_button(
     profiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(processes, "start_worker", lambda queue: None)
-    page = _page()
+    page = _page(measure_first_commands=True)
     assert not page.exception
     (button,) = [b for b in page.button if b.key == "measure_first"]
     assert button.label == f"Measure {LEAST_POINTS} maps"
