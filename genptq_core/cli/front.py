@@ -150,7 +150,8 @@ def _points(
     lower_bounds = np.minimum(problem.lower_bounds(front.bytes), front.loss)
     maps = [[problem.menu[column] for column in row] for row in front.choices]
     words = zip(curve.increase(front.loss), *curve.interval(front.loss), strict=True)
-    columns = zip(front.bytes, average_bits, front.loss, lower_bounds, maps, words, strict=True)
+    losses = zip(front.loss, lower_bounds, words, strict=True)
+    columns = zip(front.bytes, average_bits, losses, maps, strict=True)
     return [
         {
             "bytes": int(size),
@@ -164,7 +165,7 @@ def _points(
             "at_least": float(least),
             "at_most": float(most),
         }
-        for size, bits, loss, bound, options, (increase, least, most) in columns
+        for size, bits, (loss, bound, (increase, least, most)), options in columns
     ]
 
 

@@ -49,7 +49,7 @@ def test_solve_predicts_from_others_until_five_maps_are_measured(
     assert guess["borrowed_from"] and guess["own_maps"] == 0 and guess["speech"] is None
     assert guess["band"][0] <= guess["increase"] <= guess["band"][1]
     assert "predicted_wer_increase" not in before
-    assert "Predicted word errors: +" in text and "borrowed from whisper-tiny.en" in text
+    assert "Predicted word errors: +" in text and "borrowed from whisper" in text
     assert main([*solve[:3], "--max-wer-increase", "0.05"]) == 0  # and it can be asked for
     capsys.readouterr()
     _measure(folder, (4, 6))
@@ -71,7 +71,7 @@ def test_measured_shows_what_is_predicted_beside_it(
     (record,) = found["measured"]
     assert record["predicted_wer"]["increase"] != record["wer_increase"]
     assert record["runaways"] is None
-    assert "~+" in text and "borrowed from whisper-tiny.en" in text
+    assert "~+" in text and "borrowed from whisper" in text
 
 
 def test_solve_is_asked_for_utterances_without_runaways(

@@ -31,7 +31,7 @@ def _records(count: int, speech: str) -> list[Measured]:
 def test_a_new_profile_borrows_from_its_family(cache: Path) -> None:
     assert PROFILE.source.family == "whisper"
     curve = borrowed_curve(PROFILE)
-    assert curve.borrowed_from == ("whisper-tiny.en",)
+    assert "whisper-tiny.en" in curve.borrowed_from and "conformer-an4" not in curve.borrowed_from
     assert curve.interval(0.01)[1] > 0.01  # what costs something is not said to be free
     low, high = curve.interval(0.05)
     assert 0 < float(low) < float(curve.increase(0.05)) < float(high) < 1
