@@ -77,8 +77,7 @@ def test_a_multilingual_model_is_asked_to_transcribe_english() -> None:
     asked = bundled._asked(stored, vocabulary)
     assert asked["lang_to_id"] == {"<|en|>": 3, "<|de|>": 4}
     config = SimpleNamespace(vocab_size=len(names), max_target_positions=448)
-    tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary)
-    settings = settings_of("small", config, SimpleNamespace(**asked), tokenizer)
+    settings = settings_of("small", config, SimpleNamespace(**asked), vocabulary)
     assert settings.prompt == (2, 3, 6, 7)
     assert (settings.language, settings.task, settings.ends) == ("en", "transcribe", (1,))
     assert settings.english and settings.not_first == (0, 1)
