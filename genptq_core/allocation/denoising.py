@@ -60,7 +60,7 @@ def denoised(costs: np.ndarray, lengths: np.ndarray, menu: Sequence[Option]) -> 
         if len(sound) < 2 or len(columns) < 2:
             continue
         change = _shrunk(whole_set[sound], [h[sound] for h in halves], bits) - whole_set[sound]
-        factors[np.ix_(whole[sound], columns)] = np.exp(np.clip(change, -_MOST, _MOST))
+        factors[np.ix_(whole[sound], np.array(columns))] = np.exp(np.clip(change, -_MOST, _MOST))
     return factors
 
 
