@@ -136,7 +136,8 @@ def defined(path: Path) -> set[str]:
         return set()
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".js":
-        return set(re.findall(r"function (\w+)\(", text))
+        named = re.findall(r"function (\w+)\(|^  (\w+)\(.*\) \{$", text, re.MULTILINE)
+        return {function or method for function, method in named}
     found = set()
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
