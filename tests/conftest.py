@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tests import examples
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "speech" / "demo" / "manifest.jsonl"
+PROGRESS = re.compile(r"[a-z ]+ \d+/\d+(, about .+ left)?")
+"""What a command writes of its progress where nobody watches: a line a step."""
 
 assert examples.THOROUGH  # known to --hypothesis-profile from the start
 

@@ -18,7 +18,7 @@ from tests.docs.markdown import CELL, DOCUMENTS, FENCE, TEXT, Code, codes, table
 
 PROGRAMS = {"genptq", "python", "python3", "pip", "make", "dask", "mlx_audio.stt.generate", "."}
 
-PLACEHOLDER = re.compile(r"\b(DIR|PROFILE|MANIFEST|MODEL|NAME|BITS|GLOB|POINTS|GB|my\.jsonl)\b")
+PLACEHOLDER = re.compile(r"\b(DIR|PROFILE|MANIFEST|MODEL|NAME|SET|BITS|GLOB|POINTS|GB|my\.jsonl)\b")
 """What a reader must replace before a command runs."""
 
 QUICK = {"front", "solve", "measured", "doctor"}

@@ -20,6 +20,7 @@ from genptq_core.cli.main import main
 from genptq_core.loading import load_model
 from genptq_core.profile import load_profile, save
 from genptq_core.storage.files import disk_fault
+from tests.conftest import PROGRESS
 from tests.core import synthetic
 from tests.drill import ledger
 
@@ -117,7 +118,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
             filler.write(b"x" * (4096 * free))
         before = sorted(disk.iterdir())
         code = main(command(way, given, random_whisper, tones, disk / "out"))
-        said = [line for line in capfd.readouterr().err.splitlines() if not line.endswith("    ")]
+        said = [
+            line for line in capfd.readouterr().err.splitlines() if not PROGRESS.fullmatch(line)
+        ]
         if code == 0:  # it fits
             assert room and way in ("solve", "front", "hqq", "measure")
             return
@@ -147,7 +150,7 @@ def test_what_was_there_stays_when_a_file_grows_too_large(
     capfd.readouterr()
     with files_end_at(1000):
         code = main(changed)
-    said = [line for line in capfd.readouterr().err.splitlines() if not line.endswith("    ")]
+    said = [line for line in capfd.readouterr().err.splitlines() if not PROGRESS.fullmatch(line)]
     assert (code, len(said)) == (2, 1), said
     assert "Cannot write" in said[0] and "File too large" in said[0]
     assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == files

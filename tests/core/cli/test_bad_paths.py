@@ -14,7 +14,7 @@ from genptq_core.bitmaps.file import write_bit_map
 from genptq_core.cli.main import main
 from genptq_core.loading import load_model
 from genptq_core.profile import save
-from tests.conftest import DEMO
+from tests.conftest import DEMO, PROGRESS
 from tests.core import synthetic
 from tests.drill import ledger
 
@@ -188,7 +188,7 @@ def test_bad_paths_are_refused_in_one_line(
         assert code == 2, what
         assert captured.out == "", what
         lines = captured.err.splitlines()
-        progress = [line for line in lines if line.endswith("    ")]
+        progress = [line for line in lines if PROGRESS.fullmatch(line)]
         assert [line.startswith("genptq: ") for line in lines if line not in progress] == [True], (
             what
         )

