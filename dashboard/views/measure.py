@@ -77,7 +77,7 @@ def draw(scene: Scene) -> None:
         # Each family has a demo of its own.
         key = f"manifest_{scene.profile.source.family}"
         _same_speech(scene, key)
-        with st.form("measure", border=False):
+        with st.form("measure", border=False, enter_to_submit=False):
             manifest = st.text_input(
                 "Speech: a manifest or folder",
                 key=key,

@@ -59,7 +59,7 @@ def _write(browser: Any, key: str, text: str) -> None:
     field = _css(browser, f".st-key-{key} input")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
     field.send_keys(Keys.CONTROL + "a")
-    field.send_keys(text + Keys.ENTER)
+    field.send_keys(text + Keys.TAB)
 
 
 def _says(browser: Any, text: str) -> None:
