@@ -26,6 +26,7 @@ ELSEWHERE = {
     "openai/whisper-small",
     "librispeech-mini/dev.jsonl",
     "librispeech-mini/calibration.jsonl",
+    "librispeech-mini/calibration-large.jsonl",
     "clips/a.flac",
     "an4/dev",
     "maps/",
