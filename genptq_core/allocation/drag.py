@@ -21,12 +21,12 @@ NEGLIGIBLE = 1e-5
 """Predicted loss, nats per token, below which maps are told apart by nothing that can be measured:
 a hundredth of a percentage point of word errors and less."""
 
-ANSWERED = 480
-"""Sizes answered beforehand, besides those of the front."""
+ANSWERED = 120
+"""Sizes answered beforehand, besides those of the front and seven between each two."""
 
 _LARGE = 2500  # options in all beyond which an answer takes long
-_EXACT = 40  # answers of such a problem; the sizes between two follow from the larger one's
-_BETWEEN = 7
+_EXACT = 40  # answers of such a problem
+_BETWEEN = 7  # sizes between two answers, which follow from the larger one's
 _RELAXED = 40  # sizes at which the continuous widths are kept
 _FEW = 6  # of those until the table is there
 _ALIKE = 1.01  # points whose losses are nearer than this to a kept one's are left out
@@ -64,13 +64,8 @@ def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> Drag
         answered: sizes to answer beforehand; fewer are quicker and farther from the exact answer.
             Of a large problem they are few in any case.
     """
-    large = is_large(problem)
-    budgets = _budgets(front, min(answered, _EXACT) if large else answered)
-    filled = (
-        _descending(problem, budgets)
-        if large
-        else [_answer(problem, int(budget)) for budget in budgets]
-    )
+    budgets = _budgets(front, min(answered, _EXACT) if is_large(problem) else answered)
+    filled = _descending(problem, budgets)
     choices = np.concatenate([front.choices, np.array(filled, dtype=front.choices.dtype)])
     rooms = budgets[np.unique(np.linspace(0, len(budgets) - 1, _RELAXED).astype(np.int64))]
     return _table(problem, choices, rooms)
@@ -112,13 +107,6 @@ def _budgets(front: Front, count: int) -> np.ndarray:
     sizes = np.interp(-wanted, -heights, front.bytes.astype(np.float64))
     ends = [float(front.bytes[0]), float(front.bytes[-1])]
     return np.unique(np.append(sizes, ends).astype(np.int64))
-
-
-def _answer(problem: Problem, budget: int) -> np.ndarray:
-    """A good map within a budget, found without trades, shape (units,)."""
-    search, room = problem.search, budget - problem.fixed
-    choice, _ = search.solve(room, trades=False)
-    return np.asarray(choice[problem.group])
 
 
 def _descending(problem: Problem, budgets: np.ndarray) -> list[np.ndarray]:
