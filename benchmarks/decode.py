@@ -27,7 +27,8 @@ _UNPACK = """
 import sys, time
 from benchmarks.memory import peak_bytes
 from genptq_core.cli.main import main
-assert main(["unpack", sys.argv[1], "--to", sys.argv[2], "--out", sys.argv[3], "--json"]) == 0
+if code := main(["unpack", sys.argv[1], "--to", sys.argv[2], "--out", sys.argv[3], "--json"]):
+    sys.exit(code)
 print(time.process_time(), peak_bytes())
 """
 

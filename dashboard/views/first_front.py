@@ -19,7 +19,7 @@ from ..page.command_line import measure_these_commands
 from ..page.scene import Scene
 from ..wording import markdown, seconds
 from . import failure, job_list
-from .measure import judged_speech
+from .measure import judged_speech, request_of
 
 _POLL = 2.0
 """Seconds between looks at how far they are."""
@@ -70,16 +70,7 @@ def _queue(scene: Scene, maps: list[BitMap], manifest: str, utterances: int | No
     queue = Queue()
     try:
         for chosen in maps:
-            queue.add(
-                Measure(
-                    profile=str(scene.folder),
-                    profile_digest=scene.profile.digest,
-                    map_digest=chosen.digest,
-                    options=chosen.options,
-                    manifest=manifest,
-                    utterances=utterances,
-                )
-            )
+            queue.add(request_of(scene, chosen, manifest, utterances))
         processes.start_worker(queue)
     except GenPTQError as error:
         failure.show(error)

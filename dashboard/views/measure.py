@@ -37,6 +37,21 @@ def speech_source(text: str) -> str:
     return str(path)
 
 
+def request_of(
+    scene: Scene, chosen: BitMap, source: str, utterances: int | None, label: str = ""
+) -> Measure:
+    """The request to measure a map on some speech, as `speech_source` gives it."""
+    return Measure(
+        profile=str(scene.folder),
+        profile_digest=scene.profile.digest,
+        map_digest=chosen.digest,
+        options=chosen.options,
+        manifest=source,
+        utterances=utterances,
+        label=label,
+    )
+
+
 def queue_measurement(
     scene: Scene, chosen: BitMap, manifest: str, utterances: int | None, label: str
 ) -> None:
@@ -48,17 +63,7 @@ def queue_measurement(
     except (OSError, ValueError, RuntimeError) as error:
         failure.show(f"The path cannot be used ({error}).")
     else:
-        job_list.queue_request(
-            Measure(
-                profile=str(scene.folder),
-                profile_digest=scene.profile.digest,
-                map_digest=chosen.digest,
-                options=chosen.options,
-                manifest=source,
-                utterances=utterances,
-                label=label.strip()[:60],
-            )
-        )
+        job_list.queue_request(request_of(scene, chosen, source, utterances, label.strip()[:60]))
 
 
 def draw(scene: Scene) -> None:
