@@ -6,7 +6,6 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
-const AWAIT = 1500; // milliseconds between two looks for a fuller table
 const CALM = 250; // milliseconds without a move until the rest of the page follows
 
 function listed(names) {
@@ -69,6 +68,7 @@ export class Screen {
       this.layers.show(this.table);
       this.front.show(this.table);
     }
+    this.root.dataset.awaits = sent.awaited ? "maps" : "";
     this.pick = pick;
     if (this.dragged) return; // a finger has moved on meanwhile
     this.waits = null;
@@ -79,14 +79,12 @@ export class Screen {
   // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
   letFollow() {
     clearTimeout(this.follows);
-    const { awaited } = this.table; // a fuller table
-    if (!this.behind && !awaited) return;
+    if (!this.behind) return;
     this.follows = setTimeout(() => {
       if (this.dragged || this.waits) return; // comes with the next answer
       this.behind = false;
       this.ask({ rest: true });
-      if (awaited) this.letFollow();
-    }, awaited ? AWAIT : CALM);
+    }, CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
