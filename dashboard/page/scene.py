@@ -91,8 +91,7 @@ class Scene:
     @property
     def way(self) -> Way | None:
         """What runs the map, or None where nothing that is known does."""
-        family = self.profile.source.family
-        return named_way(TARGETS[self.target], family, self.knobs.runtime)
+        return named_way(self.profile, TARGETS[self.target], self.knobs.runtime)
 
     @property
     def records(self) -> tuple[Measured, ...]:
