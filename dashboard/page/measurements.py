@@ -42,6 +42,10 @@ class Measurements:
         """The curve of a set; None without a set, too."""
         return None if speech is None else self.curves[speech.key]
 
+    def guide(self, speech: MeasuredSet | None) -> Curve | None:
+        """The curve of a set, or else the borrowed one: what an accuracy is asked for by."""
+        return self.curve(speech) or self.borrowed
+
     def word(self, speech: MeasuredSet) -> str:
         """A set as links write it: the short digest of its speech.
 

@@ -83,7 +83,7 @@ def draw(loaded: Loaded, speech: MeasuredSet | None) -> Drawn:
     with right:
         _picker(loaded.measured.records)
     start = loaders.start_of(loaded, speech)
-    curve = loaded.measured.curve(speech)
+    curve = loaded.measured.guide(speech)
     budget.begin_at(start.size_mb, sizes, POINTS[1] if curve is None else most_points(curve))
     budget.remember(curve is not None)
     low, *_, high = widths(menu)

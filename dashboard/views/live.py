@@ -119,7 +119,7 @@ def _asked(asked: dict[str, Any]) -> None:
     if _number(asked.get("size")):
         budget.use(float(asked["size"]))
     elif _number(asked.get("allowed")):
-        budget.allow(float(asked["allowed"]), "loss" if scene.curve is None else "points")
+        budget.allow(float(asked["allowed"]), "loss" if scene.guide is None else "points")
     elif isinstance(asked.get("map"), str):
         _pick(scene, asked["map"])
     elif "offer" in asked:

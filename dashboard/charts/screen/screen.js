@@ -166,7 +166,7 @@ export class Screen {
       );
       const point = within(this.table, pick.bytes);
       const value = pick.byHand ? pick.bytes / 1e6 : by === "size" ? mb : allowed;
-      const reached = pick.cost ? pick.cost.high - (this.table.wer?.full ?? 0) : null;
+      const reached = pick.cost ? pick.cost.high - (this.table.wer?.full ?? 0) : pick.borrowed?.high;
       const up = this.table.allowed.kind === "loss" ? pick.loss : (reached ?? needed(this.table, point));
       this.place(pick.byHand ? "size" : by, value, pick.bytes, up);
     }
@@ -210,7 +210,8 @@ export class Screen {
     const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
-    const height = this.front.lossy ? figures.loss : cost ? cost.wer : null;
+    const own = cost ? cost.wer : lent ? this.front.ground + lent.more : null;
+    const height = this.front.lossy ? figures.loss : own;
     this.front.move(figures.bytes / 1e6, height, Boolean(cost?.measured), figures.map ?? null);
     this.layers.move(layers);
   }
