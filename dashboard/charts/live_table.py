@@ -18,7 +18,7 @@ from genptq_core.allocation.drag import DragTable
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
-from genptq_core.speech.normalizers import noted
+from genptq_core.speech.names import noted
 from genptq_core.units import Unit, readable
 
 from ..page.knobs import LOSSES, POINTS, most_points
@@ -203,6 +203,7 @@ def _mark(scene: Scene, record: Measured) -> Json:
     held = scene.holds(record.options)
     kind = "other" if not held else "uniform" if is_uniform(record.options) else "mixed"
     change = f"{points(record.wer_increase)}; {points(record.ci95[0])} to {points(record.ci95[1])}"
+    speech = noted(record.speech, record.speech_digest, record.normalizer)
     return {
         "map": record.map_digest,
         "mb": record.bytes / 1e6,
@@ -215,7 +216,7 @@ def _mark(scene: Scene, record: Measured) -> Json:
         "lines": [
             f"measured: {measured_name(record)}",
             f"{record.bytes / 1e6:.1f} MB, {100 * record.wer:.1f} % wrong ({change})",
-            f"{record.utterances} recordings of {noted(record.speech, record.normalizer)}"
+            f"{record.utterances} recordings of {speech}"
             + ("" if held else "; this runtime cannot hold it"),
         ],
     }

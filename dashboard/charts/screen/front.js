@@ -7,6 +7,8 @@ const ABOVE = 4; // points above full precision at which the axis ends
 const STRIP = 22; // pixels for what lies above it
 const EDGE = { left: 44, right: 12, top: 4, bottom: 34 };
 const TICKS = [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8];
+const NEAR = [-5, 4, 13, -14]; // baselines of labels beside a mark, pixels from its middle
+const FAR = [-30, -46, -62, -78, 36, 52];
 const STAR = "M0-9 2.6-3 9-2.5 4.1 1.8 5.7 8.5 0 4.9-5.7 8.5-4.1 1.8-9-2.5-2.6-3Z";
 const SHAPES = {
   mixed: "M-5 0A5 5 0 1 1 5 0A5 5 0 1 1-5 0Z",
@@ -210,8 +212,8 @@ export class Front {
   }
 
   // A label at the first of some places that is free; nothing where none is.
-  label(text, places, more = "") {
-    const place = this.labels.place(text, places);
+  label(text, places, more = "", strict = false) {
+    const place = this.labels.place(text, places, strict);
     if (!place) return [];
     const [x, y, anchor] = place;
     const made = svg("text", { class: `label ${anchor}${more}`, x, y }, text);
@@ -322,9 +324,7 @@ export class Front {
       group.append(svg("path", { class: "shape", d: SHAPES[kind] }));
       if (mark.kind === "tool" || mark.kind === "uniform" || above) {
         const words = above && !this.lossy ? `${mark.wer.toFixed(0)} %` : mark.name;
-        const ups = above ? [4] : [-5, 4, 16, -19, 28, -31];
-        const beside = ups.flatMap((dy) => [[x + 9, y + dy, "start"], [x - 9, y + dy, "end"]]);
-        labels.push(...this.label(words, beside, ` of ${mark.kind}`));
+        labels.push(...this.tag(words, x, y, above ? [4] : NEAR));
       }
       if (mark.map) {
         group.setAttribute("role", "button");
@@ -334,6 +334,21 @@ export class Front {
       this.places.push({ x, y, mark, group });
     }
     return [...drawn, ...labels];
+  }
+
+  // A mark's label beside it; where that is taken, farther away, with a line to it.
+  tag(words, x, y, near) {
+    const beside = near.flatMap((dy) => [[x + 9, y + dy, "start"], [x - 9, y + dy, "end"]]);
+    const close = this.label(words, beside, "", true);
+    if (close.length || near !== NEAR) return close;
+    const away = FAR.flatMap((dy) => [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]]);
+    const label = this.label(words, away, "", true);
+    if (!label.length) return [];
+    const [, top, , bottom] = this.labels.texts.at(-1);
+    const ends = top > y ? [y + 7, bottom - 3] : [y - 7, top + 3];
+    const line = svg("line", { class: "leader", x1: x, x2: x, y1: ends[0], y2: ends[1] });
+    this.named.push([this.labels.texts.at(-1), line]);
+    return [line, ...label];
   }
 
   // The pick moves: MB, its height, whether it was measured, and the map that it is.

@@ -25,9 +25,10 @@ export class Labels {
     this.shapes = [];
   }
 
-  // Something that labels had better not cover, around a point.
+  // Something that labels had better not cover, around a point; nor stand right above it, where
+  // they would seem to be its own.
   avoid(x, y, reach) {
-    this.shapes.push([x - reach, y - reach, x + reach, y + reach]);
+    this.shapes.push([x - reach, y - 3 * reach, x + reach, y + reach]);
   }
 
   box(text, [x, y, anchor]) {
@@ -37,9 +38,9 @@ export class Labels {
   }
 
   // Whether a box overlaps none of some others.
-  free(box, others) {
+  free(box, others, apart = 0) {
     return others.every(
-      ([a, b, c, d]) => box[0] > c + APART || box[2] < a - APART || box[1] >= d || box[3] <= b,
+      ([a, b, c, d]) => box[0] > c + apart || box[2] < a - apart || box[1] >= d || box[3] <= b,
     );
   }
 
@@ -48,12 +49,12 @@ export class Labels {
     return a >= left && b >= top && c <= right && d <= bottom;
   }
 
-  // The first of some places, [x, baseline, anchor], where a text overlaps nothing, or at least no
-  // other text; null where there is none. The text takes it.
-  place(text, places) {
+  // The first of some places, [x, baseline, anchor], where a text overlaps nothing; unless `strict`,
+  // it may lie on shapes. null where there is none. The text takes it.
+  place(text, places, strict) {
     const boxes = places.map((place) => [place, this.box(text, place)]);
-    const usable = boxes.filter(([, box]) => this.within(box) && this.free(box, this.texts));
-    const found = usable.find(([, box]) => this.free(box, this.shapes)) ?? usable[0];
+    const usable = boxes.filter(([, box]) => this.within(box) && this.free(box, this.texts, APART));
+    const found = usable.find(([, box]) => this.free(box, this.shapes)) ?? (strict ? null : usable[0]);
     if (!found) return null;
     this.texts.push(found[1]);
     return found[0];
