@@ -69,7 +69,7 @@ def changes_figure(profile: Profile, comparison: Comparison) -> Figure:
     changes = sorted(comparison.changes, key=lambda change: change.unit)
     labels = tick_labels(profile.units)
     x = [labels[change.unit] for change in changes]
-    names = [hover(profile.units[change.unit].name) for change in changes]
+    names = [hover(readable(profile.units[change.unit])) for change in changes]
     spans: list[tuple[str | None, float | None]] = []
     for label, change in zip(x, changes, strict=True):
         spans += [(label, change.left.bits), (label, change.right.bits), (None, None)]
@@ -94,7 +94,7 @@ def changes_figure(profile: Profile, comparison: Comparison) -> Figure:
                 "categoryorder": "array",
                 "categoryarray": x,
                 "tickangle": -90,
-                "tickfont": {"size": 10},
+                "tickfont": {"size": 11},
                 "range": [-0.7, len(x) - 0.3],
             },
             "yaxis": {"title": {"text": "bits"}, "rangemode": "tozero"},

@@ -25,7 +25,7 @@ const NARROW = 520; // pixels of width, below which a legend takes one line per 
 function fitted(layout, width) {
   if (width >= NARROW) return layout;
   const narrow = { ...layout, height: layout.height + 120 };
-  narrow.legend = { ...layout.legend, font: { size: 10 } };
+  narrow.legend = { ...layout.legend, font: { size: 11 } };
   const { tickvals, ticktext } = layout.xaxis ?? {};
   if (tickvals?.length > 6) {
     const some = (_, index) => index % Math.ceil(tickvals.length / 6) === 0;
