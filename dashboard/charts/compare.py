@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from genptq_core.measurement.comparison import Change, Comparison
 from genptq_core.profile import Profile
+from genptq_core.units import readable
 
 from ..wording import hover, tick_labels
 from .colours import BLUE, GREY, VERMILION, Trace

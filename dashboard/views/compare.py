@@ -13,6 +13,7 @@ from genptq_core.measurement.comparison import Comparison, WerDifference, compar
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import across_sets
 from genptq_core.profile import Profile
+from genptq_core.units import readable
 
 from ..charts.compare import changes_figure, transition_figure
 from ..charts.component import plot
@@ -243,7 +244,7 @@ def _layers(profile: Profile, comparison: Comparison) -> None:
 def _changes(profile: Profile, comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "layer": profile.units[change.unit].name,
+            "layer": readable(profile.units[change.unit]),
             "A": change.left.label,
             "B": change.right.label,
             "kB": round(change.bytes / 1e3, 1),
