@@ -285,10 +285,10 @@ export class Front {
     return places;
   }
 
-  // Places on the band, from its middle outwards.
+  // Places on the band: at the right, where it reaches to both sides of full precision, from below.
   onBand() {
-    const [left, right] = [EDGE.left, this.width - EDGE.right];
-    return [58, 76, 94, 112, 130].map((down) => [(left + right) / 2, EDGE.top + STRIP + down, "middle"]);
+    const bottom = this.height - EDGE.bottom;
+    return [6, 24, 42, 60, 78].map((up) => [this.width - EDGE.right - 4, bottom - up, "end"]);
   }
 
   level(inside, value, words, second) {
