@@ -188,8 +188,9 @@ export class Front {
     const more = this.full === null ? "more words wrong, points" : "words wrong";
     const what = this.lossy ? "change of the output" : more;
     drawn.push(svg("text", { class: "tick", x: EDGE.left, y: bottom + 29 }, `\u2191 ${what}`));
-    drawn.push(svg("text", { class: "tick end", x: right - 5, y: EDGE.top + 15 }, over));
-    this.labels.take(over, [right - 5, EDGE.top + 15, "end"]);
+    const inStrip = [[right - 5, "end"], [EDGE.left + 5, "start"], [(EDGE.left + right) / 2, "middle"]];
+    const places = inStrip.map(([x, anchor]) => [x, EDGE.top + 15, anchor]);
+    drawn.push(...this.label(over, places, " tick", true));
     return drawn;
   }
 
@@ -341,14 +342,18 @@ export class Front {
     const beside = near.flatMap((dy) => [[x + 9, y + dy, "start"], [x - 9, y + dy, "end"]]);
     const close = this.label(words, beside, "", true);
     if (close.length || near !== NEAR) return close;
-    const away = FAR.flatMap((dy) => [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]]);
-    const label = this.label(words, away, "", true);
-    if (!label.length) return [];
-    const [, top, , bottom] = this.labels.texts.at(-1);
-    const ends = top > y ? [y + 7, bottom - 3] : [y - 7, top + 3];
-    const line = svg("line", { class: "leader", x1: x, x2: x, y1: ends[0], y2: ends[1] });
-    this.named.push([this.labels.texts.at(-1), line]);
-    return [line, ...label];
+    for (const dy of FAR) {
+      const [y1, y2] = dy > 0 ? [y + 7, y + dy + 1] : [y + dy - 9, y - 7];
+      const way = [x - 2, y1, x + 2, y2];
+      if (!this.labels.free(way, this.labels.texts)) continue;
+      const label = this.label(words, [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]], "", true);
+      if (!label.length) continue;
+      this.labels.shapes.push(way);
+      const line = svg("line", { class: "leader", x1: x, x2: x, y1, y2 });
+      this.named.push([this.labels.texts.at(-1), line]);
+      return [line, ...label];
+    }
+    return [];
   }
 
   // The pick moves: MB, its height, whether it was measured, and the map that it is.
