@@ -304,7 +304,7 @@ export class Front {
 
   points() {
     const drawn = [];
-    const labels = [];
+    const tags = [];
     this.places = [];
     const right = this.width - EDGE.right;
     for (const mark of this.marks()) {
@@ -325,7 +325,7 @@ export class Front {
       group.append(svg("path", { class: "shape", d: SHAPES[kind] }));
       if (mark.kind === "tool" || mark.kind === "uniform" || above) {
         const words = above && !this.lossy ? `${mark.wer.toFixed(0)} %` : mark.name;
-        labels.push(...this.tag(words, x, y, above ? [4] : NEAR));
+        tags.push([words, x, y, above ? [4] : NEAR]);
       }
       if (mark.map) {
         group.setAttribute("role", "button");
@@ -334,7 +334,17 @@ export class Front {
       drawn.push(group);
       this.places.push({ x, y, mark, group });
     }
-    return [...drawn, ...labels];
+    // From one side or from the other, whichever finds a place for more.
+    tags.sort(([, a], [, b]) => b - a);
+    const before = [this.labels.texts, this.labels.shapes, this.named];
+    const tries = [tags, [...tags].reverse()].map((order) => {
+      [this.labels.texts, this.labels.shapes, this.named] = before.map((list) => [...list]);
+      const made = order.flatMap((tag) => this.tag(...tag));
+      return { made, texts: this.labels.texts, named: this.named };
+    });
+    const best = tries[1].texts.length > tries[0].texts.length ? tries[1] : tries[0];
+    [this.labels.texts, this.named] = [best.texts, best.named];
+    return [...drawn, ...best.made];
   }
 
   // A mark's label beside it; where that is taken, farther away, with a line to it.
