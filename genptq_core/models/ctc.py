@@ -34,6 +34,7 @@ from ..units import Unit
 from . import Transcript
 from .checkpoint import check_finite, check_shapes
 from .folders import FEATURE_FILES, check_rate, own_settings, require
+from .overlapping_windows import OverlappingWindows
 from .text_digest import text_digest
 from .weights import weights_digest
 
@@ -132,6 +133,20 @@ class Ctc:
         """Log-probabilities over labels and blank: (frames, labels)."""
         states = head_inputs.to(self._ctc.device)
         return torch.log_softmax(self._head(states[None])[0], dim=-1)
+
+    def long_form(self) -> OverlappingWindows:
+        """How it hears recordings of more than 30 s."""
+        return OverlappingWindows(self, self._hop)
+
+    @cached_property
+    def _hop(self) -> int:
+        """Samples from one frame to the next: of what 8 s of silence more give in frames."""
+        more = 8 * RATE
+        with torch.no_grad():
+            lengths = [
+                len(self._states(np.zeros(size, dtype=np.float32))) for size in (RATE, RATE + more)
+            ]
+        return round(more / (lengths[1] - lengths[0]))
 
     def _states(self, samples: np.ndarray) -> Tensor:
         missing = int(SHORTEST * RATE) - len(samples)
