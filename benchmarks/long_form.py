@@ -161,14 +161,15 @@ def report(rows: dict[str, Any]) -> str:
         cells = [
             *(said(name), row["recordings"], f"{row['seconds'] / 60:.1f}", row["windows"] or ""),
             *(row["loops"] if row["windows"] else "", covered, f"{100 * counted[0].wer:.2f}"),
-            *("", "") if name == SINGLE else (
-                f"{change:+.2f}",
-                f"{100 * low:+.2f} to {100 * high:+.2f}",
-            ),
+            *(("", "") if name == SINGLE else _difference(change, low, high)),
             *(row["peak_mb"], f"{row['processor_seconds'] / row['seconds']:.3f}"),
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def _difference(change: float, low: float, high: float) -> tuple[str, str]:
+    return f"{change:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def said(name: str) -> str:
