@@ -100,7 +100,7 @@ def ran_away(
     before, after = _taken(before, kept), _taken(after, kept)
 
     def blocks(errors: Errors, texts: Sequence[str]) -> Errors:
-        left = np.flatnonzero(kept)
+        left = np.flatnonzero(kept).tolist()
         return blockwise(
             errors, [references[i] for i in left], [texts[i] for i in left], normalizer
         )
