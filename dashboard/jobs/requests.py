@@ -170,6 +170,9 @@ def kind_of(request: Request) -> str:
 def to_json(request: Request) -> str:
     """A request as text, sealed."""
     fields = dataclasses.asdict(request)
+    for name in ("language", "task"):
+        if not fields.get(name):  # as before they could be asked for
+            fields.pop(name, None)
     if not isinstance(request, ComputeProfile):
         fields["options"] = [option.key for option in request.options]
     return json.dumps(sealed(fields))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import streamlit as st
-
 from genptq_core.profile import Profile
 from genptq_core.speech.languages import LANGUAGES, name_of
 

@@ -29,6 +29,7 @@ from .arguments import (
     add_model_of_profile,
     add_profile,
     add_runs_in,
+    asked_from_flags,
     memory_from_flags,
 )
 from .command import Answer, Command
