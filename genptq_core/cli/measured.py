@@ -102,7 +102,7 @@ def _row(record: Measured, references: Mapping[str, str], curve: Curve) -> str:
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
         f"{guess:>22} "
         f"{record.loss:8.4f} {counts:>8} {without:>7}  {noted(record.speech, record.normalizer)} "
-        f"({record.utterances}), {record.label}"
+        f"({record.utterances}), {', '.join(filter(None, (record.asked, record.label)))}"
     )
 
 
@@ -159,6 +159,7 @@ def public_record(
         "utterances": record.utterances,
         "normalizer": record.normalizer,
         "unit": unit_of(record.normalizer),
+        "asked": record.asked,
         "insertions_on_silence": record.insertions_on_silence,
         "long_recordings": None if record.long is None else asdict(record.long),
         "method": record.method,
