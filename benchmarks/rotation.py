@@ -182,7 +182,9 @@ def main() -> None:
             option = Option.parse(f"{bits}/{options.group_size}")
             with replaced(model, rounded(model, sums, option)):
                 losses.append(loss(model))
-        print(f"| {name} | " + " | ".join(f"{abs(value):.5f}" for value in losses) + " |", flush=True)
+        print(
+            f"| {name} | " + " | ".join(f"{abs(value):.5f}" for value in losses) + " |", flush=True
+        )
 
 
 if __name__ == "__main__":
