@@ -89,12 +89,22 @@ def readable(unit: Unit) -> str:
     last = inner[-1] if inner else ""
     stem = last.removesuffix("_proj").removeprefix("linear_")
     role = _ROLES.get(stem, _ROLES.get(last, last.replace("_", " ")))
-    if not numbered:
-        number = re.search(r"[0-9]+$", last)
-        words = [unit.part, f"{kind} {number[0]}" if number else kind]
-        words = words[1:] if unit.kind == "output" else words
+    if unit.kind == "convolution":
+        words = [unit.part, _front(unit, last, bool(numbered))]
+    elif not numbered:
+        words = [kind] if unit.kind == "output" else [unit.part, kind]
     else:
         words = [f"{unit.part} {unit.block}", kind, role]
     if "@" in unit.name:
         words.append(f"rows {rows}")
     return " \u00b7 ".join(word for word in words if word)
+
+
+def _front(unit: Unit, last: str, numbered: bool) -> str:
+    """What a weight before the first block is called."""
+    if numbered:
+        return f"convolution {unit.block}"
+    number = re.search(r"[0-9]+$", last)
+    if last.startswith("conv"):
+        return f"convolution {number[0]}" if number else "convolution"
+    return f"front end {last.replace('_', ' ')}"

@@ -1,7 +1,7 @@
 """CTC recognizers: Conformers and similar models that decide each frame on its own.
 
-One adapter holds Parakeet's FastConformer, Wav2Vec2-Conformer and Wav2Vec2; another architecture
-with such a head is a line in `_PARTS`.
+One adapter holds Parakeet's FastConformer, LASR, Wav2Vec2 with its Conformer and its BERT, HuBERT and
+WavLM; another architecture with such a head is a line in `_PARTS`.
 
 Labels are drawn, and divergence is counted, frame by frame: given the audio, CTC's frames are
 independent (Graves et al., "Connectionist temporal classification", 2006, section 3.1), so drawing
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ..errors import ModelError
@@ -35,12 +36,17 @@ from . import Transcript
 from .checkpoint import check_finite, check_shapes
 from .folders import FEATURE_FILES, check_rate, own_settings, require
 from .text_digest import text_digest
+from .wavlm import call_linear_modules
 from .weights import weights_digest
 
 _PARTS = {
     "parakeet_ctc": ("encoder", "ctc_head"),
+    "lasr_ctc": ("encoder", "ctc_head"),
     "wav2vec2": ("wav2vec2", "lm_head"),
     "wav2vec2-conformer": ("wav2vec2_conformer", "lm_head"),
+    "wav2vec2-bert": ("wav2vec2_bert", "lm_head"),
+    "hubert": ("hubert", "lm_head"),
+    "wavlm": ("wavlm", "lm_head"),
 }
 """Names of the encoder and the head in each architecture, by `model_type`."""
 
@@ -72,6 +78,7 @@ class Ctc:
         check_finite(module, name)
         _check_fit(name, module, features, tokenizer)
         fold_norms(module)
+        call_linear_modules(module)
         check_finite(module, name)  # a statistic may be below zero
         self.name = name
         self.family = str(module.config.model_type)
@@ -232,12 +239,15 @@ def _check_fit(name: str, module: Any, features: Any, tokenizer: Any) -> None:
     check_rate(name, features)
     config = module.config
     bands = getattr(getattr(config, "encoder_config", None), "num_mel_bins", None)
+    bands = bands or getattr(config, "feature_projection_input_dim", None)
     inputs = features.model_input_names[0]
-    if inputs != module.main_input_name or (bands and features.feature_size != bands):
+    # Neighbouring frames may be put together into one.
+    made = features.feature_size * getattr(features, "stride", 1)
+    if inputs != module.main_input_name or (bands and made != bands):
         raise ModelError(
             f"{name} hears {module.main_input_name}"
             + (f" of {bands} mel bands" if bands else "")
-            + f", and its preprocessor_config.json makes {inputs} of {features.feature_size}.",
+            + f", and its preprocessor_config.json makes {inputs} of {made}.",
             "Take the preprocessor_config.json that the model was trained with.",
         )
     named = {index: token for token, index in tokenizer.get_vocab().items()}
@@ -280,12 +290,14 @@ def fold_norms(module: nn.Module) -> None:
 def _is_matrix(module: nn.Module) -> bool:
     """Whether a module is a Linear or full convolution that is wide enough to be worth rounding.
 
+    One whose weight is computed from others, as weight normalization does, is none.
+
     Depthwise and grouped convolutions stay at 16 bit: they have a few weights per row, and are
     thousandths of a model.
     """
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups != 1:
         return False
-    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) or is_parametrized(module):
         return False
     return module.weight[0].numel() >= _FEWEST_COLUMNS
 

@@ -43,7 +43,7 @@ def load(source: str, name: str) -> SpeechModel:
     """
     with _explained(source) as offline:
         config = _configuration(source, offline)
-        family = _family(config.model_type)
+        family = family_of(config.model_type)
         folder = _files_of(source, offline)
         if folder == Path(source):
             _check_stored(folder, config)
@@ -101,7 +101,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Spee
     Raises:
         ModelError: the settings cannot be read, or a parameter is missing or misshapen.
     """
-    family = _family(_checked_config(folder)["model_type"])
+    family = family_of(_checked_config(folder)["model_type"])
     try:
         model: SpeechModel = family.assembled(folder, name, parameters)
     except GenPTQError:
@@ -153,14 +153,15 @@ def _files_of(source: str, offline: bool) -> Path:
 def _described(config: Any) -> int:
     """How many parameters a configuration describes."""
     with torch.device("meta"):
-        return parameter_count(_family(config.model_type).blank(config))
+        return parameter_count(family_of(config.model_type).blank(config))
 
 
 def _check_stored(folder: Path, config: Any) -> None:
     check_stored(stored_tensors(folder), _described(config), str(folder))
 
 
-def _family(model_type: str) -> ModuleType:
+def family_of(model_type: str) -> ModuleType:
+    """The module of a supported family, by the `model_type` of its configuration."""
     from . import ctc, whisper
 
     return whisper if model_type == whisper.Whisper.family else ctc

@@ -31,7 +31,6 @@ from tests.core.tiny_models import (
     CONFORMER,
     PARAKEET,
     VOCABULARY,
-    WAV2VEC2,
     random_ctc,
 )
 
@@ -103,8 +102,8 @@ def test_units_are_all_matrices_and_share_inputs_that_are_the_same(folder: Path)
     for unit in model.units:
         by_inputs.setdefault(unit.inputs, []).append(unit.name)
     shared = sorted(len(members) for members in by_inputs.values() if len(members) > 1)
-    # Queries, keys and values of each block; positions are the same for all blocks.
-    assert shared == ([3, 3] if model.family == WAV2VEC2 else [2, 3, 3])
+    # Queries, keys and values of each block; where positions are projected, they are shared.
+    assert shared == ([2, 3, 3] if model.family in (PARAKEET, CONFORMER) else [3, 3])
     assert {u.kind for u in model.units if u.part == "decoder"} == {"output"}
     assert [u.name for u in model.units if u.part == "decoder"] == [model.head]
     covered = sum(unit.weights for unit in model.units)
