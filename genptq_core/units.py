@@ -22,6 +22,12 @@ _ROLES = {
     "pointwise_conv1": "in",
     "pointwise_conv2": "out",
     "depthwise_conv": "depthwise",
+    "gru_rel_pos_linear": "position gate",
+    "encoder_projector": "encoder",
+    "decoder_projector": "prediction",
+    "head": "output",
+    "weight_ih": "input",
+    "weight_hh": "state",
 }
 _KINDS = {"conv-module": "convolution module", "embedding": "word pieces"}
 
@@ -39,7 +45,7 @@ class Unit:
         part: "encoder", "decoder" or "embedding".
         kind: what the weight does: "attention", "cross-attention", "feed-forward", "embedding",
             "convolution" (before the first block), "conv-module" (inside a Conformer's blocks),
-            "output".
+            "output"; of transducers "prediction" (an LSTM) and "joint".
         block: index of the layer in its part, or of the row block.
         inputs: the module whose input multiplies this weight; units that share it share a Hessian.
     """
@@ -91,6 +97,10 @@ def readable(unit: Unit) -> str:
     role = _ROLES.get(stem, _ROLES.get(last, last.replace("_", " ")))
     if unit.kind == "convolution":
         words = [unit.part, _front(unit, last, bool(numbered))]
+    elif unit.kind == "prediction":
+        words = [f"prediction {unit.block}", _ROLES.get(last.rsplit("_l", 1)[0], last)]
+    elif unit.kind == "joint":
+        words = ["joint", role]
     elif not numbered:
         words = [kind] if unit.kind == "output" else [unit.part, kind]
     else:

@@ -116,7 +116,7 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: it cannot be read.
     """
-    from ..models.hub import family_of
+    from ..models.hub import checkpoint_of
 
     config = check_folder(folder)  # sizes, before anything is built of them
     quantization = config.get("quantization_config")
@@ -124,7 +124,7 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder} holds no weights of {_METHOD}.", "Export it again.")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        kind = family_of(config["model_type"]).CHECKPOINT
+        kind = checkpoint_of(config["model_type"])
         module, report = kind.from_pretrained(
             folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
         )

@@ -20,6 +20,10 @@ from transformers import (
     ParakeetCTCConfig,
     ParakeetFeatureExtractor,
     ParakeetForCTC,
+    ParakeetForRNNT,
+    ParakeetForTDT,
+    ParakeetRNNTConfig,
+    ParakeetTDTConfig,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
     Wav2Vec2BertForCTC,
@@ -43,7 +47,9 @@ from genptq_core.models.whisper_settings import ENGLISH_WORDS
 PARAKEET, CONFORMER, WAV2VEC2 = "parakeet_ctc", "wav2vec2-conformer", "wav2vec2"
 HUBERT, WAVLM, BERT, LASR = "hubert", "wavlm", "wav2vec2-bert", "lasr_ctc"
 ARCHITECTURES = (PARAKEET, CONFORMER, WAV2VEC2, HUBERT, WAVLM, BERT, LASR)
-FAMILIES = ARCHITECTURES
+TDT, RNNT = "parakeet_tdt", "parakeet_rnnt"
+TRANSDUCERS = (TDT, RNNT)
+FAMILIES = (*ARCHITECTURES, *TRANSDUCERS)
 """All of which `random_model` makes one."""
 
 VOCABULARY = ("<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz")
@@ -113,8 +119,10 @@ def random_model(folder: Path, family: str, gain: float = 2.0) -> Path:
         family: one of `FAMILIES`.
         gain: what its matrices are multiplied by, so that what it writes varies.
     """
-    fast = {"subsampling_factor": 8, "subsampling_conv_channels": 32}
-    random_ctc(folder, family, **(fast if family == PARAKEET else {}))
+    settings: dict[str, Any] = {"num_hidden_layers": 1}
+    if family in (PARAKEET, *TRANSDUCERS):
+        settings |= {"subsampling_factor": 8, "subsampling_conv_channels": 32}
+    (random_transducer if family in TRANSDUCERS else random_ctc)(folder, family, **settings)
     path = folder / "model.safetensors"
     weights = {
         name: (tensor * (gain if tensor.dim() > 1 else 1)).half().float()
@@ -137,18 +145,69 @@ def random_ctc(folder: Path, architecture: str, seed: int = 0, **settings: Any) 
     """
     torch.manual_seed(seed)
     module = _module(architecture, settings)
+    _vary(module)
+    module.save_pretrained(folder)
+    _save_settings(folder, architecture, VOCABULARY)
+    return folder
+
+
+def random_transducer(folder: Path, architecture: str, seed: int = 2, **settings: Any) -> Path:
+    """Write a Parakeet TDT or RNN-T of 2 blocks and 2 layers of LSTM, 32 wide.
+
+    Args:
+        folder: where to.
+        architecture: one of `TRANSDUCERS`.
+        seed: of the weights.
+        settings: of the encoder, in place of these.
+    """
+    torch.manual_seed(seed)
+    kind, form = (
+        (ParakeetForTDT, ParakeetTDTConfig)
+        if architecture == TDT
+        else (ParakeetForRNNT, ParakeetRNNTConfig)
+    )
+    blank = len(VOCABULARY)
+    module = kind(
+        form(
+            vocab_size=blank + 1,
+            blank_token_id=blank,
+            pad_token_id=0,
+            decoder_hidden_size=WIDTH,
+            encoder_config={**_FAST, "subsampling_factor": 8, **settings},
+        )
+    )
+    _vary(module)
+    with torch.no_grad():
+        module.decoder.embedding.weight.normal_()
+        module.decoder.embedding.weight[blank] = 0  # as it is trained
+        for matrix in (module.encoder_projector, module.decoder.decoder_projector):
+            matrix.weight *= 3
+        module.joint.head.weight *= 2
+        # So that it gets on: RNN-T does so by blanks alone.
+        module.joint.head.bias[blank] += 2.5 if architecture == TDT else 12
+        if architecture == TDT:
+            module.joint.head.bias[blank + 1] -= 1
+    module.save_pretrained(folder)
+    _save_settings(folder, PARAKEET, (*VOCABULARY, "<blank>"))
+    return folder
+
+
+def _vary(module: Any) -> None:
+    """Let weights be as torch starts them, and norms have seen something."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d) and "weight" in part._parameters:
             part.reset_parameters()
         if isinstance(part, nn.BatchNorm1d):
             part.running_mean.normal_(std=0.2)
             part.running_var.uniform_(0.5, 2)
-    module.save_pretrained(folder)
+
+
+def _save_settings(folder: Path, architecture: str, letters: tuple[str, ...]) -> None:
+    """Write feature settings, and a tokenizer that has these letters."""
     _EXTRACTORS.get(architecture, Wav2Vec2FeatureExtractor)().save_pretrained(folder)
     vocabulary = folder / "letters.json"
-    vocabulary.write_text(json.dumps({letter: i for i, letter in enumerate(VOCABULARY)}))
+    vocabulary.write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
     Wav2Vec2CTCTokenizer(str(vocabulary), bos_token=None, eos_token=None).save_pretrained(folder)
-    return folder
 
 
 def _module(architecture: str, settings: dict[str, Any]) -> Any:

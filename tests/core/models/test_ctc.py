@@ -18,7 +18,8 @@ from genptq_core.errors import ModelError
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import measure
 from genptq_core.models import SpeechModel
-from genptq_core.models.ctc import Ctc, assembled, fold_norms
+from genptq_core.models.acoustic import fold_norms
+from genptq_core.models.ctc import Ctc, assembled
 from genptq_core.models.weights import parameter_count
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Profile, Settings
@@ -143,8 +144,8 @@ def test_moments_are_of_what_multiplies_the_weight(folder: Path) -> None:
         )
 
 
-def test_from_profile_to_measurement(folder: Path, tones: Path, tmp_path: Path) -> None:
-    model, speech = load_model(str(folder)), load_manifest(tones)
+def test_from_profile_to_measurement(folders: dict[str, Path], tones: Path, tmp_path: Path) -> None:
+    model, speech = load_model(str(folders[PARAKEET])), load_manifest(tones)
     profile = compute(model, speech, tmp_path / "p", SETTINGS).profile
     frames = [len(t.tokens) for t in model.transcribe(model.encode([noise(1)] * 1))]
     assert profile.lengths.tolist() == frames * 6  # all tones last a second

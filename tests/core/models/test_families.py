@@ -26,10 +26,8 @@ from genptq_core.targets import NATIVE, usable_targets
 from genptq_core.units import readable
 from tests.core.tiny_models import FAMILIES, random_model
 
-OPTIONS = (
-    grid_options((3, 4, 6, 8), (16,)) + coded_options((3, 4)) + block_options(("q4_0", "q8_0"))
-)
-SETTINGS = Settings(OPTIONS, draws=6, rank=8)
+OPTIONS = (*grid_options((4, 8), (16,)), *coded_options((4,)), *block_options(("q8_0",)))
+SETTINGS = Settings(OPTIONS, draws=2, rank=8)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -50,8 +48,8 @@ def test_from_profile_to_every_target_and_back(family: str, tones: Path, tmp_pat
             expected = transcribe_files(model, speech)
         back = load_model(str(found.folder))
         heard = transcribe_files(back, speech)
-        # Another runtime sums in another order, and labels of random weights nearly tie.
-        assert jiwer.cer(expected, heard) < 0.1 if target == "gguf" else heard == expected
+        # Another runtime rounds activations too, and labels of random weights nearly tie.
+        assert jiwer.cer(expected, heard) < 0.15 if target == "gguf" else heard == expected
         if target == NATIVE:
             again = unpack(found.folder, "transformers", tmp_path / "transformers")
             assert transcribe_files(load_model(str(again.folder)), speech) == expected
