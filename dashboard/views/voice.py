@@ -70,8 +70,8 @@ def _owner() -> str:
 
 def _recorder(scene: Scene, owner: str) -> None:
     st.caption(
-        "Up to 30 seconds, transcribed at full precision and with your pick; the recording "
-        "stays on this machine and is deleted as soon as both have."
+        "Transcribed at full precision and with your pick, window by window where it is longer "
+        "than 30 seconds; the recording stays on this machine and is deleted as soon as both have."
     )
     left, right = st.columns(2)
     spoken = left.audio_input("Record", key="voice_spoken")

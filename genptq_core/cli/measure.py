@@ -29,7 +29,7 @@ from .arguments import (
     workers_from_flags,
 )
 from .command import Answer, Command
-from .measured import on_silence, public_changes, public_record
+from .measured import long_speech, on_silence, public_changes, public_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,12 +227,16 @@ def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, Fore
 def _in_words(record: Measured, names: Mapping[str, str]) -> str:
     low, high = record.ci95
     said = (
-        f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
-        f"against {100 * record.wer_full_precision:.2f} % at full precision: "
-        f"{100 * record.wer_increase:+.2f} points, 95 % interval "
-        f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
-        f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
-    ) + on_silence(record)
+        (
+            f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
+            f"against {100 * record.wer_full_precision:.2f} % at full precision: "
+            f"{100 * record.wer_increase:+.2f} points, 95 % interval "
+            f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
+            f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
+        )
+        + on_silence(record)
+        + long_speech(record)
+    )
     return f"{said} {runaways.in_words(record.runaways, record.utterances, names)}"
 
 

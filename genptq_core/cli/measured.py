@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,19 @@ def on_silence(record: Measured) -> str:
     return f" On silence it wrote {record.insertions_on_silence} {things}, which no rate counts."
 
 
+def long_speech(record: Measured) -> str:
+    """How long recordings were heard, as a sentence to add; "" without any."""
+    long = record.long
+    if long is None:
+        return ""
+    which = f"{long.recordings} recordings" if long.recordings > 1 else "One recording"
+    return (
+        f" {which} of more than 30 s ({long.seconds / 60:.1f} minutes): {100 * long.covered:.1f} % "
+        f"of the audio covered (full precision {100 * long.full_covered:.1f} %), {long.loops} of "
+        f"{long.windows} windows loop ({long.full_loops} of {long.full_windows})."
+    )
+
+
 def public_changes(found: ForeignMap) -> list[dict[str, str]]:
     """The layers that do not get what a map wants, as `--json` prints them."""
     return [
@@ -149,6 +162,7 @@ def public_record(
         "normalizer": record.normalizer,
         "unit": unit_of(record.normalizer),
         "insertions_on_silence": record.insertions_on_silence,
+        "long_recordings": None if record.long is None else asdict(record.long),
         "method": record.method,
         "seconds": record.seconds,
         "when": record.when,

@@ -26,6 +26,7 @@ from ..progress import Progress, Report, silent
 from ..rounding.baseline import baseline
 from ..rounding.rounded import check_model, quantized_weights
 from ..speech.utterances import SpeechSet, Utterance, duration, load_audio
+from ..speech.windows import in_windows
 from .speech_scale import Adapted, AdaptedMap, load_adapted, save_adapted
 
 FEWEST = 12
@@ -48,7 +49,8 @@ def adapt(
         model: the profile's model.
         profile: the profile.
         folder: its folder.
-        speech: recordings of that kind; texts are not used.
+        speech: recordings of that kind; texts are not used. Those of more than 30 s are cut at
+            pauses.
         report: called with the maps done.
 
     Raises:
@@ -58,7 +60,7 @@ def adapt(
         GenPTQError: the file cannot be written.
     """
     check_model(model, profile)
-    used = listened(speech)
+    used = listened(in_windows(speech))
     recordings = tuple(u.digest for u in used)
     known = {
         m.options: m

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import figures_of
-from ..models import SpeechModel
+from ..models import SpeechModel, Transcript
 from ..models.divergence import CHUNK
 from ..profile import Profile
 from ..progress import Report, silent
 from ..rounding.rounded import check_model, quantized_weights, rounding_key
 from ..rounding.rounded_units import RoundedUnits
+from ..speech.long_audio import is_long
 from ..speech.utterances import SpeechSet, load_audio
 from ..speech.writing import normalizer_for
 from .evaluation import Evaluation, Score
+from .long_speech import transcribe_long
 from .records import Measured
 
 ROUNDING = "inputs of full precision"
@@ -139,6 +141,7 @@ def record_of(
         insertions_on_silence=scored.insertions_on_silence,
         transcripts=scored.transcripts,
         runaways=scored.runaways,
+        long=scored.long,
     )
 
 
@@ -170,10 +173,20 @@ def score(
 
 
 def transcribe_files(model: SpeechModel, speech: SpeechSet) -> list[str]:
-    """Transcripts of recordings, in the set's order."""
+    """Transcripts of recordings of any length, in the set's order.
+
+    Raises:
+        ModelError: the model takes no recordings of more than 30 s, and there is one.
+        SpeechError: a recording cannot be used.
+    """
     texts: list[str] = []
     for start in range(0, len(speech), CHUNK):
-        audio = [load_audio(u) for u in speech.utterances[start : start + CHUNK]]
-        with torch.no_grad():
-            texts += [t.text for t in model.transcribe(model.encode(audio))]
+        part = speech.utterances[start : start + CHUNK]
+        short = [u for u in part if not is_long(u)]
+        written: list[Transcript] = []
+        if short:
+            with torch.no_grad():
+                written = model.transcribe(model.encode([load_audio(u) for u in short]))
+        ready = iter(written)
+        texts += [transcribe_long(model, u) if is_long(u) else next(ready).text for u in part]
     return texts

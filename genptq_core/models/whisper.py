@@ -34,6 +34,8 @@ from .decoding import GREEDY, Decoding, seed_of
 from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
 from .greedy import Choose, Written, drawn, likeliest, write
 from .text_digest import text_digest
+from .timed_windows import TimedWindows, timestamps_of, with_times
+from .timestamps import Timestamps
 from .weights import weights_digest
 from .whisper_settings import settings_of
 
@@ -85,6 +87,7 @@ class Whisper:
         self._features = features
         self._tokenizer = tokenizer
         self._rule = GREEDY
+        self._times: Timestamps | None = None
 
     def with_decoding(self, rule: Decoding) -> Whisper:
         """The same model, its weights shared, that decodes by a rule."""
@@ -93,6 +96,18 @@ class Whisper:
         other._rule = rule
         other.decoding = "; ".join(filter(None, (self.settings.words, rule.words)))
         return other
+
+    def long_form(self) -> TimedWindows:
+        """How it hears recordings of more than 30 s.
+
+        Raises:
+            ModelError: it has no tokens for times.
+        """
+        times = timestamps_of(self.settings, self.name)
+        other = copy.copy(self)
+        other.settings = with_times(self.settings, times)
+        other._times = times
+        return TimedWindows(other, times, self._tokenizer)
 
     @cached_property
     def text_digest(self) -> str:
@@ -158,10 +173,14 @@ class Whisper:
                 not_first=settings.not_first,
                 choose=choose,
                 count=count,
+                times=self._times,
             )
 
     def _transcript(self, row: Written) -> Transcript:
-        text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
+        tokens = row.tokens
+        if self._times is not None:  # some tokenizers do not name them
+            tokens = [token for token in tokens if not self._times.is_time(token)]
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return Transcript(text.strip(), tuple(row.tokens))
 
     @property

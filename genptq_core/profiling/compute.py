@@ -36,6 +36,7 @@ from ..models.weights import parameter_count
 from ..profile import Profile, Settings, Source
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet
+from ..speech.windows import in_windows
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
 from ..storage.locations import workspace_folder
@@ -81,7 +82,8 @@ def compute(
 
     Args:
         model: the model to profile.
-        speech: the calibration set; reference texts are not used.
+        speech: the calibration set; reference texts are not used. Recordings of more than 30 s are
+            cut at pauses.
         out: folder for the profile.
         settings: options, draws, seed.
         report: called with the progress of each stage.
@@ -97,6 +99,8 @@ def compute(
         GenPTQError: the workspace folder or `out` cannot be written.
     """
     settings = settings or Settings()
+    speech = in_windows(speech)
+    listening = in_windows(listening) if listening else None
     for name in sorted({unit.parameter for unit in model.units}):
         if not bool(torch.isfinite(model.module.get_parameter(name)).all()):
             raise ModelError(

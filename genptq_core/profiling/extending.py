@@ -25,6 +25,7 @@ from ..profile.values import BLOCK_QUANTIZER
 from ..progress import Progress, Report, silent
 from ..quantizers import Sketch
 from ..speech.utterances import SpeechSet, load_audio
+from ..speech.windows import in_windows
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
 from ..storage.locations import workspace_folder
@@ -66,6 +67,7 @@ def extend(
         SpeechError: a recording cannot be used.
         GenPTQError: the workspace folder or `out` cannot be written.
     """
+    speech = in_windows(speech)
     _check(profile, model, speech)
     fresh = tuple(option for option in options if option not in profile.menu)
     if not fresh:

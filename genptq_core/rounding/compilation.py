@@ -24,6 +24,7 @@ from ..profile import Profile
 from ..progress import Report, silent
 from ..quantizers import Stored
 from ..speech.utterances import SpeechSet, load_audio
+from ..speech.windows import in_windows
 from ..storage.digests import sha256_json
 from ..storage.locations import compiled_folder
 from ..units import Unit
@@ -102,6 +103,7 @@ def compile_map(
         profile: its profile.
         chosen: the map.
         speech: speech of the kind that the model is for; reference texts are not used.
+            Recordings of more than 30 s are cut at pauses.
         settings: how.
         report: called with the progress of each stage.
 
@@ -110,6 +112,7 @@ def compile_map(
         ModelError: the model is not the profile's.
     """
     settings = settings or CompileSettings()
+    speech = in_windows(speech)
     check_model(model, profile)
     if len(speech) <= settings.held_out + settings.batch:
         raise SpeechError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def utterance(audio: Path, text: str = "", speaker: str = "") -> Utterance:
 
 
 def load_audio(recording: Utterance) -> np.ndarray:
-    """Decode one recording to mono at 16 kHz.
+    """Decode one recording of up to 30 s to mono at 16 kHz; `long_audio` reads longer ones.
 
     Returns:
         Samples, mostly in [-1, 1], shape (n,), float32.
@@ -150,7 +151,13 @@ def duration(recording: Utterance) -> float:
     Raises:
         SpeechError: the file is not audio.
     """
-    return decoding.seconds(recording.audio)
+    return _seconds(recording.audio, recording.digest)
+
+
+@lru_cache(maxsize=1 << 16)
+def _seconds(audio: Path, digest: str) -> float:
+    """As `duration`; what phones record is decoded to find out, and asked for several times."""
+    return decoding.seconds(audio)
 
 
 def _utterance(row: Row) -> Utterance:

@@ -18,9 +18,9 @@ from .normalizers import (
     unit_of,
 )
 
-LONGEST = 10_000
-"""Characters that a reference may have: more than anyone says in a recording, and few enough that
-aligning them is quick."""
+LONGEST = 300_000
+"""Characters that a reference may have: five hours of speech, and few enough to be aligned in a
+minute."""
 
 _UNSPACED = (  # blocks of Chinese, Japanese, Thai, Lao, Burmese and Khmer
     (0x0E00, 0x0EFF),
