@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..errors import ModelError
 from ..models import Transcript
 from ..models.timed_windows import TimedWindows, timestamps_of, with_times
 from ..models.timestamps import Timestamps
+from ..models.whisper_asking import asked_prompt, known_in
 from ..speech.utterances import RATE
 
 
@@ -83,6 +85,19 @@ class WhisperTranscriber(Transcriber):
             Logits (batch, tokens, vocabulary), and keys and values for the next step.
         """
         raise NotImplementedError
+
+    def with_language(self, language: str, task: str) -> WhisperTranscriber:
+        """The same model, asked for a language and a task; "" for its own.
+
+        Raises:
+            ModelError: it does not know one of them.
+        """
+        known = known_in(self._tokenizer.get_vocab(), self._decoding.prompt)
+        prompt = asked_prompt(self.name, self._decoding.prompt, known, language, task)
+        other = copy.copy(self)
+        asked: Any = self._decoding
+        other._decoding = replace(asked, prompt=prompt)
+        return other
 
     def long_form(self) -> TimedWindows:
         """How it hears recordings of more than 30 s; see `models.long_form`."""

@@ -67,6 +67,8 @@ class Measured:
         runaways: the recordings on which either model ran away, and error rates without them; None
             of measurements from before they were told apart.
         long: how recordings of more than 30 s were heard; None without any.
+        asked: languages and task that were asked for where these are not those of the model's own
+            settings, such as "de transcribe"; else "".
     """
 
     label: str
@@ -95,11 +97,13 @@ class Measured:
     transcripts: tuple[tuple[str, str, str], ...] = ()
     runaways: RanAway | None = None
     long: LongSpeech | None = None
+    asked: str = ""
 
     @property
     def set_key(self) -> str:
-        """What measurements that can be compared share: the speech, and how words are counted."""
-        return f"{self.speech_digest}/{self.normalizer}"
+        """What measurements that can be compared share: the speech, how words are counted, and what
+        the model was asked for."""
+        return "/".join(filter(None, (self.speech_digest, self.normalizer, self.asked)))
 
     @property
     def bits(self) -> tuple[float, ...]:
@@ -123,6 +127,8 @@ def to_fields(record: Measured) -> dict[str, Any]:
         del fields["runaways"]
     if record.long is None:
         del fields["long"]
+    if not record.asked:
+        del fields["asked"]
     return fields
 
 

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SpeechError
 from ..models import SpeechModel
+from ..models.asking import in_language
 from ..models.device import device_key
 from ..models.divergence import divergences
 from ..models.long_form import VERSION as LONG_FORM
@@ -71,7 +73,7 @@ def random_blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
 
     Samples are drawn by the recordings' digests, so they do not depend on the manifest's order.
     The utterances of a shard are similar in length, so that few are padded much. A recording of
-    more than 30 s is a shard of its own.
+    more than 30 s is a shard of its own, and no shard is of two languages.
 
     Args:
         speech: the set.
@@ -87,26 +89,49 @@ def random_blocks(speech: SpeechSet) -> list[list[tuple[int, ...]]]:
     blocks: list[list[tuple[int, ...]]] = []
     for sample in _parts(drawn, BLOCK):
         ordered = sorted(sample, key=lambda i: lengths[i])
-        short = [i for i in ordered if lengths[i] <= LONGEST]
-        shards = [tuple(part) for part in _parts(short, BATCH)] if short else []
-        blocks.append(shards + [(i,) for i in ordered[len(short) :]])
+        languages = dict.fromkeys(speech.utterances[i].language for i in ordered)
+        blocks.append(
+            [
+                tuple(part)
+                for language in languages
+                for part in _parts(
+                    [
+                        i
+                        for i in ordered
+                        if lengths[i] <= LONGEST and speech.utterances[i].language == language
+                    ],
+                    BATCH,
+                )
+            ]
+            + [(i,) for i in ordered if lengths[i] > LONGEST]
+        )
     return blocks
 
 
 def _parts(indices: Sequence[int], most: int) -> list[list[int]]:
-    """Even parts of at most `most` indices."""
+    """Even parts of at most `most` indices; none of none."""
+    if not indices:
+        return []
     count = math.ceil(len(indices) / most)
     return [part.tolist() for part in np.array_split(np.array(indices), count)]
 
 
 def shard_key(model: SpeechModel, weights_key: str, utterances: Sequence[Utterance]) -> str:
     """Digest of everything that a shard's result depends on."""
+    model = in_language(model, utterances[0].language)
     recordings = [u.digest for u in utterances]
     text = [model.text_digest, model.decoding]
     content = [_VERSION, model.digest, text, weights_key, recordings]
-    if any(map(is_long, utterances)):
+    if any(map(_is_long, utterances)):
         content.append(LONG_FORM)
     return sha256_json(content + device_key(model.module))
+
+
+def _is_long(recording: Utterance) -> bool:
+    try:
+        return is_long(recording)
+    except SpeechError:
+        return False  # reading it will say what is wrong
 
 
 def read_result(key: str) -> ShardResult | None:
@@ -171,6 +196,7 @@ def _decode(
 ) -> ShardResult:
     started = time.perf_counter()
     changed_weights = weights()
+    model = in_language(model, utterances[0].language)
     if any(map(is_long, utterances)):
         (recording,) = utterances
         compared = compare_long(model, changed_weights, recording, weights_key)

@@ -26,9 +26,9 @@ from .records import Measured, from_fields, to_fields
 SCHEMA = "genptq-measured"
 VERSION = 4
 VERSIONS = (2, 3, 4)
-"""Versions that are read. What holds no long recordings is written as version 3, and what holds no
-measurement with runaways as version 2, so that older programs read it, and say of the others that
-they are too old."""
+"""Versions that are read. Records are written as the first that knows all of them (2; 3 has
+runaways, 4 long recordings and languages), so that older programs read it, and say of the others
+that they are too old."""
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
@@ -159,7 +159,7 @@ def ship(folder: Path, records: list[Measured]) -> None:
 
 def _version_of(record: Measured) -> int:
     """The first version whose readers know all of a record."""
-    if record.long is not None:
+    if record.long is not None or record.asked:
         return VERSION
     return VERSIONS[0] if record.runaways is None else VERSIONS[1]
 

@@ -31,6 +31,7 @@ from .. import profile as profiles
 from ..errors import ModelError
 from ..formats.registry import overheads
 from ..models import SpeechModel
+from ..models.asking import asked_of, text_digests
 from ..models.device import device_key
 from ..models.weights import parameter_count
 from ..profile import Profile, Settings, Source
@@ -111,6 +112,7 @@ def compute(
         [VERSION, model.digest, model.text_digest, audio_digests, settings_key(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
+        + text_digests(model, [u for s in (speech, listening) if s for u in s.utterances])
     )
     workspace = Workspace(
         folder=workspace_folder(key),
@@ -151,6 +153,8 @@ def _compute(
             listened=len(speech) + (len(listening) if listening else 0),
             listening_digest=listening.digest if listening else "",
             overhead=overheads(model),
+            language=asked_of(model)[0],
+            task=asked_of(model)[1],
         ),
         settings=workspace.settings,
         units=model.units,

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..bitmaps.bitmap import BitMap
 from ..errors import SpeechError
 from ..models import SpeechModel
+from ..models.asking import by_language
 from ..models.layered import overlaid
 from ..options import Option
 from ..profile import Profile
@@ -108,12 +109,19 @@ def compile_map(
         report: called with the progress of each stage.
 
     Raises:
-        SpeechError: there is too little speech.
+        SpeechError: there is too little speech, or it is of several languages.
         ModelError: the model is not the profile's.
     """
     settings = settings or CompileSettings()
     speech = in_windows(speech)
     check_model(model, profile)
+    spoken = by_language(model, speech.utterances)
+    if len(spoken) > 1:
+        raise SpeechError(
+            f"{speech.name} has rows of several languages, and a map is compiled on one.",
+            "Give the rows of one language, or name one with --language.",
+        )
+    model = spoken[0][0]
     if len(speech) <= settings.held_out + settings.batch:
         raise SpeechError(
             f"{speech.name} has {len(speech)} utterances; {settings.held_out} are set aside.",

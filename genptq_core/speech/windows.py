@@ -79,7 +79,7 @@ def _stored(samples: np.ndarray, whole: Utterance) -> Utterance:
     if not path.is_file() or sha256_file(path) != digest:
         with atomic(path) as temporary:
             temporary.write_bytes(data)
-    return Utterance(path, "", whole.speaker, digest)
+    return Utterance(path, "", whole.speaker, digest, whole.language)
 
 
 def _wave(samples: np.ndarray) -> bytes:

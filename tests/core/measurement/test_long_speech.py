@@ -56,7 +56,7 @@ def test_long_speech_is_calibrated_on_measured_and_kept(
     assert profile.source.utterances == 4  # the long one in two windows
     chosen = bit_map(profile, profile.settings.options * len(profile.units))
     record = measure(model, profile, chosen, speech)
-    (_, full, heard) = record.transcripts[1]
+    (_, full, _heard) = record.transcripts[1]
     assert record.long is not None and record.long.recordings == 1
     assert record.long.seconds == 35 and record.long.windows > 1
     assert 0 < record.long.covered <= 1 and record.loss > 0
@@ -106,7 +106,7 @@ def test_figures_of_several_recordings() -> None:
 
 def test_long_texts_are_resampled_in_blocks() -> None:
     words = [f"w{i}" for i in range(LONG_TEXT + 30)]
-    wrong = words[:60] + ["x"] + words[61:] + ["more", "more"]
+    wrong = [*words[:60], "x", *words[61:], "more", "more"]
     references, hypotheses = ["short one", " ".join(words)], ["short two", " ".join(wrong)]
     errors = count_errors(references, hypotheses, "basic")
     blocks = blockwise(errors, references, hypotheses, "basic")

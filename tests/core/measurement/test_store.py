@@ -255,7 +255,7 @@ def test_a_shipped_file_of_another_kind_is_named(tmp_path: Path, text: str) -> N
 def test_the_first_version_is_named(tmp_path: Path) -> None:
     document = {"schema": store.SCHEMA, "version": 1, "measured": []}
     (tmp_path / store.JSON_NAME).write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="version 1; this program reads version 3"):
+    with pytest.raises(StoreError, match="version 1; this program reads version 4"):
         load_measured(tmp_path, DIGEST)
 
 

@@ -38,7 +38,7 @@ def test_a_whisper_s_windows_follow_one_another(random_whisper: Path, tmp_path: 
         assert after.start == before.next > before.start
         assert before.stop == min(before.start + SIZE, 37 * RATE)
     late = found[len(found) // 2]
-    assert [w.start for w, _ in heard(form, recording, late.start)][0] == late.start
+    assert next(w.start for w, _ in heard(form, recording, late.start)) == late.start
     assert "<|" not in form.text([token for window in found for token in window.said])
     for window in found:  # times that are decided count for no divergence, and are no text
         decided = [window.transcript.tokens[i] for i in window.kept]
