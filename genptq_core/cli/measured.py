@@ -98,7 +98,7 @@ def _row(record: Measured, references: Mapping[str, str], curve: Curve) -> str:
     if found is not None:
         counts = f"{len(found.quantized)} ({len(found.full)})"
         without = f"{100 * found.others.wer_increase:+.2f}" if found.others else ""
-    speech = noted(record.speech, record.speech_digest, record.normalizer)
+    speech = noted(record.speech, record.speech_digest, record.normalizer, record.asked)
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
@@ -160,6 +160,7 @@ def public_record(
         "speech": record.speech,
         "utterances": record.utterances,
         "normalizer": record.normalizer,
+        "asked": record.asked,
         "unit": unit_of(record.normalizer),
         "insertions_on_silence": record.insertions_on_silence,
         "long_recordings": None if record.long is None else asdict(record.long),
