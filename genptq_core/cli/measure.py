@@ -258,7 +258,9 @@ def _in_words(record: Measured, names: Mapping[str, str]) -> str:
             f"against {100 * record.wer_full_precision:.2f} % at full precision: "
             f"{100 * record.wer_increase:+.2f} points, 95 % interval "
             f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
-            f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
+            f"{record.bytes / 1e6:.2f} MB"
+            + "".join(f", {said}" for said in (record.asked, record.label) if said)
+            + "."
         )
         + on_silence(record)
         + long_speech(record)

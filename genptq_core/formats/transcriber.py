@@ -56,15 +56,26 @@ class WhisperTranscriber(Transcriber):
     """A Whisper of another runtime, which computes features and decodes as ours does.
 
     A subclass gives `encode`, of something that has a length, and `step`.
+
+    Args:
+        name: its name.
+        decoding: how its decoder is used.
+        vocabulary: how many tokens that has.
+        features: makes log-mel features.
+        tokenizer: its tokenizer.
     """
 
     family = "whisper"
+    asked = ("", "")
 
     _times: Timestamps | None = None
 
-    def __init__(self, name: str, decoding: Decoding, features: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, name: str, decoding: Decoding, vocabulary: int, features: Any, tokenizer: Any
+    ) -> None:
         self.name = name
         self._decoding = decoding
+        self._vocabulary = vocabulary
         self._features = features
         self._tokenizer = tokenizer
 
@@ -97,11 +108,17 @@ class WhisperTranscriber(Transcriber):
         other = copy.copy(self)
         asked: Any = self._decoding
         other._decoding = replace(asked, prompt=prompt)
+        other.asked = (language, task)
         return other
+
+    @property
+    def prompt(self) -> list[int]:
+        """Tokens that open every decoding."""
+        return list(self._decoding.prompt)
 
     def long_form(self) -> TimedWindows:
         """How it hears recordings of more than 30 s; see `models.long_form`."""
-        times = timestamps_of(self._decoding, self.name)
+        times = timestamps_of(self._decoding, self._vocabulary, self.name)
         other = copy.copy(self)
         other._decoding = with_times(self._decoding, times)
         other._times = times

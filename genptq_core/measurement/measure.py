@@ -12,7 +12,13 @@ from torch import Tensor
 from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import figures_of
 from ..models import SpeechModel
-from ..models.asking import asked_in_words, asked_of, by_language, in_language
+from ..models.asking import (
+    asked_in_words,
+    asked_of,
+    by_language,
+    decoding_in_words,
+    in_language,
+)
 from ..models.divergence import CHUNK
 from ..profile import Profile
 from ..progress import Report, silent
@@ -154,7 +160,7 @@ def record_of(
         utterances=len(speech),
         words=scored.words,
         normalizer=normalizer,
-        method=f"{rounding}; {model.decoding}",
+        method=f"{rounding}; {decoding_in_words(model, speech.utterances)}",
         profile_digest=profile.digest,
         seconds=round(evaluation.seconds, 1),
         when=datetime.date.today().isoformat(),

@@ -21,7 +21,7 @@ class MeasuredSet:
 
     Attributes:
         key: what its measurements share; see `Measured.set_key`.
-        name: the speech set's name.
+        name: the speech set's name, and what the model was asked for where that is not its own.
         speech_digest: digest over its recordings and texts.
         normalizer: text normalizer of both sides.
         utterances, words: how much speech it is; words in the normalized references.
@@ -96,7 +96,7 @@ def _measured_set(key: str, members: list[Measured]) -> MeasuredSet:
     first = members[0]
     return MeasuredSet(
         key=key,
-        name=first.speech,
+        name=f"{first.speech}, {first.asked}" if first.asked else first.speech,
         speech_digest=first.speech_digest,
         normalizer=first.normalizer,
         utterances=first.utterances,

@@ -59,11 +59,12 @@ def in_language(model: SpeechModel, language: str) -> SpeechModel:
     way = _way(model)
     if not language or way is None or asked_of(model)[0]:
         return model
+    own: Any = model
     known: dict[str, SpeechModel] = vars(model).setdefault("_by_language", {})
     if language not in known:
         spoken: Any = way(model, language, "")
         spoken.asked = asked_of(model)
-        known[language] = model if spoken.settings == vars(model)["settings"] else spoken
+        known[language] = spoken if spoken.prompt != own.prompt else model
     return known[language]
 
 
@@ -109,6 +110,15 @@ def asked_in_words(model: SpeechModel, utterances: Sequence[Utterance]) -> str:
     if decoding_of(model) != GREEDY:
         asked.append(decoding_of(model).name)
     return ", ".join(asked)
+
+
+def decoding_in_words(model: SpeechModel, utterances: Sequence[Utterance]) -> str:
+    """How a model decodes some utterances; each way, where rows name several languages.
+
+    Raises:
+        ModelError: it does not know a language.
+    """
+    return "; or ".join(sorted({one.decoding for one, _ in by_language(model, utterances)}))
 
 
 def generation_settings(module: Any, language: str, task: str) -> Any:

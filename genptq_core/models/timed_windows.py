@@ -31,18 +31,14 @@ class Asked(Protocol):
 _Settings = TypeVar("_Settings", bound=Any)
 
 
-def timestamps_of(asked: Asked, name: str) -> Timestamps:
+def timestamps_of(asked: Asked, vocabulary: int, name: str) -> Timestamps:
     """The tokens for times: they follow the token that asks for none, the prompt's last.
-
-    As none are asked for, those that there are stand among what must not be written.
 
     Raises:
         ModelError: there are none.
     """
     first = asked.prompt[-1] + 1
-    never, stop = set(asked.never), first
-    while stop in never and stop < first + TIMESTAMPS:
-        stop += 1
+    stop = min(first + TIMESTAMPS, vocabulary)
     if stop - first < 2:
         raise ModelError(
             f"{name} has no tokens for times, by which long recordings are cut into windows.",

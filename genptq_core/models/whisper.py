@@ -128,7 +128,7 @@ class Whisper:
         Raises:
             ModelError: it has no tokens for times.
         """
-        times = timestamps_of(self.settings, self.name)
+        times = timestamps_of(self.settings, self._whisper.config.vocab_size, self.name)
         other = copy.copy(self)
         other.settings = with_times(self.settings, times)
         other._times = times

@@ -57,9 +57,11 @@ def groups(
         SpeechError: the recording cannot be used.
         GenPTQError: the cache cannot be written.
     """
-    content = [VERSION, "long", model.digest, model.text_digest, recording.digest, states]
-    content += [*(key or ()), *device_key(model.module)] if key is not None else []
     number, start = 0, 0
+    content: list[Any] = []
+    if key is not None:  # exports to other runtimes have no digest
+        content += [VERSION, "long", model.digest, model.text_digest, recording.digest, states]
+        content += [*key, *device_key(model.module)]
     while key is not None:
         known = _read(sha256_json([*content, number]))
         if known is None:
