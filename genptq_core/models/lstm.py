@@ -55,7 +55,15 @@ class SeenLstm(nn.LSTM):
             # In training mode, which without dropout changes nothing: cuDNN demands it of what is
             # differentiated.
             y, last_h, last_c = torch.lstm(
-                self.inputs[layer](x), (h, c), weights, True, 1, 0.0, True, False, True
+                self.inputs[layer](x),
+                (h, c),
+                weights,
+                has_biases=True,
+                num_layers=1,
+                dropout=0.0,
+                train=True,
+                bidirectional=False,
+                batch_first=True,
             )
             self.states[layer](torch.cat([h.transpose(0, 1), y[:, :-1]], dim=1))
             hidden.append(last_h)
