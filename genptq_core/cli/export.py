@@ -149,8 +149,9 @@ def _write_model(
         compiled = compile_map(model, profile, chosen, calibration, report=report)
     else:
         records = load_measured(arguments.profile, profile.digest)
-        measurements = [measured_figures(r) for r in records if r.map_digest == chosen.digest]
-        figures = {"measured": measurements[-1]} if measurements else {}
+        own = [r for r in records if r.map_digest == chosen.digest]
+        plain = [r for r in own if not r.asked] or own  # the model's own settings before others
+        figures = {"measured": measured_figures(plain[-1])} if plain else {}
     exported = export(
         profile,
         chosen,

@@ -192,8 +192,7 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
             stop=arguments.stop,
         )
         for record in sweep:
-            if arguments.decoding == GREEDY.name:  # the front and its fit are of greedy decoding
-                save_measured(arguments.profile, profile.digest, record)
+            save_measured(arguments.profile, profile.digest, record)
             records.append(record)
     by_digest = {found.map.digest: found for _, found in read}
     names = runaways.names_of(speech)
@@ -203,8 +202,6 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
         answers.append({**public_record(profile, record), "changed": public_changes(found)})
         lines += [_in_words(record, names)] + ([found.in_words] if found.changed else [])
     lines += _on_counting(model, speech, arguments.normalizer, records)
-    if arguments.decoding != GREEDY.name:
-        lines.append("Not stored: the front is of greedy decoding.")
     text = "\n".join(lines)
     if arguments.is_single_map:
         return Answer(answers[0], text)

@@ -19,7 +19,8 @@ from ..measurement.speech_sets import measured_sets
 from ..measurement.store import load_measured
 from ..profile import Profile, load_profile
 from ..progress import Report
-from ..speech.normalizers import noted, rate_of, unit_of
+from ..speech.names import noted
+from ..speech.normalizers import rate_of, unit_of
 from ..targets import target_for_map
 from ..targets.ways import as_fields as size_fields
 from ..targets.ways import way_of
@@ -97,12 +98,13 @@ def _row(record: Measured, references: Mapping[str, str], curve: Curve) -> str:
     if found is not None:
         counts = f"{len(found.quantized)} ({len(found.full)})"
         without = f"{100 * found.others.wer_increase:+.2f}" if found.others else ""
+    speech = noted(record.speech, record.speech_digest, record.normalizer, record.asked)
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
         f"{guess:>22} "
-        f"{record.loss:8.4f} {counts:>8} {without:>7}  {noted(record.speech, record.normalizer)} "
-        f"({record.utterances}), {', '.join(filter(None, (record.asked, record.label)))}"
+        f"{record.loss:8.4f} {counts:>8} {without:>7}  {speech} "
+        f"({record.utterances}), {record.label}"
     )
 
 
@@ -158,8 +160,8 @@ def public_record(
         "speech": record.speech,
         "utterances": record.utterances,
         "normalizer": record.normalizer,
-        "unit": unit_of(record.normalizer),
         "asked": record.asked,
+        "unit": unit_of(record.normalizer),
         "insertions_on_silence": record.insertions_on_silence,
         "long_recordings": None if record.long is None else asdict(record.long),
         "method": record.method,

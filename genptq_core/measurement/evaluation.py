@@ -16,7 +16,7 @@ from ..models import SpeechModel
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet, Utterance, speech_set
 from ..speech.wer import Errors, blockwise, count_errors, normalize, paired_interval
-from .long_speech import LongHeard, LongSpeech, summary
+from .long_figures import LongHeard, LongSpeech, summary
 from .runaways import RanAway, ran_away
 from .shards import ShardResult, Weights, measure_shard, random_blocks, read_result, shard_key
 

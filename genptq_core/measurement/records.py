@@ -19,7 +19,7 @@ from pydantic import (
 from ..options import Option
 from ..storage.json_files import unsealed
 from ..storage.validation import first_fault
-from .long_speech import LongSpeech
+from .long_figures import LongSpeech
 from .runaways import RanAway
 
 _Count = Annotated[int, Strict()]
@@ -68,7 +68,7 @@ class Measured:
             of measurements from before they were told apart.
         long: how recordings of more than 30 s were heard; None without any.
         asked: languages and task that were asked for where these are not those of the model's own
-            settings, such as "de transcribe"; else "".
+            settings, and how it decoded if not greedily, such as "de transcribe" or "fallback".
     """
 
     label: str

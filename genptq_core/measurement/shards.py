@@ -29,7 +29,8 @@ from ..speech.utterances import LONGEST, SpeechSet, Utterance, duration, load_au
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
 from ..storage.locations import shard_file
-from .long_speech import LongHeard, compare_long
+from .long_figures import LongHeard
+from .long_speech import compare_long
 
 BATCH = 24
 """Most utterances decoded together."""

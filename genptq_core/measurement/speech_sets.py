@@ -1,7 +1,8 @@
 """What is measured on one speech set: speech, and how its words are counted.
 
-The same speech under two normalizers is two sets: their word error rates cannot be compared, nor
-fitted by one curve.
+The same speech under two normalizers is two sets, and so it is where a model was asked for another
+language or decoded by another rule: their word error rates cannot be compared, nor fitted by one
+curve.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class MeasuredSet:
         utterances, words: how much speech it is; words in the normalized references.
         wer_full_precision: word error rate of the unquantized model, a fraction.
         records: the measurements, by rising size.
+        asked: what the model was asked for; see `Measured.asked`.
     """
 
     key: str
@@ -36,6 +38,7 @@ class MeasuredSet:
     words: int
     wer_full_precision: float
     records: tuple[Measured, ...]
+    asked: str = ""
 
     @property
     def rate(self) -> str:
@@ -100,4 +103,5 @@ def _measured_set(key: str, members: list[Measured]) -> MeasuredSet:
         words=first.words,
         wer_full_precision=first.wer_full_precision,
         records=tuple(sorted(members, key=lambda m: (m.bytes, m.loss))),
+        asked=first.asked,
     )

@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..speech.languages import code_of
 from ..speech.utterances import Utterance
 from . import SpeechModel
+from .decoding import GREEDY, decoding_of
 from .whisper_asking import TRANSCRIBE, TRANSLATE
 
 TASKS = (TRANSCRIBE, TRANSLATE)
@@ -93,17 +94,22 @@ def text_digests(model: SpeechModel, utterances: Sequence[Utterance]) -> list[st
 
 
 def asked_in_words(model: SpeechModel, utterances: Sequence[Utterance]) -> str:
-    """What a model is asked for on some utterances, such as "de transcribe" or "de, en transcribe";
-    "" where it follows its own settings.
+    """What a model is asked for on some utterances, such as "de transcribe", "de, en transcribe" or
+    "fallback"; "" where it follows its own settings, greedily.
 
     Raises:
         ModelError: it does not know a language.
     """
     spoken: list[Any] = [one for one, _ in by_language(model, utterances)]
-    if _way(model) is None or all(one.settings == one.own_settings for one in spoken):
+    if _way(model) is None:
         return ""
-    languages = sorted({one.settings.language for one in spoken})
-    return f"{', '.join(languages)} {spoken[0].settings.task}"
+    asked = []
+    if any(one.settings != one.own_settings for one in spoken):
+        languages = sorted({one.settings.language for one in spoken})
+        asked.append(f"{', '.join(languages)} {spoken[0].settings.task}")
+    if decoding_of(model) != GREEDY:
+        asked.append(decoding_of(model).name)
+    return ", ".join(asked)
 
 
 def decoding_in_words(model: SpeechModel, utterances: Sequence[Utterance]) -> str:

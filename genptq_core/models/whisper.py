@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForSpeechSeq2Seq,
     GenerationConfig,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -238,8 +239,8 @@ class Whisper:
         return torch.log_softmax(self._whisper.proj_out(states), dim=-1)
 
 
-MODEL, CHECKPOINT = Whisper, WhisperForConditionalGeneration
-"""What a loaded model is, and the class of `transformers` that reads its weights."""
+MODEL, CHECKPOINTS = Whisper, {"whisper": AutoModelForSpeechSeq2Seq}
+"""What a loaded model is, and the class of `transformers` that reads its weights, by model type."""
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:
@@ -251,7 +252,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     config = WhisperConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
-        module = blank(config)
+        module = WhisperForConditionalGeneration(config)
     wanted = dict(module.named_parameters())
     check_shapes(folder, wanted, parameters, {POSITIONS})
     state = dict(parameters)
@@ -304,11 +305,6 @@ def _check_fit(name: str, module: Any, features: Any) -> None:
             f"{name} has an output layer ({HEAD}) that is not its embedding, as Whisper's is.",
             AGAIN,
         )
-
-
-def blank(config: Any) -> Any:
-    """A Whisper with these settings; its weights are still to be loaded."""
-    return CHECKPOINT(config)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

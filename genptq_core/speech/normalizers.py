@@ -109,11 +109,6 @@ def rate_of(normalizer: str) -> str:
     return "CER" if unit_of(normalizer) == "character" else "WER"
 
 
-def noted(name: str, normalizer: str) -> str:
-    """A speech set's name among others', with a note where its rate is none of words."""
-    return f"{name}, CER" if unit_of(normalizer) == "character" else name
-
-
 def fold(text: str) -> str:
     """Text with its typography written as on a keyboard; see the module."""
     if not text.isascii():

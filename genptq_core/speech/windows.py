@@ -8,10 +8,11 @@ samples.
 
 from __future__ import annotations
 
-import struct
+import io
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.io import wavfile
 
 from ..storage.digests import sha256, sha256_file
 from ..storage.files import atomic
@@ -84,9 +85,6 @@ def _stored(samples: np.ndarray, whole: Utterance) -> Utterance:
 
 def _wave(samples: np.ndarray) -> bytes:
     """A WAV of float32 samples; libsndfile's would hold the time at which it was written."""
-    data = np.ascontiguousarray(samples, dtype="<f4").tobytes()
-    form = np.array([3, 1, 0, 0, 0, 0, 4, 32], dtype="<u2").tobytes()  # floats, one channel
-    form = form[:4] + struct.pack("<II", RATE, 4 * RATE) + form[12:]
-    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form
-    chunks += b"data" + struct.pack("<I", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+    file = io.BytesIO()
+    wavfile.write(file, RATE, np.ascontiguousarray(samples, dtype="<f4"))
+    return file.getvalue()

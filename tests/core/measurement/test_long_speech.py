@@ -13,7 +13,7 @@ import soundfile
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.cli.measured import long_speech, public_record
 from genptq_core.loading import load_model
-from genptq_core.measurement.long_speech import LongHeard, LongSpeech, summary
+from genptq_core.measurement.long_figures import LongHeard, LongSpeech, summary
 from genptq_core.measurement.measure import measure, transcribe_files
 from genptq_core.measurement.shards import random_blocks
 from genptq_core.measurement.store import SQLITE_NAME, load_measured, save_measured, ship
