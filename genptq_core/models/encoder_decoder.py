@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -245,8 +245,8 @@ def _prompt(name: str, module: Any, tokenizer: Any) -> Prompt:
             raise ModelError(f"The tokenizer of {name} has no {missing}.", _REMEDY)
         tokens = [int(vocabulary[token]) for token in wanted]
     else:
-        tokens = [said["decoder_start_token_id"]]
-    end = said["eos_token_id"]
+        tokens = [cast(int, said["decoder_start_token_id"])]
+    end: Any = said["eos_token_id"]
     ends = list(end) if isinstance(end, list | tuple) else [end]
     for key, values in (("decoder_start_token_id", tokens), ("eos_token_id", ends)):
         if not values or any(type(v) is not int or not 0 <= v < size for v in values):

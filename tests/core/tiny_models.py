@@ -60,7 +60,8 @@ TDT, RNNT = "parakeet_tdt", "parakeet_rnnt"
 TRANSDUCERS = (TDT, RNNT)
 MOONSHINE, CANARY, COHERE = "moonshine", "canary", "cohere_asr"
 ENCODER_DECODERS = (MOONSHINE, CANARY, COHERE)
-FAMILIES = (*ARCHITECTURES, *TRANSDUCERS, *ENCODER_DECODERS)
+WHISPER = "whisper"
+FAMILIES = (WHISPER, *ARCHITECTURES, *TRANSDUCERS, *ENCODER_DECODERS)
 """All of which `random_model` makes one."""
 
 VOCABULARY = ("<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz")
@@ -98,8 +99,6 @@ _ENCODERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     PARAKEET: (ParakeetForCTC, ParakeetCTCConfig, {"subsampling_factor": 4}),
     LASR: (
         LasrForCTC,
-        MoonshineConfig,
-        MoonshineForConditionalGeneration,
         LasrCTCConfig,
         {"num_mel_bins": 128, "conv_kernel_size": 8, "subsampling_conv_channels": WIDTH},
     ),
@@ -135,7 +134,9 @@ def random_model(folder: Path, family: str, gain: float = 2.0) -> Path:
     settings: dict[str, Any] = {"num_hidden_layers": 1}
     if family in (PARAKEET, *TRANSDUCERS):
         settings |= {"subsampling_factor": 8, "subsampling_conv_channels": 32}
-    if family in ENCODER_DECODERS:
+    if family == WHISPER:
+        random_whisper(folder)
+    elif family in ENCODER_DECODERS:
         random_encoder_decoder(folder, family)
     else:
         (random_transducer if family in TRANSDUCERS else random_ctc)(folder, family, **settings)
