@@ -34,6 +34,8 @@ import numpy as np
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from genptq_core.cli.dashboard import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "data" / "profiles" / "whisper-tiny.en"
 ARGUMENTS = (
@@ -74,6 +76,9 @@ const tick = () => {
 };
 requestAnimationFrame(tick);
 """
+AWAITS = "return document.querySelector('.genptq').dataset.awaits"
+"""Whether more of a large model's maps are still to come."""
+
 THUMB = """
 const slide = document.querySelector('[data-knob=size] .slide');
 slide.scrollIntoView({block: 'nearest'});
@@ -103,7 +108,7 @@ def server(profiles: Path | None = None) -> Iterator[Page]:
     command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py"]
     command += ["--server.port", str(port), "--server.headless", "true"]
     with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "GENPTQ_CACHE": cache}
+        environment = {**ENVIRONMENT, **os.environ, "GENPTQ_CACHE": cache}
         if profiles is not None:
             environment["GENPTQ_PROFILES"] = str(profiles)
         process = subprocess.Popen(
@@ -211,6 +216,21 @@ def _say(what: str, times: np.ndarray, each: str = "moves") -> None:
         f"{os.cpu_count()} cores)",
         flush=True,
     )
+
+
+def _say_moves(driver: webdriver.Chrome, count: int, what: str) -> None:
+    """Frames and answers of some moves; of a large model also before all its maps are found."""
+    if driver.execute_script(AWAITS):
+        _say_some_moves(driver, count, f"{what}, while its table is being found")
+        WebDriverWait(driver, PATIENCE, 0.2).until(lambda d: not d.execute_script(AWAITS))
+    _say_some_moves(driver, count, what)
+
+
+def _say_some_moves(driver: webdriver.Chrome, count: int, what: str) -> None:
+    times = moves(driver, count)
+    frames = np.array(driver.execute_script("return window.frames"))
+    _say(f"frames of a drag, {what}", frames, "frames")
+    _say(f"release to exact answer, {what}", times)
 
 
 def _shape(name: str, folder: Path) -> Path:
@@ -336,11 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for process in (page.process, driver.service.process.pid):
                 _prioritize(process, options.priority)
         if options.moves:
-            times = moves(driver, options.moves)
             name = options.shape or "tiny.en"
-            frames = np.array(driver.execute_script("return window.frames"))
-            _say(f"frames of a drag, {name}", frames, "frames")
-            _say(f"release to exact answer, {name}", times)
+            _say_moves(driver, options.moves, name)
         if options.memory:
             driver.execute_script(WATCH)
             _memory(page, driver, options.memory)

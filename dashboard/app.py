@@ -61,7 +61,8 @@ def main() -> None:
 def _explorer() -> None:
     """Everything that a knob changes; a fragment, so that it redraws nothing else."""
     try:
-        _draw()
+        with loaders.TURNS.answering():
+            _draw()
     except GenPTQError as error:
         failure.show(error)
 

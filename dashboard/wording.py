@@ -66,7 +66,7 @@ def points(fraction: float, digits: int = 1) -> str:
 
 def megabytes(size: float) -> str:
     """Bytes as MB of 10^6."""
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.{2 if size < 1e6 else 1}f} MB"
 
 
 def seconds(duration: float) -> str:

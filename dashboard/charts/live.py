@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 _FOLDER = Path(__file__).with_name("screen")
-_MODULES = ("table.js", "svg.js", "front.js", "layers.js", "dial.js", "screen.js")
+_MODULES = ("table.js", "svg.js", "labels.js", "front.js", "layers.js", "dial.js", "screen.js")
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./[a-z]+\.js\";\n", re.MULTILINE)
 
 

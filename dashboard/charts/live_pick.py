@@ -40,7 +40,7 @@ def pick_of(
         "table": table,
         "by": knobs.mode,
         "mb": knobs.size_mb,
-        "allowed": knobs.loss if scene.curve is None else knobs.points,
+        "allowed": knobs.loss if scene.guide is None else knobs.points,
         "bySize": knobs.mode == BY_SIZE,
         "pick": None if scene.pick is None else _pick(scene, scene.pick),
         "error": None
@@ -90,6 +90,7 @@ def _borrowed(scene: Scene, loss: float) -> Json | None:
         return None
     low, high = curve.interval(loss)
     return {
+        "more": float(f"{100 * curve.increase(loss):.3g}"),
         "low": float(f"{100 * low:.3g}"),
         "high": float(f"{100 * high:.3g}"),
         "level": borrowed_verdict(curve, loss).level,

@@ -18,7 +18,7 @@ from genptq_core.allocation.drag import DragTable
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
-from genptq_core.speech.normalizers import noted
+from genptq_core.speech.names import noted
 from genptq_core.units import Unit, readable
 
 from ..page.knobs import LOSSES, POINTS, most_points
@@ -81,19 +81,20 @@ def table_of(scene: Scene, table: DragTable) -> Json:
 
 
 def allowed(scene: Scene) -> Json:
-    """The second slider: allowed increase of word errors, as far as it was measured.
+    """The second slider: allowed increase of word errors, as far as it was measured or is borrowed.
 
     Where no words can be predicted, it is the allowed predicted loss.
     """
-    curve = scene.curve
+    curve = scene.guide
     if curve is None:
         return {"kind": "loss", "values": list(LOSSES), "unit": ""}
     low, high, step = POINTS
     end = most_points(curve)
     values = [round(low + step * i, 1) for i in range(round((high - low) / step) + 1)]
+    kept = [value for value in values if 100 * curve.floor < value <= end + 1e-9]
     return {
         "kind": "points",
-        "values": [value for value in values if value <= end + 1e-9],
+        "values": kept or values[-1:],  # below its floor, a curve promises nothing
         "unit": "points",
     }
 
@@ -166,9 +167,11 @@ def _borrowed(scene: Scene, table: DragTable) -> Json | None:
     if curve is None:
         return None
     low, high = curve.interval(table.loss)
+    low = np.maximum.accumulate(low[::-1])[::-1]  # a smaller map loses no less
     verdicts = [borrowed_verdict(curve, float(loss)).level for loss in table.loss]
     return {
         "from": list(curve.borrowed_from),
+        "more": _listed(100 * curve.increase(table.loss), 3),
         "low": _listed(100 * low, 3),
         "high": _listed(100 * high, 3),
         "level": verdicts,
@@ -200,10 +203,12 @@ def _mark(scene: Scene, record: Measured) -> Json:
     held = scene.holds(record.options)
     kind = "other" if not held else "uniform" if is_uniform(record.options) else "mixed"
     change = f"{points(record.wer_increase)}; {points(record.ci95[0])} to {points(record.ci95[1])}"
+    speech = noted(record.speech, record.speech_digest, record.normalizer)
     return {
         "map": record.map_digest,
         "mb": record.bytes / 1e6,
         "wer": round(100 * record.wer, 3),
+        "loss": float(f"{record.predicted_loss:.3g}"),
         "low": round(max(low, 0.0), 3),
         "high": round(high, 3),
         "kind": kind,
@@ -211,7 +216,7 @@ def _mark(scene: Scene, record: Measured) -> Json:
         "lines": [
             f"measured: {measured_name(record)}",
             f"{record.bytes / 1e6:.1f} MB, {100 * record.wer:.1f} % wrong ({change})",
-            f"{record.utterances} recordings of {noted(record.speech, record.normalizer)}"
+            f"{record.utterances} recordings of {speech}"
             + ("" if held else "; this runtime cannot hold it"),
         ],
     }
@@ -260,7 +265,7 @@ def _chips(scene: Scene) -> list[Json]:
         for size in CHIP_MB
         if low <= size <= high
     ]
-    if scene.curve is not None:
+    if scene.guide is not None:
         label = f"\u2264 +{CHIP_POINTS:g} point"
         chips.append({"label": label, "by": "accuracy", "value": CHIP_POINTS})
     column = int(np.abs(scene.problem.widths - CHIP_BITS).argmin())

@@ -10,7 +10,7 @@ from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.front import Front
 from genptq_core.allocation.problem import Problem
 from genptq_core.allocation.solving import Allocation, solve
-from genptq_core.allocation.wer_curve import WerCurve, solve_wer_increase
+from genptq_core.allocation.wer_curve import Curve, solve_wer_increase
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
 from genptq_core.errors import InfeasibleError
 from genptq_core.profile import Profile
@@ -75,7 +75,7 @@ def scene_of(loaded: Loaded, knobs: Knobs, constrained: Constrained, start: Star
         pick = pick_measured(loaded, constrained.problem, knobs.pick)
     if pick is None:
         try:
-            allocation = solved(knobs, constrained, measured.curve(speech))
+            allocation = solved(knobs, constrained, measured.guide(speech))
             pick = Pick(bit_map(loaded.profile, allocation.options), allocation)
         except InfeasibleError as error:
             infeasible = error
@@ -101,13 +101,13 @@ def scene_of(loaded: Loaded, knobs: Knobs, constrained: Constrained, start: Star
     )
 
 
-def solved(knobs: Knobs, constrained: Constrained, curve: WerCurve | None) -> Allocation:
+def solved(knobs: Knobs, constrained: Constrained, curve: Curve | None) -> Allocation:
     """The solver's map for the knobs.
 
     Args:
         knobs: what the user set.
         constrained: the problem under the user's constraints.
-        curve: map from predicted loss to the increase of WER, or None.
+        curve: map from predicted loss to the increase of WER, own or borrowed, or None.
 
     Raises:
         InfeasibleError: no map satisfies them.

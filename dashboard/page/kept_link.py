@@ -120,7 +120,7 @@ def _offered(knobs: Knobs, profile: Profile) -> Knobs:
     return dataclasses.replace(
         knobs,
         target=target,
-        runtime=_run(knobs.runtime, target, profile.source.family),
+        runtime=_run(knobs.runtime, target, profile),
         size_mb=size_range(profile, target).clip(knobs.size_mb),
         points=min(max(round(knobs.points / step) * step, least), most),
         loss=min(LOSSES, key=lambda loss: abs(loss - knobs.loss)),
@@ -129,7 +129,7 @@ def _offered(knobs: Knobs, profile: Profile) -> Knobs:
     )
 
 
-def _run(name: str, target: str, family: str) -> str:
+def _run(name: str, target: str, profile: Profile) -> str:
     """The name of a way to run a format, or "" where it has none of that name."""
-    way = named_way(TARGETS[target], family, name)
+    way = named_way(profile, TARGETS[target], name)
     return name if way is not None and way.name == name else ""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from genptq_core.allocation.constraints import Constraints
-from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.allocation.wer_curve import Curve
 from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, bytes_by_option, fixed_bytes, target_of
@@ -129,7 +129,7 @@ def size_range(profile: Profile, target: str | None = None) -> SizeRange:
     return SizeRange(values, decimals, largest)
 
 
-def most_points(curve: WerCurve) -> float:
+def most_points(curve: Curve) -> float:
     """Where the accuracy slider ends: what was measured, band included, percentage points."""
     low, high, step = POINTS
     return min(high, max(100 * float(curve.interval(curve.largest)[1]), low + step))

@@ -51,6 +51,7 @@ from .marks import OneWidth, one_width
 from .measurements import Measurements, measurements_of
 from .scene import Scene
 from .start import Start, recommended
+from .turns import Turns
 
 DEMO = bundled_speech() / "demo" / "manifest.jsonl"
 SPELLED = bundled_speech() / "spelled" / "manifest.jsonl"
@@ -187,6 +188,8 @@ def _drags(scene: Scene) -> tuple[DragTable | None, Future[DragTable]]:
 
 
 _FINDING = ThreadPoolExecutor(max_workers=1)
+TURNS = Turns()
+"""Answers go before the table that is being found."""
 
 
 @st.cache_resource(max_entries=8, show_spinner="Solving for every size\u2026")
@@ -200,7 +203,7 @@ def _drag(
         full.set_result(drag_table(_problem, _front, answered))
         return None, full
     coarse = coarse_table(_problem, _front)
-    return coarse, _FINDING.submit(drag_table, _problem, _front, answered)
+    return coarse, _FINDING.submit(drag_table, _problem, _front, answered, TURNS.wait)
 
 
 def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:

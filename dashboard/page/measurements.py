@@ -10,6 +10,7 @@ from genptq_core.measurement.borrowing import borrowed_curve
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets, usual_set
 from genptq_core.profile import Profile
+from genptq_core.speech.names import readable
 
 from .knobs import SHORT
 
@@ -42,6 +43,10 @@ class Measurements:
         """The curve of a set; None without a set, too."""
         return None if speech is None else self.curves[speech.key]
 
+    def guide(self, speech: MeasuredSet | None) -> Curve | None:
+        """The curve of a set, or else the borrowed one: what an accuracy is asked for by."""
+        return self.curve(speech) or self.borrowed
+
     def word(self, speech: MeasuredSet) -> str:
         """A set as links write it: the short digest of its speech.
 
@@ -60,7 +65,8 @@ class Measurements:
 
     def name(self, speech: MeasuredSet) -> str:
         """A set as people read it, with the normalizer where two sets share the speech."""
-        return f"{speech.name}, {speech.normalizer}" if self._shared(speech) else speech.name
+        name = readable(speech.name, speech.speech_digest)
+        return f"{name}, {speech.normalizer}" if self._shared(speech) else name
 
     def label(self, speech: MeasuredSet) -> str:
         """A set in lists: its name, how much speech it is, and how many maps were measured."""

@@ -12,7 +12,7 @@ from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.front import Front
 from genptq_core.allocation.problem import Problem
 from genptq_core.allocation.solving import Allocation, solve
-from genptq_core.allocation.wer_curve import WerCurve
+from genptq_core.allocation.wer_curve import Curve, WerCurve
 from genptq_core.bitmaps.bitmap import BitMap
 from genptq_core.errors import InfeasibleError
 from genptq_core.measurement.records import Measured
@@ -91,8 +91,7 @@ class Scene:
     @property
     def way(self) -> Way | None:
         """What runs the map, or None where nothing that is known does."""
-        family = self.profile.source.family
-        return named_way(TARGETS[self.target], family, self.knobs.runtime)
+        return named_way(self.profile, TARGETS[self.target], self.knobs.runtime)
 
     @property
     def records(self) -> tuple[Measured, ...]:
@@ -123,6 +122,11 @@ class Scene:
     def curve(self) -> WerCurve | None:
         """Map from predicted loss to WER on the speech set shown, or None."""
         return self.measured.curve(self.speech)
+
+    @property
+    def guide(self) -> Curve | None:
+        """What an accuracy is asked for by: `curve`, or else what other models say, or None."""
+        return self.measured.guide(self.speech)
 
     def cost(self, map_digest: str, loss: float) -> Cost | None:
         """What a map costs on the speech set shown; None where nothing was measured.

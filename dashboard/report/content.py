@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genptq_core.measurement.records import Measured
-from genptq_core.speech.normalizers import noted
+from genptq_core.speech.names import noted
 
 from ..charts.live_pick import pick_of
 from ..page.command_line import command as program_command
@@ -143,7 +143,7 @@ def _tables(scene: Scene, pick: Pick) -> list[Table]:
 
 
 def _cost(scene: Scene, cost: Cost) -> tuple[str, ...]:
-    name = noted(scene.measured.name(cost.speech), cost.speech.normalizer)
+    name = noted(scene.measured.name(cost.speech), "", cost.speech.normalizer)
     full = f"{100 * cost.speech.wer_full_precision:.2f}"
     if cost.wer is None or cost.increase is None or cost.interval is None:
         return (name, "", full, "", "", cost.how)
@@ -156,7 +156,7 @@ def _measured(record: Measured) -> tuple[str, ...]:
     low, high = record.ci95
     return (
         measured_name(record),
-        noted(f"{record.speech} ({record.utterances})", record.normalizer),
+        f"{noted(record.speech, record.speech_digest, record.normalizer)} ({record.utterances})",
         f"{record.bytes / 1e6:.2f}",
         f"{100 * record.wer:.2f}",
         points(record.wer_increase, 2),

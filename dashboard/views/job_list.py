@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from genptq_core.errors import GenPTQError
+from genptq_core.speech.names import readable
 from genptq_core.speech.sources import HUB
 
 from ..jobs import processes
@@ -252,7 +253,7 @@ def _speech(source: str) -> str:
     if source.startswith(HUB):
         return markdown(source)
     path = Path(source)
-    return markdown(f"{path.parent.name}/{path.stem}")
+    return markdown(readable(f"{path.parent.name}/{path.stem}", ""))
 
 
 def _status(job: Job) -> str:

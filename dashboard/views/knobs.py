@@ -19,7 +19,7 @@ from genptq_core.options import UNQUANTIZED, Option
 from genptq_core.profile import Profile
 from genptq_core.targets import NATIVE, TARGETS, held_columns, usable_targets
 from genptq_core.targets.runtimes import GENPTQ
-from genptq_core.targets.ways import ways_for
+from genptq_core.targets.ways import ways_of
 
 from ..page import loaders
 from ..page.build import Loaded
@@ -83,7 +83,7 @@ def draw(loaded: Loaded, speech: MeasuredSet | None) -> Drawn:
     with right:
         _picker(loaded.measured.records)
     start = loaders.start_of(loaded, speech)
-    curve = loaded.measured.curve(speech)
+    curve = loaded.measured.guide(speech)
     budget.begin_at(start.size_mb, sizes, POINTS[1] if curve is None else most_points(curve))
     budget.remember(curve is not None)
     low, *_, high = widths(menu)
@@ -206,7 +206,7 @@ def _runtimes(profile: Profile) -> dict[tuple[str, str], str]:
     titles: dict[tuple[str, str], str] = {}
     for name in names:
         target = TARGETS[name]
-        usual, *others = ways_for(target, family) or (None,)
+        usual, *others = ways_of(profile, target) or (None,)
         titles[name, ""] = target.title
         if usual is not None and usual.runtime.name == GENPTQ:
             titles[name, ""] = f"this program: {target.title}"

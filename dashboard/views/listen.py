@@ -9,6 +9,7 @@ import streamlit as st
 
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.worth_hearing import TranscriptPair, worth_hearing
+from genptq_core.speech.names import readable
 from genptq_core.speech.normalizers import rate_of
 from genptq_core.speech.utterances import SpeechSet, Utterance
 from genptq_core.speech.wer import align
@@ -117,7 +118,7 @@ def _speech(scene: Scene) -> Readable | None:
 
 
 def _label(speech: SpeechSet) -> str:
-    return f"{speech.name} ({len(speech)} utterances)"
+    return f"{readable(speech.name, speech.digest)} ({len(speech)} utterances)"
 
 
 def _covers(record: Measured, speech: SpeechSet) -> bool:

@@ -30,6 +30,9 @@ from ..wording import points
 from . import budget
 from .address import remember, unpick
 
+_POLL = 1.5
+"""Seconds between looks for more of a large model's maps."""
+
 
 def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -> None:
     """Sliders, figures, front and layers.
@@ -39,9 +42,18 @@ def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -
         scene: what the page shows, until a slider is moved.
     """
     maps = loaders.drag_of(scene)
-    table = sent_table(scene, maps, loaders.is_coarse(scene, maps))
+    awaited = loaders.is_coarse(scene, maps)
+    table = sent_table(scene, maps, awaited)
     carry(table, _asked)
+    if awaited:
+        st.fragment(_await_maps, run_every=_POLL)(scene)
     _screen(loaded, constrained, start, scene, table["id"])
+
+
+def _await_maps(scene: Scene) -> None:
+    """Draw the page again once all of a large model's maps are there."""
+    if not loaders.is_coarse(scene, loaders.drag_of(scene)):
+        st.rerun(scope="app")
 
 
 @st.fragment
@@ -49,6 +61,13 @@ def _screen(
     loaded: Loaded, constrained: Constrained, start: Start, scene: Scene, table: str
 ) -> None:
     """The screen, and the exact answer to what its sliders say."""
+    with loaders.TURNS.answering():
+        _answer(loaded, constrained, start, scene, table)
+
+
+def _answer(
+    loaded: Loaded, constrained: Constrained, start: Start, scene: Scene, table: str
+) -> None:
     wanted = replace(scene.knobs, **budget.asked())
     if wanted != scene.knobs:
         scene = scene_of(loaded, wanted, constrained, start)
@@ -100,7 +119,7 @@ def _asked(asked: dict[str, Any]) -> None:
     if _number(asked.get("size")):
         budget.use(float(asked["size"]))
     elif _number(asked.get("allowed")):
-        budget.allow(float(asked["allowed"]), "loss" if scene.curve is None else "points")
+        budget.allow(float(asked["allowed"]), "loss" if scene.guide is None else "points")
     elif isinstance(asked.get("map"), str):
         _pick(scene, asked["map"])
     elif "offer" in asked:

@@ -8,7 +8,7 @@ import io
 import pandas as pd
 import streamlit as st
 
-from genptq_core.speech.normalizers import noted
+from genptq_core.speech.names import noted
 
 from ..page.knobs import SHORT
 from ..page.scene import Scene
@@ -47,7 +47,7 @@ def _measured(scene: Scene) -> pd.DataFrame:
         {
             "pick": "★" if scene.pick and m.map_digest == scene.pick.map.digest else "",
             "name": measured_name(m),
-            "speech": noted(m.speech, m.normalizer),
+            "speech": noted(m.speech, m.speech_digest, m.normalizer),
             "utterances": m.utterances,
             "size, MB": round(m.bytes / 1e6, 2),
             "under fp32, %": round(100 * m.reduction_vs_fp32, 1),

@@ -8,6 +8,7 @@ the budget, and loses at most 5 % more than the exact answer; where a map is rui
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,12 @@ class DragTable:
         return max(int(np.searchsorted(self.bytes, budget, side="right")) - 1, 0)
 
 
-def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> DragTable:
+def drag_table(
+    problem: Problem,
+    front: Front,
+    answered: int = ANSWERED,
+    wait: Callable[[], None] = lambda: None,
+) -> DragTable:
     """The table of a problem: its front, filled up until neighbours differ by little.
 
     Args:
@@ -63,9 +69,13 @@ def drag_table(problem: Problem, front: Front, answered: int = ANSWERED) -> Drag
         front: its predicted front.
         answered: sizes to answer beforehand; fewer are quicker and farther from the exact answer.
             Of a large problem they are few in any case.
+        wait: called between one size and the next, so that others may go first.
     """
     budgets = _budgets(front, min(answered, _EXACT) if is_large(problem) else answered)
-    filled = _descending(problem, budgets)
+    for budget in budgets:  # first what makes answers to anyone quick
+        wait()
+        problem.search.relaxation.at(int(budget) - problem.fixed)
+    filled = _descending(problem, budgets, wait)
     choices = np.concatenate([front.choices, np.array(filled, dtype=front.choices.dtype)])
     rooms = budgets[np.unique(np.linspace(0, len(budgets) - 1, _RELAXED).astype(np.int64))]
     return _table(problem, choices, rooms)
@@ -109,7 +119,9 @@ def _budgets(front: Front, count: int) -> np.ndarray:
     return np.unique(np.append(sizes, ends).astype(np.int64))
 
 
-def _descending(problem: Problem, budgets: np.ndarray) -> list[np.ndarray]:
+def _descending(
+    problem: Problem, budgets: np.ndarray, wait: Callable[[], None]
+) -> list[np.ndarray]:
     """Good maps within budgets and between them: answers, each shrunk towards the one below it.
 
     From below, what is left between two answers rarely pays for the next option of a heavy unit;
@@ -120,10 +132,14 @@ def _descending(problem: Problem, budgets: np.ndarray) -> list[np.ndarray]:
     """
     search, program = problem.search, problem.search.program
     rooms = budgets - problem.fixed
-    answers = [search.solve(int(room))[0] for room in rooms]
+    answers = []
+    for room in rooms:
+        wait()
+        answers.append(search.solve(int(room))[0])
     maps = list(answers)
     for below, above, choice in zip(rooms[:-1], rooms[1:], answers[1:], strict=True):
         for room in np.linspace(above, below, _BETWEEN + 2)[1:-1].astype(np.int64):
+            wait()
             choice = improve(program, _shrunk(program, choice, room), int(room), trades=False)
             maps.append(choice)
     return [choice[problem.group] for choice in maps]

@@ -47,9 +47,12 @@ def bit_map(profile: Profile, widths: Sequence[float | str | Option]) -> BitMap:
             f"The bit map has {len(widths)} widths for the profile's {len(profile.units)} layers.",
             REMEDY,
         )
+    held = frozenset(profile.menu)
     try:
         options = tuple(
-            resolve(profile.menu, width, unit.name)
+            width
+            if isinstance(width, Option) and width in held
+            else resolve(profile.menu, width, unit.name)
             for unit, width in zip(profile.units, widths, strict=True)
         )
     except ConstraintError as error:

@@ -35,6 +35,10 @@ LOOPBACK = ("localhost", HOST, "::1")
 PORTS = range(8501, 8601)
 """Ports that are tried in turn where none is named."""
 
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+"""Settings of the page's process. An answer is many small products: two threads that wait for each
+other gain little on an idle machine, and on a busy one they take many times as long as one."""
+
 PATIENCE = 60.0
 """Seconds to wait for the page to answer before a browser is opened."""
 
@@ -118,7 +122,7 @@ def _free_port(named: int | None) -> int:
 @contextlib.contextmanager
 def _serving(port: int, proxies: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The page's process, which ends when this one is told to."""
-    environment = dict(os.environ)
+    environment = {**ENVIRONMENT, **os.environ}
     if PAGE.parents[1] != Path.cwd():
         # The page imports `dashboard`, and this folder may hold another module of that name.
         environment["PYTHONSAFEPATH"] = "1"

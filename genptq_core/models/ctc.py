@@ -39,6 +39,7 @@ from .acoustic import (
 )
 from .checkpoint import check_finite, from_parameters
 from .matrices import Place, block_of, encoder_kind, units_of
+from .overlapping_windows import OverlappingWindows
 from .text_digest import text_digest
 from .wavlm import call_linear_modules
 from .weights import weights_digest
@@ -128,6 +129,21 @@ class Ctc:
         """Log-probabilities over labels and blank: (frames, labels)."""
         states = head_inputs.to(self._ctc.device)
         return torch.log_softmax(self._head(states[None])[0], dim=-1)
+
+    def long_form(self) -> OverlappingWindows:
+        """How it hears recordings of more than 30 s."""
+        return OverlappingWindows(self, self._hop)
+
+    @cached_property
+    def _hop(self) -> int:
+        """Samples from one frame to the next: of what 8 s of silence more give in frames."""
+        more = 8 * RATE
+        with torch.no_grad():
+            lengths = [
+                len(self.encode([np.zeros(size, dtype=np.float32)]).states[0])
+                for size in (RATE, RATE + more)
+            ]
+        return round(more / (lengths[1] - lengths[0]))
 
     def _run(self) -> None:
         """Everything once, on silence."""

@@ -102,12 +102,17 @@ def ways_for(target: Target, family: str, writable: Container[str] = ()) -> tupl
     return (*direct, *unpacked)
 
 
-def named_way(target: Target, family: str, name: str) -> Way | None:
+def ways_of(profile: Profile, target: Target) -> tuple[Way, ...]:
+    """Every way to run a target's folder of a profile's model; see `ways_for`."""
+    return ways_for(target, profile.source.family, profile.source.overhead)
+
+
+def named_way(profile: Profile, target: Target, name: str) -> Way | None:
     """The way to run a target's folder that `Way.name` gives; the usual one if "" or no such.
 
     None where nothing runs it.
     """
-    ways = ways_for(target, family)
+    ways = ways_of(profile, target)
     return next((way for way in ways if way.name == name), ways[0] if ways else None)
 
 
@@ -131,7 +136,7 @@ def way_of(
         InfeasibleError: no map runs in so little memory this way.
     """
     form = target_of(target)
-    ways = ways_for(form, profile.source.family, profile.source.overhead)
+    ways = ways_of(profile, form)
     if not ways:
         raise ConstraintError(
             f"Nothing that is known runs {form.name!r} of {profile.source.family!r} models.",

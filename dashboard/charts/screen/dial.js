@@ -62,7 +62,7 @@ export class Dial {
     this.offer(this.size, table.sizes, table.decimals);
     this.offer(this.allowed, table.allowed.values, null);
     const loss = table.allowed.kind === "loss";
-    this.allowed.box.querySelector(".name").textContent = loss ? "Allowed divergence" : "Allowed";
+    this.allowed.box.querySelector(".name").textContent = loss ? "Change allowed" : "More words wrong";
     this.allowed.box.querySelector(".unit").textContent = table.allowed.unit;
     this.chips.replaceChildren(
       ...table.chips.map(({ label, by, value }) => {

@@ -1,11 +1,14 @@
 // The front: words wrong against size, from full precision to a few points more, and the pick.
 
+import { Labels } from "./labels.js";
 import { html, signed, svg, tip } from "./svg.js";
 
 const ABOVE = 4; // points above full precision at which the axis ends
 const STRIP = 22; // pixels for what lies above it
 const EDGE = { left: 44, right: 12, top: 4, bottom: 34 };
 const TICKS = [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8];
+const NEAR = [-5, 4, 13, -14]; // baselines of labels beside a mark, pixels from its middle
+const FAR = [-30, -46, -62, -78, 36, 52];
 const STAR = "M0-9 2.6-3 9-2.5 4.1 1.8 5.7 8.5 0 4.9-5.7 8.5-4.1 1.8-9-2.5-2.6-3Z";
 const SHAPES = {
   mixed: "M-5 0A5 5 0 1 1 5 0A5 5 0 1 1-5 0Z",
@@ -14,6 +17,13 @@ const SHAPES = {
   tool: "M0-6 6 5H-6Z",
   above: "M0-6 6 4H-6Z",
 };
+
+function hatching(id, name) {
+  const size = { width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" };
+  const pattern = svg("pattern", { id, ...size });
+  pattern.append(svg("line", { class: name, x1: 0, x2: 0, y1: 0, y2: 8 }));
+  return pattern;
+}
 
 export class Front {
   // `asked` takes {map} or {mb}: what was clicked.
@@ -43,8 +53,11 @@ export class Front {
   show(table) {
     if (this.table?.id !== table.id) this.view = null;
     this.table = table;
-    const { wer } = table;
-    this.lossy = !wer?.more;
+    const { wer, borrowed } = table;
+    this.lent = !wer?.more && Boolean(borrowed); // what other models say stands in
+    this.lossy = !wer?.more && !borrowed;
+    this.full = wer?.full ?? null; // where full precision is; 0 stands for it where it is unknown
+    this.curve = wer?.more ? wer : borrowed;
     const marks = this.marks();
     const sizes = [...table.bytes.map((bytes) => bytes / 1e6)];
     const low = Math.min(sizes[0], ...marks.map((mark) => mark.mb));
@@ -56,11 +69,15 @@ export class Front {
       y = [Math.log10(Math.max(least, 1e-4)), Math.log10(Math.min(table.loss[0], 3))];
     } else {
       const ends = marks.filter((mark) => mark.low !== undefined).map((mark) => mark.low);
-      const floor = Math.max(Math.min(wer.full - 0.6, ...ends.filter((e) => e > wer.full - 2)), 0);
-      y = [floor - 0.15, wer.full + ABOVE];
+      const floor = Math.min(this.ground - 0.6, ...ends.filter((e) => e > this.ground - 2));
+      y = [(this.full === null ? floor : Math.max(floor, 0)) - 0.15, this.ground + ABOVE];
     }
     this.home = { x: [Math.log(low) - 0.02, Math.log(high) + 0.06], y };
     this.draw();
+  }
+
+  get ground() {
+    return this.full ?? 0;
   }
 
   marks() {
@@ -96,8 +113,7 @@ export class Front {
   }
 
   heights() {
-    const { wer, loss } = this.table;
-    return this.lossy ? loss : wer.more.map((more) => wer.full + more);
+    return this.lossy ? this.table.loss : this.curve.more.map((more) => this.ground + more);
   }
 
   draw() {
@@ -106,6 +122,14 @@ export class Front {
     this.height = this.box.clientHeight;
     if (!this.width || !this.height) return;
     this.drawing.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    const frame = [EDGE.left, EDGE.top, this.width - EDGE.right, this.height - EDGE.bottom];
+    const family = getComputedStyle(this.box).fontFamily;
+    this.labels = new Labels(frame, `12px ${family}`);
+    this.named = []; // labels that the pick's own may come to lie on
+    for (const mark of this.marks()) {
+      const [y, above] = this.y(this.heightOf(mark));
+      this.labels.avoid(this.x(mark.mb), y, above ? 5 : 6);
+    }
     const parts = [
       ...this.axes(),
       ...this.guessed(),
@@ -156,30 +180,25 @@ export class Front {
       const [y, above] = this.y(value * (this.lossy ? 1 - 1e-9 : 1));
       if (above) continue;
       drawn.push(svg("line", { class: "grid", x1: EDGE.left, x2: right, y1: y, y2: y }));
-      const text = this.lossy ? `${+value.toPrecision(1)}` : `${+at.toFixed(1)} %`;
+      const percent = this.full === null ? (at ? signed(at, step < 1 ? 1 : 0) : "0") : `${+at.toFixed(1)} %`;
+      const text = this.lossy ? `${+value.toPrecision(1)}` : percent;
       drawn.push(svg("text", { class: "tick end", x: EDGE.left - 5, y: y + 4 }, text));
     }
     const over = this.lossy ? "off the scale" : `more than +${ABOVE} points`;
-    const what = this.lossy ? "divergence from full precision" : "words wrong";
+    const more = this.full === null ? "more words wrong, points" : "words wrong";
+    const what = this.lossy ? "change of the output" : more;
     drawn.push(svg("text", { class: "tick", x: EDGE.left, y: bottom + 29 }, `\u2191 ${what}`));
     drawn.push(svg("text", { class: "tick end", x: right - 5, y: EDGE.top + 15 }, over));
+    this.labels.take(over, [right - 5, EDGE.top + 15, "end"]);
     return drawn;
   }
 
   // Sizes smaller than any that was measured: what is drawn there is a guess.
   guessed() {
     const { wer, bytes } = this.table;
-    if (this.lossy || !wer.beyond) return [];
+    if (!wer?.beyond) return [];
     const end = Math.min(this.x(bytes[Math.min(wer.beyond, bytes.length - 1)] / 1e6), this.width - EDGE.right);
     if (end <= EDGE.left) return [];
-    const pattern = svg("pattern", {
-      id: "gq-hatch",
-      width: 8,
-      height: 8,
-      patternUnits: "userSpaceOnUse",
-      patternTransform: "rotate(45)",
-    });
-    pattern.append(svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 8 }));
     const box = svg("rect", {
       x: EDGE.left,
       y: EDGE.top + STRIP,
@@ -187,12 +206,23 @@ export class Front {
       height: this.height - EDGE.bottom - EDGE.top - STRIP,
       fill: "url(#gq-hatch)",
     });
-    const drawn = [pattern, box];
-    if (end - EDGE.left > 90)
-      drawn.push(
-        svg("text", { class: "label", x: EDGE.left + 6, y: this.height - EDGE.bottom - 8 }, "a guess: not measured"),
-      );
-    return drawn;
+    const at = [EDGE.left + 6, this.height - EDGE.bottom - 8, "start"];
+    const wide = end - EDGE.left > 90;
+    return [hatching("gq-hatch", "hatch"), box, ...(wide ? this.label("a guess: not measured", [at]) : [])];
+  }
+
+  // A label at the first of some places that is free; nothing where none is.
+  label(text, places, more = "", strict = false) {
+    const place = this.labels.place(text, places, strict);
+    if (!place) return [];
+    const [x, y, anchor] = place;
+    const made = svg("text", { class: `label ${anchor}${more}`, x, y }, text);
+    this.named.push([this.labels.texts.at(-1), made]);
+    return [made];
+  }
+
+  heightOf(mark) {
+    return this.lossy ? (mark.loss ?? Infinity) : mark.wer;
   }
 
   // A line through points whose x rise; what lies above the axis is cut off there.
@@ -212,85 +242,89 @@ export class Front {
   }
 
   lines() {
-    const { wer, bytes, second } = this.table;
+    const { bytes, second } = this.table;
     const inside = svg("g", { "clip-path": "url(#gq-inside)" });
-    this.levels = [];
-    const right = this.width - EDGE.right;
-    if (wer) this.level(inside, wer.full, "full precision", "");
-    if (!this.lossy) {
-      const low = wer.low.map((v) => Math.max(wer.full + v, 0));
-      const high = wer.high.map((v) => wer.full + v);
+    const drawn = [inside];
+    const words = this.full === null ? "as full precision" : "full precision";
+    if (!this.lossy) drawn.push(...this.level(inside, this.ground, words, ""));
+    if (this.curve) {
+      const low = this.curve.low.map((v) => Math.max(this.ground + v, this.full === null ? -99 : 0));
+      const high = this.curve.high.map((v) => this.ground + v);
       let band = this.path(high);
       for (let i = bytes.length - 1; i >= 0; i -= 1)
         band += `L${this.x(bytes[i] / 1e6).toFixed(1)} ${this.raw(low[i]).toFixed(1)}`;
-      inside.append(svg("path", { class: "band", d: `${band}Z` }));
+      if (this.lent) drawn.push(hatching("gq-lent", "lent"));
+      inside.append(svg("path", { class: `band${this.lent ? " lent" : ""}`, d: `${band}Z` }));
     }
     if (second) {
-      this.level(inside, second.full, `full precision, ${second.name}`, " second");
+      drawn.push(...this.level(inside, second.full, `full precision, ${second.name}`, " second"));
       if (second.more)
         inside.append(
           svg("path", { class: "line second", d: this.path(second.more.map((v) => second.full + v)) }),
         );
     }
-    inside.append(svg("path", { class: "line", d: this.path(this.heights()) }));
-    const drawn = [inside];
-    const heights = this.heights();
-    const at = heights.findIndex((height) => this.raw(height) > EDGE.top + STRIP + 26);
-    if (at > 0) {
-      const x = this.x(bytes[at] / 1e6);
-      if (x > EDGE.left && x < right - 170)
-        drawn.push(svg("text", { class: "label front", x: x + 12, y: EDGE.top + STRIP + 26 }, this.lossy ? "predicted" : "predicted, with its 90 % band"));
-    }
+    inside.append(svg("path", { class: `line${this.lent ? " lent" : ""}`, d: this.path(this.heights()) }));
+    const own = this.lossy ? "predicted" : "predicted, with its 90 % band";
+    const lent = "borrowed from other models";
+    const named = this.label(this.lent ? `${lent}, not measured` : own, this.onCurve(), " front");
+    // On a phone there is room for fewer words, and on the band itself.
+    drawn.push(...(named.length || !this.lent ? named : this.label(lent, this.onBand(), " front")));
     return drawn;
+  }
+
+  // Places to the right of the curve where it comes down into the chart, the highest first.
+  onCurve() {
+    const heights = this.lent ? this.curve.high.map((v) => this.ground + v) : this.heights();
+    const places = [];
+    for (const down of [26, 44, 62, 80, 98]) {
+      const at = heights.findIndex((height) => this.raw(height) > EDGE.top + STRIP + down);
+      if (at < 0) continue;
+      const x = Math.max(this.x(this.table.bytes[at] / 1e6), EDGE.left);
+      places.push([x + 12, EDGE.top + STRIP + down, "start"]);
+    }
+    return places;
+  }
+
+  // Places on the band, from its middle outwards.
+  onBand() {
+    const [left, right] = [EDGE.left, this.width - EDGE.right];
+    return [58, 76, 94, 112, 130].map((down) => [(left + right) / 2, EDGE.top + STRIP + down, "middle"]);
   }
 
   level(inside, value, words, second) {
     const [y, above] = this.y(value);
-    if (above) return;
+    if (above) return [];
     const right = this.width - EDGE.right;
-    const text = `${words} ${value.toFixed(1)} %`;
-    this.levels.push([right - 4 - 7 * text.length, right, y + 14]);
-    inside.append(
-      svg("line", { class: `full${second}`, x1: EDGE.left, x2: right, y1: y, y2: y }),
-      svg("text", { class: `label end${second}`, x: right - 4, y: y + 14 }, text),
-    );
+    const text = this.full === null ? words : `${words} ${value.toFixed(1)} %`;
+    inside.append(svg("line", { class: `full${second}`, x1: EDGE.left, x2: right, y1: y, y2: y }));
+    const places = [14, -5].map((dy) => [right - 4, y + dy, "end"]);
+    return this.label(text, places, second);
   }
 
   points() {
     const drawn = [];
+    const labels = [];
     this.places = [];
     const right = this.width - EDGE.right;
-    const taken = [...this.levels]; // places of labels: from, to, height
     for (const mark of this.marks()) {
       const x = this.x(mark.mb);
       if (x < EDGE.left - 1 || x > right + 1) continue;
-      const [y, above] = this.y(mark.wer);
+      const height = this.heightOf(mark);
+      const [y, above] = this.y(height);
       if (y > this.height - EDGE.bottom + 1) continue;
       const kind = above ? "above" : mark.kind;
       const group = svg("g", {
         class: `mark ${mark.kind}${mark.second ? " second" : ""}`,
         transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
       });
-      if (mark.low !== undefined && !above) {
+      if (mark.low !== undefined && !above && !this.lossy) {
         const [high, low] = [this.clamped(mark.high) - y, this.clamped(mark.low) - y];
         group.append(svg("path", { class: "bar", d: `M0 ${high}V${low}M-4 ${high}h8M-4 ${low}h8` }));
       }
       group.append(svg("path", { class: "shape", d: SHAPES[kind] }));
       if (mark.kind === "tool" || mark.kind === "uniform" || above) {
-        const words = above ? `${mark.wer.toFixed(0)} %` : mark.name;
-        const side = x < right - 90 ? 1 : -1;
-        // The first place that no other label takes, beside the mark, above or below it.
-        const at = [-5, 16, -19, -33].find((dy) => {
-          const from = side > 0 ? x + 9 : x - 9 - 7 * words.length;
-          const box = [from, from + 7 * words.length, y + dy];
-          const free = taken.every(([a, b, h]) => b < box[0] || a > box[1] || Math.abs(h - box[2]) > 12);
-          if (free) taken.push(box);
-          return free;
-        });
-        if (at !== undefined)
-          group.append(
-            svg("text", { class: `label${side > 0 ? "" : " end"}`, x: 9 * side, y: above ? 4 : at }, words),
-          );
+        const words = above && !this.lossy ? `${mark.wer.toFixed(0)} %` : mark.name;
+        labels.push(...this.tag(words, x, y, above ? [4] : NEAR));
       }
       if (mark.map) {
         group.setAttribute("role", "button");
@@ -299,7 +333,22 @@ export class Front {
       drawn.push(group);
       this.places.push({ x, y, mark, group });
     }
-    return drawn;
+    return [...drawn, ...labels];
+  }
+
+  // A mark's label beside it; where that is taken, farther away, with a line to it.
+  tag(words, x, y, near) {
+    const beside = near.flatMap((dy) => [[x + 9, y + dy, "start"], [x - 9, y + dy, "end"]]);
+    const close = this.label(words, beside, "", true);
+    if (close.length || near !== NEAR) return close;
+    const away = FAR.flatMap((dy) => [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]]);
+    const label = this.label(words, away, "", true);
+    if (!label.length) return [];
+    const [, top, , bottom] = this.labels.texts.at(-1);
+    const ends = top > y ? [y + 7, bottom - 3] : [y - 7, top + 3];
+    const line = svg("line", { class: "leader", x1: x, x2: x, y1: ends[0], y2: ends[1] });
+    this.named.push([this.labels.texts.at(-1), line]);
+    return [line, ...label];
   }
 
   // The pick moves: MB, its height, whether it was measured, and the map that it is.
@@ -331,9 +380,18 @@ export class Front {
       this.note.setAttribute("transform", `translate(${(x + (left ? 18 : -18)).toFixed(1)} ${at + 4})`);
       this.note.setAttribute("text-anchor", left ? "start" : "end");
     }
+    this.makeWay(words ? this.labels.box(words, [x + (x < this.width / 2 ? 18 : -18), at + 4, x < this.width / 2 ? "start" : "end"]) : null);
     if (this.picked !== map) {
       this.picked = map;
       this.pointOut();
+    }
+  }
+
+  // Labels that the pick's own lies on are not shown meanwhile.
+  makeWay(box) {
+    for (const [taken, label] of this.named) {
+      const shown = !box || this.labels.free(box, [taken]) ? "" : "hidden";
+      if (label.style.visibility !== shown) label.style.visibility = shown;
     }
   }
 
@@ -478,12 +536,15 @@ export class Front {
     const text = marks.map((mark) => `${mark.mb.toFixed(1)} MB ${mark.wer.toFixed(1)} %`).join(", ");
     const full = table.wer ? ` Full precision: ${table.wer.full.toFixed(1)} %.` : "";
     const measured = marks.length ? ` Measured: ${text}.` : "";
-    if (this.lossy) return `Divergence from full precision against size.${full}${measured}`;
+    if (this.lossy) return `Change of the output against size.${full}${measured}`;
     const heights = this.heights();
     const some = [0.25, 0.5, 0.75].map((share) => {
       const at = Math.round(share * (heights.length - 1));
-      return `${(table.bytes[at] / 1e6).toFixed(1)} MB ${heights[at].toFixed(1)} % (${signed(table.wer.more[at])})`;
+      const ends = [this.curve.low[at], this.curve.high[at]].map((end) => signed(end));
+      if (this.lent) return `${(table.bytes[at] / 1e6).toFixed(1)} MB ${ends.join(" to ")} points`;
+      return `${(table.bytes[at] / 1e6).toFixed(1)} MB ${heights[at].toFixed(1)} % (${signed(this.curve.more[at])})`;
     });
-    return `Words wrong against size.${full} Predicted: ${some.join(", ")}.${measured}`;
+    const whose = this.lent ? "Borrowed from other models" : "Predicted";
+    return `Words wrong against size.${full} ${whose}: ${some.join(", ")}.${measured}`;
   }
 }

@@ -71,7 +71,7 @@ export class Layers {
     const side = (y, words) =>
       svg("text", { class: "tick middle", transform: `translate(12 ${y}) rotate(-90)` }, words);
     drawn.push(side((RIM.top + this.floor) / 2, "bits"));
-    drawn.push(svg("text", { class: "tick end", x: RIM.left - 5, y: this.dotsTop + 12 }, "sens."));
+    drawn.push(side((this.dotsTop + this.bottom) / 2, "sensitivity"));
     drawn.push(svg("line", { class: "axis", x1: RIM.left, x2: right, y1: this.floor, y2: this.floor }));
     return drawn;
   }

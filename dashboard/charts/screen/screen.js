@@ -6,7 +6,6 @@ import { Layers } from "./layers.js";
 import { html, megabytes, say, signed } from "./svg.js";
 import { figuresOf, keeping, layersOf, needed, opened, relaxedOf, within } from "./table.js";
 
-const AWAIT = 1500; // milliseconds between two looks for a fuller table
 const CALM = 250; // milliseconds without a move until the rest of the page follows
 
 function listed(names) {
@@ -69,6 +68,7 @@ export class Screen {
       this.layers.show(this.table);
       this.front.show(this.table);
     }
+    this.root.dataset.awaits = sent.awaited ? "maps" : "";
     this.pick = pick;
     if (this.dragged) return; // a finger has moved on meanwhile
     this.waits = null;
@@ -79,14 +79,12 @@ export class Screen {
   // The rest of the page follows once nothing moves: it takes longer to draw than a pick.
   letFollow() {
     clearTimeout(this.follows);
-    const { awaited } = this.table; // a fuller table
-    if (!this.behind && !awaited) return;
+    if (!this.behind) return;
     this.follows = setTimeout(() => {
       if (this.dragged || this.waits) return; // comes with the next answer
       this.behind = false;
       this.ask({ rest: true });
-      if (awaited) this.letFollow();
-    }, awaited ? AWAIT : CALM);
+    }, CALM);
   }
 
   // A drag: everything that follows from its place is drawn at the next frame.
@@ -168,7 +166,7 @@ export class Screen {
       );
       const point = within(this.table, pick.bytes);
       const value = pick.byHand ? pick.bytes / 1e6 : by === "size" ? mb : allowed;
-      const reached = pick.cost ? pick.cost.high - (this.table.wer?.full ?? 0) : null;
+      const reached = pick.cost ? pick.cost.high - (this.table.wer?.full ?? 0) : pick.borrowed?.high;
       const up = this.table.allowed.kind === "loss" ? pick.loss : (reached ?? needed(this.table, point));
       this.place(pick.byHand ? "size" : by, value, pick.bytes, up);
     }
@@ -212,7 +210,8 @@ export class Screen {
     const level = String(said ?? "");
     if (texts.verdict.dataset.level !== level) texts.verdict.dataset.level = level;
     say(texts.reason, this.reason(figures));
-    const height = this.front.lossy ? figures.loss : cost ? cost.wer : null;
+    const own = cost ? cost.wer : lent ? this.front.ground + lent.more : null;
+    const height = this.front.lossy ? figures.loss : own;
     this.front.move(figures.bytes / 1e6, height, Boolean(cost?.measured), figures.map ?? null);
     this.layers.move(layers);
   }

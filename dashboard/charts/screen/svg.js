@@ -27,7 +27,7 @@ export function signed(value, digits = 1) {
 }
 
 export function megabytes(bytes) {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
+  return `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
 }
 
 // Lines of text over a chart, near a place in it.

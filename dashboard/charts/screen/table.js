@@ -35,14 +35,19 @@ export function within(table, bytes) {
 
 // Index of the smallest point that keeps to what is allowed; the largest where none does.
 export function keeping(table, allowed) {
-  const heights = table.allowed.kind === "loss" ? table.loss : table.wer.high;
+  const heights = upper(table);
   const found = heights.findIndex((height) => height <= allowed + 1e-9);
   return found < 0 ? heights.length - 1 : found;
 }
 
 // What the second slider says of a point: what must be allowed for it.
 export function needed(table, point) {
-  return (table.allowed.kind === "loss" ? table.loss : table.wer.high)[point];
+  return upper(table)[point];
+}
+
+// What the second slider bounds, at each point.
+function upper({ allowed, loss, wer, borrowed }) {
+  return allowed.kind === "loss" ? loss : wer?.more ? wer.high : borrowed.high;
 }
 
 // The widths of a point's layers, and the bytes of each, into arrays that are there already.
@@ -97,7 +102,7 @@ export function figuresOf(table, point) {
         }
       : { level: null },
     borrowed: borrowed
-      ? { low: borrowed.low[point], high: borrowed.high[point], level: borrowed.level[point] }
+      ? { more: borrowed.more[point], low: borrowed.low[point], high: borrowed.high[point], level: borrowed.level[point] }
       : null,
   };
 }

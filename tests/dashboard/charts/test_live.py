@@ -15,7 +15,7 @@ from dashboard.charts.live_pick import pick_of
 from dashboard.charts.live_table import table_of
 from dashboard.page import loaders
 from dashboard.page.build import Constrained, scene_of
-from dashboard.page.knobs import Knobs, most_points
+from dashboard.page.knobs import BY_ACCURACY, Knobs, most_points
 from dashboard.page.offers import offers
 from dashboard.page.scene import Scene
 from dashboard.page.verdict import WORDS
@@ -75,19 +75,27 @@ def test_the_pick_is_the_exact_answer(shown: Scene) -> None:
     assert all("points" in price or "costs" in price for _, price in sent["offers"][:1])
 
 
-def test_without_measurements_the_front_is_of_loss(profiles: Path, profile: Profile) -> None:
+def test_without_measurements_the_front_is_borrowed(profiles: Path, profile: Profile) -> None:
     bare = scene(profiles / "made-up")
     table = loaders.drag_of(bare)
     sent = table_of(bare, table)
     assert sent["wer"] is None and sent["verdict"] is None
-    assert sent["allowed"]["kind"] == "loss"
+    guide = bare.guide
+    assert bare.curve is None and guide is not None
+    assert sent["allowed"]["kind"] == "points"
+    assert min(sent["allowed"]["values"]) > 100 * guide.floor
     shown = pick_of(bare, "x")["pick"]
     assert shown["verdict"]["level"] is None and shown["cost"] is None
     # Until then the models that ship lend theirs, and it is never safe.
     assert any("whisper-tiny.en" in name for name in sent["borrowed"]["from"])
     assert min(sent["borrowed"]["level"]) == 1 and shown["borrowed"]["level"] >= 1
     assert shown["borrowed"]["low"] < shown["borrowed"]["high"]
-    assert len(sent["borrowed"]["high"]) == len(table.bytes)
+    for end in ("low", "more", "high"):  # a smaller map loses no less
+        assert sent["borrowed"][end] == sorted(sent["borrowed"][end], reverse=True)
+        assert len(sent["borrowed"][end]) == len(table.bytes)
+    asked = scene(profiles / "made-up", mode=BY_ACCURACY, points=2.0)
+    assert asked.pick is not None
+    assert guide.interval(asked.pick.allocation.predicted_loss)[1] <= 0.02 + 1e-9
 
 
 def test_nothing_is_borrowed_where_enough_was_measured(shown: Scene) -> None:
