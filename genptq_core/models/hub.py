@@ -170,9 +170,9 @@ def checkpoint_of(model_type: str) -> Any:
 
 
 def _families() -> tuple[ModuleType, ...]:
-    from . import ctc, transducer, whisper
+    from . import ctc, encoder_decoder, transducer, whisper
 
-    return whisper, ctc, transducer
+    return whisper, ctc, transducer, encoder_decoder
 
 
 def _hub_answers() -> bool:
