@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from genptq_core.allocation.drag import DragTable
+from genptq_core.allocation.problem import Problem
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
@@ -108,9 +109,17 @@ def _listed(values: np.ndarray, digits: int = 4) -> list[float]:
     return [float(f"{value:.{digits}g}") for value in values]
 
 
+def reference_column(problem: Problem) -> int:
+    """The option at which layers' sensitivities are compared: of those that most layers may take,
+    the nearest to `REFERENCE_BITS`."""
+    takes = problem.allowed.sum(axis=0) * (problem.loss.separable > 0).any(axis=0)
+    away = np.abs(problem.widths - REFERENCE_BITS)
+    return int(np.lexsort((-problem.widths, away, -takes))[0])
+
+
 def _units(scene: Scene) -> Json:
     units = scene.profile.units
-    column = int(np.abs(scene.problem.widths - REFERENCE_BITS).argmin())
+    column = reference_column(scene.problem)
     kinds = list(dict.fromkeys((u.part, u.kind) for u in units))
     first = {kind: next(u for u in units if (u.part, u.kind) == kind) for kind in kinds}
     return {
