@@ -6,8 +6,10 @@ from pathlib import Path
 
 from .errors import ModelError
 from .models import SpeechModel
+from .models.asking import with_language
 from .models.device import device_of
 from .models.other_programs import described
+from .profile import Profile
 from .storage.locations import bundled_models
 
 BUNDLED = ("whisper-tiny.en", "whisper-base", "conformer-an4")
@@ -30,6 +32,29 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
     if place.type != "cpu":  # models are loaded on the CPU; exports to other runtimes stay there
         model.module.to(place)
     return model
+
+
+def load_model_of(
+    profile: Profile,
+    name: str | None = None,
+    device: str = "cpu",
+    *,
+    asked: tuple[str, str] = ("", ""),
+) -> SpeechModel:
+    """A profile's model, asked for what it was asked for when the profile was computed.
+
+    Args:
+        profile: the profile.
+        name: of the model, where it is not at its recorded name.
+        device: where to run it, one of `DEVICES`.
+        asked: another language and task, each "" for the profile's.
+
+    Raises:
+        ModelError: no model of that name can be loaded, or it does not know the language or task.
+    """
+    source = profile.source
+    language, task = asked[0] or source.language, asked[1] or source.task
+    return with_language(load_model(name or source.model, device), language, task)
 
 
 def expected_parameters(name: str) -> int:

@@ -22,6 +22,12 @@ _ROLES = {
     "pointwise_conv1": "in",
     "pointwise_conv2": "out",
     "depthwise_conv": "depthwise",
+    "gru_rel_pos_linear": "position gate",
+    "encoder_projector": "encoder",
+    "decoder_projector": "prediction",
+    "head": "output",
+    "weight_ih": "input",
+    "weight_hh": "state",
 }
 _KINDS = {"conv-module": "convolution module", "embedding": "word pieces"}
 
@@ -39,7 +45,8 @@ class Unit:
         part: "encoder", "decoder" or "embedding".
         kind: what the weight does: "attention", "cross-attention", "feed-forward", "embedding",
             "convolution" (before the first block), "conv-module" (inside a Conformer's blocks),
-            "output".
+            "output", "projection" (before the decoder); of transducers "prediction" (an LSTM) and
+            "joint".
         block: index of the layer in its part, or of the row block.
         inputs: the module whose input multiplies this weight; units that share it share a Hessian.
     """
@@ -89,12 +96,28 @@ def readable(unit: Unit) -> str:
     last = inner[-1] if inner else ""
     stem = last.removesuffix("_proj").removeprefix("linear_")
     role = _ROLES.get(stem, _ROLES.get(last, last.replace("_", " ")))
-    if not numbered:
-        number = re.search(r"[0-9]+$", last)
-        words = [unit.part, f"{kind} {number[0]}" if number else kind]
-        words = words[1:] if unit.kind == "output" else words
+    if unit.kind == "convolution":
+        words = [unit.part, _front(unit, last, bool(numbered))]
+    elif unit.kind == "prediction":
+        words = [f"prediction {unit.block}", _ROLES.get(last.rsplit("_l", 1)[0], last)]
+    elif unit.kind == "joint":
+        words = ["joint", role]
+    elif unit.kind == "projection":
+        words = [unit.part, "projection of the encoder"]
+    elif not numbered:
+        words = [kind] if unit.kind == "output" else [unit.part, kind]
     else:
         words = [f"{unit.part} {unit.block}", kind, role]
     if "@" in unit.name:
         words.append(f"rows {rows}")
     return " \u00b7 ".join(word for word in words if word)
+
+
+def _front(unit: Unit, last: str, numbered: bool) -> str:
+    """What a weight before the first block is called."""
+    if numbered:
+        return f"convolution {unit.block}"
+    number = re.search(r"[0-9]+$", last)
+    if last.startswith("conv"):
+        return f"convolution {number[0]}" if number else "convolution"
+    return f"front end {last.replace('_', ' ')}"

@@ -223,7 +223,7 @@ def _mark(scene: Scene, record: Measured) -> Json:
     held = scene.holds(record.options)
     kind = "other" if not held else "uniform" if is_uniform(record.options) else "mixed"
     change = f"{points(record.wer_increase)}; {points(record.ci95[0])} to {points(record.ci95[1])}"
-    speech = noted(record.speech, record.speech_digest, record.normalizer)
+    speech = noted(record.speech, record.speech_digest, record.normalizer, record.asked)
     return {
         "map": record.map_digest,
         "mb": record.bytes / 1e6,

@@ -44,6 +44,7 @@ class Measure:
         manifest: path of the speech manifest.
         utterances: measure only this many, from its start; None for all.
         label: the measurement's name in lists.
+        language, task: what the model is asked for; "" for what rows or the profile say.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _READING
@@ -55,6 +56,8 @@ class Measure:
     manifest: str
     utterances: int | None
     label: str = ""
+    language: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Transcribe:
         name: what the user called it.
         said: what the user says was said, or "".
         owner: name of the browser that sent it, or "" where browsers cannot be told apart.
+        language, task: as for `Measure`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _READING
@@ -79,6 +83,8 @@ class Transcribe:
     name: str
     said: str = ""
     owner: str = ""
+    language: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class ComputeProfile:
         bits, group_sizes, rates: the options to score.
         draws: label draws per utterance.
         seed: seed of the draws.
+        language, task: what the model is asked for; "" for what rows or its own settings say.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _READING
@@ -106,6 +113,8 @@ class ComputeProfile:
     rates: tuple[Number, ...] = RATES
     draws: int = 4
     seed: int = 0
+    language: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,9 @@ def kind_of(request: Request) -> str:
 def to_json(request: Request) -> str:
     """A request as text, sealed."""
     fields = dataclasses.asdict(request)
+    for name in ("language", "task"):
+        if not fields.get(name):  # as before they could be asked for
+            fields.pop(name, None)
     if not isinstance(request, ComputeProfile | Explore):
         fields["options"] = [option.key for option in request.options]
     return json.dumps(sealed(fields))

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from genptq_core.errors import SpeechError
-from genptq_core.speech.utterances import load_audio, utterance
+from genptq_core.speech.decoding import stream
+from genptq_core.speech.utterances import duration, utterance
 from genptq_core.storage.digests import sha256
 from genptq_core.storage.files import atomic
 from genptq_core.storage.locations import uploads_folder
@@ -20,6 +21,9 @@ TYPES = ("wav", "flac", "ogg", "mp3", "m4a", "webm")
 
 LARGEST = 8
 """Largest file taken, MB."""
+
+LONGEST = 3600.0
+"""Longest recording taken, seconds: it is decoded twice, in about a tenth of that each."""
 
 _YOUNG = 120.0
 """Seconds that a file without a job is left alone: its job may be about to be queued."""
@@ -34,7 +38,7 @@ def keep(data: bytes, name: str) -> Path:
     """Write a recording where a worker finds it; nothing of the user's name for it is used.
 
     Raises:
-        SpeechError: it is too large, of another kind, no audio, or longer than 30 s.
+        SpeechError: it is too large, of another kind, no audio, or longer than `LONGEST`.
     """
     suffix = Path(name).suffix.lower().lstrip(".")
     if suffix not in TYPES:
@@ -52,7 +56,13 @@ def keep(data: bytes, name: str) -> Path:
         temporary.write_bytes(data)
     path.chmod(0o600)
     try:
-        load_audio(utterance(path))
+        recording = utterance(path)
+        if duration(recording) > LONGEST:
+            raise SpeechError(
+                f"{path} lasts more than {LONGEST / 60:.0f} minutes, the most taken.", "Cut it."
+            )
+        for _ in stream(path):  # to its end: one that is cut short is refused now
+            pass
     except SpeechError as error:
         path.unlink(missing_ok=True)
         message = error.message.replace(str(path), "The recording")

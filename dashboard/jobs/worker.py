@@ -188,10 +188,10 @@ def _measure(request: Measure, report: Report) -> dict[str, Any]:
     profile = _current(request)
     speech = load_speech(request.manifest, request.utterances)
     report(Progress("loading the model", 0, 0))
-    from genptq_core.loading import load_model
+    from genptq_core.loading import load_model_of
     from genptq_core.measurement.sweep import measure_maps
 
-    model = load_model(profile.source.model)
+    model = load_model_of(profile, asked=(request.language, request.task))
     maps = [(request.label, bit_map(profile, request.options))]
     workers = Workers(scheduler=named_scheduler())
     (record,) = measure_maps(
@@ -229,12 +229,12 @@ def _transcribe(request: Transcribe, report: Report) -> dict[str, Any]:
     profile = _current(request)
     speech = speech_set(request.name, [utterance(Path(request.audio))])
     report(Progress("loading the model", 0, 0))
-    from genptq_core.loading import load_model
+    from genptq_core.loading import load_model_of
     from genptq_core.measurement.measure import transcribe_files
     from genptq_core.models.weights import replaced
     from genptq_core.rounding.kept import kept_weights
 
-    model = load_model(profile.source.model)
+    model = load_model_of(profile, asked=(request.language, request.task))
     report(Progress("full precision", 0, 0))
     full = transcribe_files(model, speech)[0]
     weights = kept_weights(model, profile, request.options, report)
@@ -249,10 +249,12 @@ def _profile(request: ComputeProfile, report: Report) -> dict[str, Any]:
     options = grid_options(request.bits, request.group_sizes) + coded_options(request.rates)
     report(Progress("loading the model", 0, 0))
     from genptq_core.loading import load_model
+    from genptq_core.models.asking import with_language
     from genptq_core.profiling.compute import compute
 
     settings = Settings(options, request.draws, request.seed)
-    computed = compute(load_model(request.model), speech, Path(request.out), settings, report)
+    model = with_language(load_model(request.model), request.language, request.task)
+    computed = compute(model, speech, Path(request.out), settings, report)
     return {"digest": computed.profile.digest, "cache_hits": computed.cache_hits}
 
 

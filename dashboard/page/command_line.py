@@ -61,6 +61,7 @@ def profile_command(
     group_sizes: Sequence[int],
     rates: Sequence[float],
     out: Path | str,
+    asked: tuple[str, str] = ("", ""),
 ) -> str:
     """The command that computes a profile; what is usual is left out.
 
@@ -70,8 +71,11 @@ def profile_command(
         utterances: use only this many, from its start; None for all.
         bits, group_sizes, rates: the options to score.
         out: the folder to write.
+        asked: language and task that the model is asked for, each "" for its own.
     """
     flags = ["--model", model, "--speech", shown(speech)]
+    for flag, value in zip(("--language", "--task"), asked, strict=True):
+        flags += [flag, value] if value else []
     flags += [] if utterances is None else ["--limit", str(utterances)]
     for flag, numbers, usual in (
         ("--bits", bits, BITS),

@@ -50,23 +50,26 @@ class Measurements:
     def word(self, speech: MeasuredSet) -> str:
         """A set as links write it: the short digest of its speech.
 
-        Where two sets share the speech, the normalizer follows: `0123456789:basic`.
+        Where two sets share the speech, the normalizer follows, and what the model was asked for:
+        `0123456789:basic`, `0123456789:basic:fallback`.
         """
         short = speech.speech_digest[:SHORT]
-        return f"{short}:{speech.normalizer}" if self._shared(speech) else short
+        how = (speech.normalizer, *filter(None, [speech.asked]))
+        return ":".join((short, *how)) if self._shared(speech) else short
 
     def named(self, word: str) -> MeasuredSet | None:
         """The set of a link's word, or None; the usual one where the word fits several."""
-        short, _, normalizer = word.partition(":")
+        short, _, how = word.partition(":")
+        normalizer, _, asked = how.partition(":")
         fitting = [s for s in self.sets if s.speech_digest[:SHORT] == short]
         if normalizer:
-            fitting = [s for s in fitting if s.normalizer == normalizer]
+            fitting = [s for s in fitting if (s.normalizer, s.asked) == (normalizer, asked)]
         return usual_set(fitting, self.curves)
 
     def name(self, speech: MeasuredSet) -> str:
-        """A set as people read it, with the normalizer where two sets share the speech."""
-        name = readable(speech.name, speech.speech_digest)
-        return f"{name}, {speech.normalizer}" if self._shared(speech) else name
+        """A set as people read it, with what tells it from others that share the speech."""
+        name = ", ".join(filter(None, (readable(speech.name, speech.speech_digest), speech.asked)))
+        return f"{name}, {speech.normalizer}" if self._counted_twice(speech) else name
 
     def label(self, speech: MeasuredSet) -> str:
         """A set in lists: its name, how much speech it is, and how many maps were measured."""
@@ -74,9 +77,13 @@ class Measurements:
         return f"{self.name(speech)} ({speech.utterances} utterances, {maps})"
 
     def _shared(self, speech: MeasuredSet) -> bool:
-        return any(
-            s.speech_digest == speech.speech_digest and s.key != speech.key for s in self.sets
-        )
+        return len(self._of_speech(speech)) > 1
+
+    def _counted_twice(self, speech: MeasuredSet) -> bool:
+        return len({s.normalizer for s in self._of_speech(speech)}) > 1
+
+    def _of_speech(self, speech: MeasuredSet) -> list[MeasuredSet]:
+        return [s for s in self.sets if s.speech_digest == speech.speech_digest]
 
 
 def measurements_of(

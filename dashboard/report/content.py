@@ -154,9 +154,10 @@ def _cost(scene: Scene, cost: Cost) -> tuple[str, ...]:
 
 def _measured(record: Measured) -> tuple[str, ...]:
     low, high = record.ci95
+    speech = noted(record.speech, record.speech_digest, record.normalizer, record.asked)
     return (
         measured_name(record),
-        f"{noted(record.speech, record.speech_digest, record.normalizer)} ({record.utterances})",
+        f"{speech} ({record.utterances})",
         f"{record.bytes / 1e6:.2f}",
         f"{100 * record.wer:.2f}",
         points(record.wer_increase, 2),

@@ -16,7 +16,7 @@ from ..page.knobs import SHORT
 from ..page.paths import shown, typed
 from ..page.scene import Scene
 from ..wording import markdown, megabytes, percent
-from . import failure, job_list
+from . import asking, failure, job_list
 
 _LITTLE = 0.05
 """Part of the uncertainty under which one more measurement is not worth its minutes."""
@@ -38,9 +38,16 @@ def speech_source(text: str) -> str:
 
 
 def request_of(
-    scene: Scene, chosen: BitMap, source: str, utterances: int | None, label: str = ""
+    scene: Scene,
+    chosen: BitMap,
+    source: str,
+    utterances: int | None,
+    label: str = "",
+    *,
+    asked: tuple[str, str] = ("", ""),
 ) -> Measure:
-    """The request to measure a map on some speech, as `speech_source` gives it."""
+    """The request to measure a map on some speech, as `speech_source` gives it; the model is asked
+    for a language and a task."""
     return Measure(
         profile=str(scene.folder),
         profile_digest=scene.profile.digest,
@@ -49,11 +56,19 @@ def request_of(
         manifest=source,
         utterances=utterances,
         label=label,
+        language=asked[0],
+        task=asked[1],
     )
 
 
 def queue_measurement(
-    scene: Scene, chosen: BitMap, manifest: str, utterances: int | None, label: str
+    scene: Scene,
+    chosen: BitMap,
+    manifest: str,
+    utterances: int | None,
+    label: str,
+    *,
+    asked: tuple[str, str] = ("", ""),
 ) -> None:
     """Queue a map for measuring, and redraw."""
     try:
@@ -63,7 +78,8 @@ def queue_measurement(
     except (OSError, ValueError, RuntimeError) as error:
         failure.show(f"The path cannot be used ({error}).")
     else:
-        job_list.queue_request(request_of(scene, chosen, source, utterances, label.strip()[:60]))
+        request = request_of(scene, chosen, source, utterances, label.strip()[:60], asked=asked)
+        job_list.queue_request(request)
 
 
 def draw(scene: Scene) -> None:
@@ -98,6 +114,7 @@ def draw(scene: Scene) -> None:
                 help="Quicker, and rougher.",
             )
             label = right.text_input("Name in lists (optional)", max_chars=60)
+            asked = asking.of_profile(st, "measure", scene.profile)
             if suggestion is not None:
                 st.markdown(_advice(scene, suggestion))
             with st.container(horizontal=True):
@@ -108,11 +125,13 @@ def draw(scene: Scene) -> None:
                     f"Measure the {megabytes(suggestion.bytes)} map instead", key="measure_other"
                 )
             if this:
-                queue_measurement(scene, pick.map, manifest, int(limit) or None, label)
+                count = int(limit) or None
+                queue_measurement(scene, pick.map, manifest, count, label, asked=asked)
             elif suggested and suggestion is not None:
                 choice = scene.front.choices[suggestion.point]
                 chosen = bit_map(scene.profile, [scene.problem.menu[column] for column in choice])
-                queue_measurement(scene, chosen, manifest, int(limit) or None, label)
+                count = int(limit) or None
+                queue_measurement(scene, chosen, manifest, count, label, asked=asked)
         job_list.said(Measure, scene.folder)
 
 

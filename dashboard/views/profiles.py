@@ -21,7 +21,7 @@ from ..page.command_line import profile_command
 from ..page.paths import shown, typed
 from ..page.scene import Scene
 from ..wording import seconds
-from . import failure, job_list
+from . import asking, failure, job_list
 from .measure import speech_source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -71,6 +71,7 @@ def form() -> None:
         value=0,
         key="profile_limit",
     )
+    asked = asking.fields(st, "profile", "as rows say, else the model's own")
     box = st.container(key="profile_options")
     with box.expander("Options to score", icon=":material/tune:"):
         columns = st.columns(3)
@@ -90,6 +91,7 @@ def form() -> None:
             bits=bits,
             groups=groups,
             codes=codes,
+            asked=asked,
         )
     except (GenPTQError, ArgumentTypeError) as error:
         failure.show(error)
@@ -147,6 +149,7 @@ def _request(
     bits: str,
     groups: str,
     codes: str,
+    asked: tuple[str, str] = ("", ""),
 ) -> ComputeProfile:
     """What to compute.
 
@@ -164,6 +167,8 @@ def _request(
         bits=widths(bits),
         group_sizes=sizes(groups),
         rates=rates(codes),
+        language=asked[0],
+        task=asked[1],
     )
     if not request.bits and not request.rates:
         raise ArgumentTypeError("A profile needs an integer width or a rate to score.")
@@ -180,6 +185,7 @@ def command(request: ComputeProfile) -> str:
         group_sizes=request.group_sizes,
         rates=request.rates,
         out=request.out,
+        asked=(request.language, request.task),
     )
 
 

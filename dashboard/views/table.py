@@ -47,7 +47,7 @@ def _measured(scene: Scene) -> pd.DataFrame:
         {
             "pick": "★" if scene.pick and m.map_digest == scene.pick.map.digest else "",
             "name": measured_name(m),
-            "speech": noted(m.speech, m.speech_digest, m.normalizer),
+            "speech": noted(m.speech, m.speech_digest, m.normalizer, m.asked),
             "utterances": m.utterances,
             "size, MB": round(m.bytes / 1e6, 2),
             "under fp32, %": round(100 * m.reduction_vs_fp32, 1),

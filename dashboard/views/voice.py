@@ -18,7 +18,7 @@ from ..jobs.requests import Transcribe
 from ..page.knobs import SHORT
 from ..page.scene import Scene
 from ..wording import markdown, marked, widths
-from . import failure, job_list
+from . import asking, failure, job_list
 
 LEGEND = (
     ":red-background[**wrong**] :gray[(right)], :orange-background[~~missed~~], "
@@ -70,8 +70,8 @@ def _owner() -> str:
 
 def _recorder(scene: Scene, owner: str) -> None:
     st.caption(
-        "Up to 30 seconds, transcribed at full precision and with your pick; the recording "
-        "stays on this machine and is deleted as soon as both have."
+        "Transcribed at full precision and with your pick, window by window where it is longer "
+        "than 30 seconds; the recording stays on this machine and is deleted as soon as both have."
     )
     left, right = st.columns(2)
     spoken = left.audio_input("Record", key="voice_spoken")
@@ -84,6 +84,7 @@ def _recorder(scene: Scene, owner: str) -> None:
     said = st.text_input(
         "What is said in it (optional, to count errors)", key="voice_said", max_chars=1000
     )
+    asked = asking.of_profile(st, "voice", scene.profile)
     recording = given or spoken
     pressed = st.button(
         "Transcribe with both", key="voice_send", type="primary", disabled=recording is None
@@ -106,6 +107,8 @@ def _recorder(scene: Scene, owner: str) -> None:
             name=Path(name).stem[:60] if recording is given else "your recording",
             said=said.strip(),
             owner=owner,
+            language=asked[0],
+            task=asked[1],
         )
     )
 

@@ -15,7 +15,14 @@ from ..measurement.speech_scale import Adapted, form_of, scale_of
 from ..profile import Profile, load_profile
 from ..progress import Report
 from ..speech.sources import load_speech
-from .arguments import SOURCES, add_device, add_model_of_profile, add_profile
+from .arguments import (
+    SOURCES,
+    add_device,
+    add_language,
+    add_model_of_profile,
+    add_profile,
+    asked_from_flags,
+)
 from .command import Answer, Command
 
 _WORDS = {
@@ -36,6 +43,7 @@ class AdaptArguments:
         limit: take only this many utterances of it; None for all.
         model: the profile's model, where it is not at its recorded name; None where it is.
         device: where to compute.
+        asked: language and task that the model is asked for; each "" for rows or its own.
     """
 
     profile: Path
@@ -43,6 +51,7 @@ class AdaptArguments:
     limit: int | None
     model: str | None
     device: str
+    asked: tuple[str, str] = ("", "")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="use only the first N utterances")
     add_model_of_profile(parser)
     add_device(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> AdaptArguments:
@@ -64,6 +74,7 @@ def from_flags(flags: argparse.Namespace) -> AdaptArguments:
         limit=flags.limit,
         model=flags.model,
         device=flags.device,
+        asked=asked_from_flags(flags),
     )
 
 
@@ -76,10 +87,10 @@ def run(arguments: AdaptArguments, report: Report) -> Answer:
     profile = load_profile(arguments.profile)
     speech = load_speech(arguments.speech, arguments.limit)
 
-    from ..loading import load_model
+    from ..loading import load_model_of
     from ..measurement.adapting import adapt
 
-    model = load_model(arguments.model or profile.source.model, arguments.device)
+    model = load_model_of(profile, arguments.model, arguments.device, asked=arguments.asked)
     adapted = adapt(model, profile, arguments.profile, speech, report)
     rows = _rows(profile, adapted)
     forms = dict.fromkeys(row["form"] for row in rows)

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConstraintError
+from ..models.asking import TASKS
 from ..models.decoding import DECODINGS, GREEDY
 from ..options import BLOCKS
+from ..speech.languages import LANGUAGES, code_of
 from ..storage.locations import bundled_profiles
 from ..targets import TARGETS
 from ..targets.runtimes import GENPTQ, RUNTIMES
@@ -152,6 +154,34 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
         help="fallback decodes again, at rising temperature, what repeats itself or is unlikely, "
         "as runtimes of Whisper do",
     )
+
+
+def add_language(parser: argparse.ArgumentParser) -> None:
+    """Add `--language` and `--task`."""
+    parser.add_argument(
+        "--language",
+        default="",
+        help="what a Whisper is asked for: a code like de, or a name; else what rows say, else its "
+        "own settings",
+    )
+    parser.add_argument(
+        "--task", choices=TASKS, default="", help="what a Whisper is asked to do; else its own"
+    )
+
+
+def asked_from_flags(flags: argparse.Namespace) -> tuple[str, str]:
+    """Language and task, each "" where none is asked for.
+
+    Raises:
+        ConstraintError: the language is none that is known.
+    """
+    code = code_of(flags.language) if flags.language else ""
+    if code and code not in LANGUAGES:
+        raise ConstraintError(
+            f"{flags.language[:40]!r} is no language that is known.",
+            "Give a code of ISO 639 like de, or a name like German.",
+        )
+    return code, flags.task
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

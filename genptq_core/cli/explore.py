@@ -28,7 +28,9 @@ from .arguments import (
     SOURCES,
     TARGET_HELP,
     add_device,
+    add_language,
     add_workers,
+    asked_from_flags,
     profile_folder,
     workers_from_flags,
 )
@@ -64,6 +66,7 @@ class ExploreArguments:
         minutes: the time there is, profile included.
         out: folder for the profile, the pick and the numbers.
         workers: who decodes.
+        asked: language and task that the model is asked for; each "" for rows or its own.
     """
 
     model: str | None
@@ -77,6 +80,7 @@ class ExploreArguments:
     minutes: float
     out: Path
     workers: Workers
+    asked: tuple[str, str] = ("", "")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +107,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_workers(parser)
     add_device(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> ExploreArguments:
@@ -128,6 +133,7 @@ def from_flags(flags: argparse.Namespace) -> ExploreArguments:
         minutes=flags.minutes,
         out=flags.out,
         workers=workers_from_flags(flags),
+        asked=asked_from_flags(flags),
     )
 
 
@@ -142,15 +148,19 @@ def run(arguments: ExploreArguments, report: Report) -> Answer:
     arguments.out.mkdir(parents=True, exist_ok=True)
     speech = load_speech(arguments.speech, arguments.limit)
 
-    from ..loading import load_model
+    from ..loading import load_model, load_model_of
     from ..measurement.exploration import explore
+    from ..models.asking import with_language
 
     folder = arguments.profile or arguments.out / "profile"
-    name = arguments.model or load_profile(folder).source.model
-    model = load_model(name, arguments.workers.device)
+    device = arguments.workers.device
     if arguments.profile is None:
+        model = with_language(load_model(arguments.model or "", device), *arguments.asked)
         calibration, speech = _calibration(arguments, speech)
         _profile(model, calibration, folder, arguments, report)
+    else:
+        profile = load_profile(folder)
+        model = load_model_of(profile, arguments.model, device, asked=arguments.asked)
     *_, known = explore(
         model,
         folder,
@@ -290,6 +300,8 @@ def _pick(
     command += ["--target", arguments.target, "--out", str(arguments.out / "model")]
     if arguments.model is not None:
         command += ["--model", arguments.model]
+    for flag, value in zip(("--language", "--task"), arguments.asked, strict=True):
+        command += [flag, value] if value else []
     export = shlex.join(command)
     low, high = (100 * float(end) for end in known.curve.interval(loss))
     said = f"predicted {100 * float(known.curve.increase(loss)):+.1f} points"

@@ -25,9 +25,11 @@ from .arguments import (
     TARGET_HELP,
     add_compile,
     add_device,
+    add_language,
     add_model_of_profile,
     add_profile,
     add_runs_in,
+    asked_from_flags,
     memory_from_flags,
 )
 from .command import Answer, Command
@@ -51,6 +53,7 @@ class ExportArguments:
         device: where the model runs.
         runs_in: what runs it; the usual if "".
         memory: most bytes that the weights may take in memory; None for any.
+        asked: language and task that the model is asked for; each "" for the profile's.
     """
 
     profile: Path
@@ -62,6 +65,7 @@ class ExportArguments:
     device: str
     runs_in: str = ""
     memory: int | None = None
+    asked: tuple[str, str] = ("", "")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +82,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_model_of_profile(parser)
     add_compile(parser)
     add_device(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> ExportArguments:
@@ -92,6 +97,7 @@ def from_flags(flags: argparse.Namespace) -> ExportArguments:
         device=flags.device,
         runs_in=flags.runs_in,
         memory=memory_from_flags(flags),
+        asked=asked_from_flags(flags),
     )
 
 
@@ -133,9 +139,9 @@ def _write_model(
     calibration = load_speech(arguments.compile) if arguments.compile else None
 
     from ..export.export import export
-    from ..loading import load_model
+    from ..loading import load_model_of
 
-    model = load_model(arguments.model or profile.source.model, arguments.device)
+    model = load_model_of(profile, arguments.model, arguments.device, asked=arguments.asked)
     compiled, figures = None, {}
     if calibration is not None:
         from ..rounding.compilation import compile_map
@@ -143,8 +149,9 @@ def _write_model(
         compiled = compile_map(model, profile, chosen, calibration, report=report)
     else:
         records = load_measured(arguments.profile, profile.digest)
-        measurements = [measured_figures(r) for r in records if r.map_digest == chosen.digest]
-        figures = {"measured": measurements[-1]} if measurements else {}
+        own = [r for r in records if r.map_digest == chosen.digest]
+        plain = [r for r in own if not r.asked] or own  # the model's own settings before others
+        figures = {"measured": measured_figures(plain[-1])} if plain else {}
     exported = export(
         profile,
         chosen,

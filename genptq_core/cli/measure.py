@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,15 @@ from ..bitmaps.foreign import ForeignMap, read_any_map
 from ..errors import BitMapError, ClusterError
 from ..measurement.records import Measured
 from ..measurement.store import load_measured, save_measured
+from ..models import SpeechModel
+from ..models.asking import asked_of
 from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..profile import Profile, load_profile
 from ..progress import Report
-from ..speech.normalizers import NORMALIZERS, rate_of
+from ..speech.normalizers import NORMALIZERS, rate_of, unit_of
 from ..speech.sources import load_speech
+from ..speech.utterances import SpeechSet
+from ..speech.writing import unlike
 from ..workers.pool import Workers
 from . import runaways
 from .arguments import (
@@ -23,13 +27,15 @@ from .arguments import (
     add_compile,
     add_decoding,
     add_device,
+    add_language,
     add_model_of_profile,
     add_profile,
     add_workers,
+    asked_from_flags,
     workers_from_flags,
 )
 from .command import Answer, Command
-from .measured import on_silence, public_changes, public_record
+from .measured import long_speech, on_silence, public_changes, public_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class MeasureArguments:
         compile: speech to compile each map on first; None for maps as the profile rounds them.
         workers: who decodes; the model of this process is on their device too.
         decoding: name of the rule for decoding.
+        asked: language and task that the model is asked for; each "" for rows or its own.
     """
 
     profile: Path
@@ -62,6 +69,7 @@ class MeasureArguments:
     compile: Path | None
     workers: Workers
     decoding: str = GREEDY.name
+    asked: tuple[str, str] = ("", "")
 
     @property
     def is_single_map(self) -> bool:
@@ -101,6 +109,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_compile(parser)
     add_decoding(parser)
     add_device(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> MeasureArguments:
@@ -128,6 +137,7 @@ def from_flags(flags: argparse.Namespace) -> MeasureArguments:
         compile=flags.compile,
         workers=workers,
         decoding=flags.decoding,
+        asked=asked_from_flags(flags),
     )
 
 
@@ -143,11 +153,12 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
     speech = load_speech(arguments.speech, arguments.limit)
     calibration = load_speech(arguments.compile) if arguments.compile else None
 
-    from ..loading import load_model
+    from ..loading import load_model_of
     from ..measurement.measure import measure
     from ..measurement.sweep import measure_maps
 
-    model = load_model(arguments.model or profile.source.model, arguments.workers.device)
+    device = arguments.workers.device
+    model = load_model_of(profile, arguments.model, device, asked=arguments.asked)
     model = with_decoding(model, DECODINGS[arguments.decoding])
     records = []
     if calibration is not None:
@@ -181,8 +192,7 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
             stop=arguments.stop,
         )
         for record in sweep:
-            if arguments.decoding == GREEDY.name:  # the front and its fit are of greedy decoding
-                save_measured(arguments.profile, profile.digest, record)
+            save_measured(arguments.profile, profile.digest, record)
             records.append(record)
     by_digest = {found.map.digest: found for _, found in read}
     names = runaways.names_of(speech)
@@ -191,15 +201,31 @@ def run(arguments: MeasureArguments, report: Report) -> Answer:
         found = by_digest[record.map_digest]
         answers.append({**public_record(profile, record), "changed": public_changes(found)})
         lines += [_in_words(record, names)] + ([found.in_words] if found.changed else [])
-    other = records[0].normalizer if records else model.normalizer
-    if other not in (model.normalizer, arguments.normalizer):
-        lines.append(f"Counted after {other}: {model.normalizer} does not fit these texts.")
-    if arguments.decoding != GREEDY.name:
-        lines.append("Not stored: the front is of greedy decoding.")
+    lines += _on_counting(model, speech, arguments.normalizer, records)
     text = "\n".join(lines)
     if arguments.is_single_map:
         return Answer(answers[0], text)
     return Answer({"measured": answers}, text)
+
+
+def _on_counting(
+    model: SpeechModel, speech: SpeechSet, wanted: str, records: Sequence[Measured]
+) -> list[str]:
+    """What is to be said of how errors are counted: where that is not what one would expect."""
+    from ..measurement.measure import usual_normalizer
+
+    said = []
+    usual = usual_normalizer(model, speech)
+    for counted in {record.normalizer for record in records}:
+        if counted not in (usual, wanted):
+            said.append(f"Counted after {counted}: {usual} does not fit these texts.")
+        elif unit_of(usual) != unit_of(counted):
+            said.append(
+                f"Counted in {unit_of(counted)}s; {rate_of(usual)} is usual in this language: "
+                f"--normalizer {usual}."
+            )
+    fault = unlike(asked_of(model)[0], [utterance.text for utterance in speech.utterances])
+    return [*said, fault] if fault else said
 
 
 def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, ForeignMap]]:
@@ -227,12 +253,18 @@ def _maps(arguments: MeasureArguments, profile: Profile) -> list[tuple[str, Fore
 def _in_words(record: Measured, names: Mapping[str, str]) -> str:
     low, high = record.ci95
     said = (
-        f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
-        f"against {100 * record.wer_full_precision:.2f} % at full precision: "
-        f"{100 * record.wer_increase:+.2f} points, 95 % interval "
-        f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
-        f"{record.bytes / 1e6:.2f} MB" + (f", {record.label}." if record.label else ".")
-    ) + on_silence(record)
+        (
+            f"{rate_of(record.normalizer)} {100 * record.wer:.2f} % "
+            f"against {100 * record.wer_full_precision:.2f} % at full precision: "
+            f"{100 * record.wer_increase:+.2f} points, 95 % interval "
+            f"[{100 * low:+.2f}, {100 * high:+.2f}], {record.utterances} utterances, "
+            f"{record.bytes / 1e6:.2f} MB"
+            + "".join(f", {said}" for said in (record.asked, record.label) if said)
+            + "."
+        )
+        + on_silence(record)
+        + long_speech(record)
+    )
     return f"{said} {runaways.in_words(record.runaways, record.utterances, names)}"
 
 

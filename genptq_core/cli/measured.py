@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def _row(record: Measured, references: Mapping[str, str], curve: Curve) -> str:
     if found is not None:
         counts = f"{len(found.quantized)} ({len(found.full)})"
         without = f"{100 * found.others.wer_increase:+.2f}" if found.others else ""
-    speech = noted(record.speech, record.speech_digest, record.normalizer)
+    speech = noted(record.speech, record.speech_digest, record.normalizer, record.asked)
     return (
         f"{record.bytes / 1e6:7.2f} {100 * record.reduction_vs_fp32:7.1f} {record.avg_bits:6.2f} "
         f"{100 * record.wer:7.2f} {100 * record.wer_increase:+7.2f} {interval:>17} "
@@ -114,6 +114,19 @@ def on_silence(record: Measured) -> str:
         return ""
     things = f"{unit_of(record.normalizer)}{'s' if record.insertions_on_silence > 1 else ''}"
     return f" On silence it wrote {record.insertions_on_silence} {things}, which no rate counts."
+
+
+def long_speech(record: Measured) -> str:
+    """How long recordings were heard, as a sentence to add; "" without any."""
+    long = record.long
+    if long is None:
+        return ""
+    which = f"{long.recordings} recordings" if long.recordings > 1 else "One recording"
+    return (
+        f" {which} of more than 30 s ({long.seconds / 60:.1f} minutes): {100 * long.covered:.1f} % "
+        f"of the audio covered (full precision {100 * long.full_covered:.1f} %), {long.loops} of "
+        f"{long.windows} windows loop ({long.full_loops} of {long.full_windows})."
+    )
 
 
 def public_changes(found: ForeignMap) -> list[dict[str, str]]:
@@ -147,8 +160,10 @@ def public_record(
         "speech": record.speech,
         "utterances": record.utterances,
         "normalizer": record.normalizer,
+        "asked": record.asked,
         "unit": unit_of(record.normalizer),
         "insertions_on_silence": record.insertions_on_silence,
+        "long_recordings": None if record.long is None else asdict(record.long),
         "method": record.method,
         "seconds": record.seconds,
         "when": record.when,

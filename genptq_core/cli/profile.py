@@ -17,7 +17,9 @@ from ..workers.pool import Workers
 from .arguments import (
     SOURCES,
     add_device,
+    add_language,
     add_workers,
+    asked_from_flags,
     block_types,
     profile_folder,
     rates,
@@ -46,6 +48,7 @@ class ProfileArguments:
         workers: who takes the gradients; the model of this process is on their device too.
         out: folder for the profile.
         extend: folder of a profile that the options are added to; None to compute a new one.
+        asked: language and task that the model is asked for; each "" for rows or its own.
     """
 
     model: str
@@ -57,6 +60,7 @@ class ProfileArguments:
     workers: Workers
     out: Path
     extend: Path | None = None
+    asked: tuple[str, str] = ("", "")
 
 
 def usual_options() -> tuple[Option, ...]:
@@ -107,6 +111,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the profile")
     add_workers(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> ProfileArguments:
@@ -130,6 +135,11 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         raise ConstraintError(
             "--extend keeps the statistics of inputs that the profile has.", "Leave out --listen."
         )
+    if flags.extend and (flags.language or flags.task):
+        raise ConstraintError(
+            "--extend keeps the language and task that the profile has.",
+            "Leave out --language and --task.",
+        )
     return ProfileArguments(
         model=flags.model,
         speech=flags.speech,
@@ -142,6 +152,7 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         workers=workers_from_flags(flags),
         out=flags.out,
         extend=flags.extend,
+        asked=asked_from_flags(flags),
     )
 
 
@@ -165,7 +176,8 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
     speech = load_speech(arguments.speech, arguments.limit)
     workers = arguments.workers
 
-    from ..loading import load_model
+    from ..loading import load_model, load_model_of
+    from ..models.asking import with_language
     from ..models.device import device_of
     from ..profiling.compute import compute
     from ..profiling.extending import extend
@@ -177,7 +189,10 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
     known = load_profile(arguments.extend) if arguments.extend else None
     listening = load_speech(arguments.listen) if arguments.listen else None
     share = None if workers.here else shared_gradients(workers)
-    model = load_model(arguments.model, workers.device)
+    if known is None:
+        model = with_language(load_model(arguments.model, workers.device), *arguments.asked)
+    else:
+        model = load_model_of(known, arguments.model, workers.device)
     if known is None or arguments.extend is None:
         computed = compute(
             model,

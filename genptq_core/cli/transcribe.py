@@ -6,10 +6,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.asking import with_language
 from ..models.decoding import DECODINGS, GREEDY, with_decoding
 from ..progress import Report
 from ..speech.utterances import speech_set, utterance
-from .arguments import add_decoding
+from .arguments import add_decoding, add_language, asked_from_flags
 from .command import Answer, Command
 
 
@@ -21,11 +22,13 @@ class TranscribeArguments:
         model: a bundled name, a folder, an export or a hub name.
         audio: recordings.
         decoding: name of the rule for decoding.
+        asked: language and task that the model is asked for; each "" for rows or its own.
     """
 
     model: str
     audio: tuple[Path, ...]
     decoding: str = GREEDY.name
+    asked: tuple[str, str] = ("", "")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +38,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("audio", nargs="+", type=Path)
     add_decoding(parser)
+    add_language(parser)
 
 
 def from_flags(flags: argparse.Namespace) -> TranscribeArguments:
     """The arguments that the flags state."""
-    return TranscribeArguments(model=flags.model, audio=tuple(flags.audio), decoding=flags.decoding)
+    return TranscribeArguments(
+        model=flags.model,
+        audio=tuple(flags.audio),
+        decoding=flags.decoding,
+        asked=asked_from_flags(flags),
+    )
 
 
 def run(arguments: TranscribeArguments, report: Report) -> Answer:
@@ -53,7 +62,8 @@ def run(arguments: TranscribeArguments, report: Report) -> Answer:
     from ..loading import load_model
     from ..measurement.measure import transcribe_files
 
-    model = with_decoding(load_model(arguments.model), DECODINGS[arguments.decoding])
+    model = with_language(load_model(arguments.model), *arguments.asked)
+    model = with_decoding(model, DECODINGS[arguments.decoding])
     texts = transcribe_files(model, speech)
     transcripts = {str(p): t for p, t in zip(arguments.audio, texts, strict=True)}
     lines = [f"{path}: {text}" for path, text in transcripts.items()]

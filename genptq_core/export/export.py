@@ -13,7 +13,7 @@ from ..errors import ExportError
 from ..formats import export_file
 from ..formats.plain_settings import folder_bytes, saved
 from ..formats.registry import FORMATS
-from ..loading import load_model
+from ..loading import load_model_of
 from ..models import SpeechModel
 from ..models.weights import replaced
 from ..profile import Profile
@@ -90,7 +90,7 @@ def export(
     check_holds(form, profile, chosen.options)
     promised = predicted_bytes(form, profile, chosen.options)
     promised_weights = promised - overhead(form, profile)
-    model = model or load_model(profile.source.model)
+    model = model or load_model_of(profile)
     check_model(model, profile)
     out = Path(out)
     with atomic_folder(out, export_file.NAME) as folder:

@@ -19,13 +19,12 @@ from ..formats import (
     gguf_parakeet,
     gguf_whisper,
     native_file,
-    parakeet_layout,
     settings_files,
     unpacked_file,
 )
 from ..formats.export_file import ExportFile
 from ..formats.gguf_file import Packed
-from ..formats.parakeet_layout import ParakeetLayout
+from ..formats.parakeet_layout import EMBEDDING, HEADS, ParakeetLayout
 from ..formats.parameters import Held, Parameter, array_of, finite
 from ..formats.transformers_folder import write as write_transformers
 from ..formats.whisper_layout import POSITIONS, WhisperLayout, sinusoids
@@ -240,11 +239,13 @@ def _reported(source: Source, parameters: Mapping[str, Parameter]) -> Iterator[P
 
 
 def _write_gguf(folder: Path, source: Source, kind: str) -> None:
-    if source.note.family == parakeet_layout.FAMILY:
+    if source.note.family in HEADS:
         parakeet = ParakeetLayout.of(source.files, str(source.folder))
         model, packable = gguf_parakeet.model_of(parakeet, source.name), gguf_parakeet.is_packable
         parameters: Mapping[str, Parameter] = source.parameters
         _check_complete(source, parameters, parakeet.shapes)
+        if EMBEDDING in parameters:
+            gguf_parakeet.check_start(parakeet, array_of(parameters[EMBEDDING])[parakeet.silence])
     else:
         whisper, parameters = _whisper(source)
         model, packable = gguf_whisper.model_of(whisper, source.name), gguf_whisper.is_matrix

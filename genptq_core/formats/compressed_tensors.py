@@ -116,7 +116,7 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: it cannot be read.
     """
-    from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq
+    from ..models.hub import checkpoint_of
 
     config = check_folder(folder)  # sizes, before anything is built of them
     quantization = config.get("quantization_config")
@@ -124,8 +124,7 @@ def unpacked(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder} holds no weights of {_METHOD}.", "Export it again.")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        settings = AutoConfig.from_pretrained(folder, **options)
-        kind = AutoModelForSpeechSeq2Seq if settings.is_encoder_decoder else AutoModelForCTC
+        kind = checkpoint_of(config["model_type"])
         module, report = kind.from_pretrained(
             folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
         )

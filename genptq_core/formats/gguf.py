@@ -20,18 +20,15 @@ from ..options import Option
 from ..quantizers import Blocks, Stored, restored
 from ..storage.files import require_file
 from ..units import Unit
-from . import gguf_parakeet, gguf_whisper, parakeet_layout
+from . import export_file, gguf_parakeet, gguf_whisper
 from .gguf_file import Packed
 from .gguf_model import GgufModel
-from .parakeet_layout import ParakeetLayout
+from .parakeet_layout import EMBEDDING, HEADS, ParakeetLayout
 from .plain_settings import Files, saved
 from .transcriber import Transcriber
 from .whisper_layout import WhisperLayout
 
 NAME = "model.gguf"
-_FAMILIES = {"parakeet": parakeet_layout.FAMILY}
-"""Model families by the runtime's name for them, where that differs."""
-
 FILES = (NAME,)
 """What is read besides settings."""
 
@@ -60,8 +57,12 @@ def overhead(model: SpeechModel, settings: Files) -> int:
 def _file(model: SpeechModel, files: Files) -> GgufModel:
     """What the file of a model holds besides its weights."""
     name = Path(model.name).name
-    if model.family == parakeet_layout.FAMILY:
-        return gguf_parakeet.model_of(ParakeetLayout.of(files, model.name), name)
+    if model.family in HEADS:
+        layout = ParakeetLayout.of(files, model.name)
+        if layout.head != "ctc":
+            row = model.module.get_parameter(EMBEDDING)[layout.silence]
+            gguf_parakeet.check_start(layout, row.detach().cpu().numpy())
+        return gguf_parakeet.model_of(layout, name)
     return gguf_whisper.model_of(WhisperLayout.of(files, model.name), name)
 
 
@@ -116,7 +117,9 @@ def load(folder: Path, name: str) -> SpeechModel:
     except Exception as error:  # the runtime's own errors say what is wrong with the file
         reason = whole_reason(error)
         raise ExportError(f"{folder} cannot be loaded ({reason}).", "Export it again.") from error
-    family = _FAMILIES.get(str(model.arch), str(model.arch))
+    # The runtime has one name for a family's heads; the note that is verified tells them apart.
+    noted = (Path(folder) / export_file.NAME).is_file()
+    family = export_file.read(folder).family if noted else str(model.arch)
     return cast(SpeechModel, TranscribeCpp(name, family, model, session))
 
 

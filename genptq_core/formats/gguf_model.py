@@ -6,8 +6,10 @@ units are float16, all else float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ class GgufModel:
         is_half: whether a parameter of a shape that may not is float16.
         constants: tensors that are no parameters, by the file's names.
         computed: parameters that follow from a formula, for those that do not come.
+        sums: parameters of the file alone, each the sum of others, which it does not hold.
     """
 
     where: str
@@ -45,6 +48,7 @@ class GgufModel:
     is_half: Callable[[str, tuple[int, ...]], bool]
     constants: Mapping[str, np.ndarray]
     computed: Mapping[str, Callable[[], np.ndarray]]
+    sums: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def write(self, path: Path, tensors: Iterable[tuple[str, Packed | np.ndarray]]) -> int:
         """Write a file, one tensor after another.
@@ -66,11 +70,12 @@ class GgufModel:
         def content() -> Iterator[tuple[str, Packed | np.ndarray]]:
             nonlocal total
             yield from self.constants.items()
-            for name, tensor in self._stored(tensors):
+            for name, tensor in self._stored(self._summed(tensors)):
                 total += (tensor.data if isinstance(tensor, Packed) else tensor).nbytes
                 yield name, tensor
 
         gguf_file.write(path, self.keys, self._ranks(), content())
+        total += self._spared
         # What aligns tensors differs with their types; the file's size must not.
         with path.open("ab") as file:
             file.write(bytes(self.overhead + total - file.tell()))
@@ -81,11 +86,41 @@ class GgufModel:
         """Bytes of a file beyond those of its parameters, whatever their types."""
         header = gguf_file.header_bytes(self.keys, self._ranks())
         constants = sum(gguf_file.padded(array.nbytes) for array in self.constants.values())
-        return header + constants + sum(self._filling(name) for name in self.shapes)
+        filling = sum(self._filling(name) for name in self._held)
+        return header + constants + filling - self._spared
+
+    @cached_property
+    def _held(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters that the file holds."""
+        gone = {name for names in self.sums.values() for name in names}
+        kept = {name: shape for name, shape in self.shapes.items() if name not in gone}
+        return kept | {name: self.shapes[names[0]] for name, names in self.sums.items()}
+
+    @property
+    def _spared(self) -> int:
+        """Bytes of the parameters that are only in sums, beyond those of the sums; float32."""
+        sizes = (math.prod(self.shapes[names[0]]) for names in self.sums.values())
+        rest = (len(names) - 1 for names in self.sums.values())
+        return 4 * sum(size * count for size, count in zip(sizes, rest, strict=True))
+
+    def _summed(
+        self, tensors: Iterable[tuple[str, Packed | np.ndarray]]
+    ) -> Iterator[tuple[str, Packed | np.ndarray]]:
+        """Tensors, sums in place of their terms as soon as all are there."""
+        sum_of = {name: total for total, names in self.sums.items() for name in names}
+        terms: dict[str, list[np.ndarray]] = {}
+        for name, tensor in tensors:
+            if name not in sum_of or isinstance(tensor, Packed):
+                yield name, tensor
+                continue
+            found = terms.setdefault(sum_of[name], [])
+            found.append(tensor)
+            if len(found) == len(self.sums[sum_of[name]]):
+                yield sum_of[name], np.sum(found, axis=0)
 
     def _filling(self, parameter: str) -> int:
         """The most bytes that align the tensor after a parameter."""
-        shape = self.shapes[parameter]
+        shape = self._held[parameter]
         weights = int(np.prod(shape))
         if self.is_matrix(parameter, shape):
             return 0 if weights % (32 * 16) == 0 else _MOST_FILLING
@@ -94,7 +129,7 @@ class GgufModel:
 
     def _ranks(self) -> dict[str, int]:
         ranks = {name: array.ndim for name, array in self.constants.items()}
-        return ranks | {self.name_of(p): len(shape) for p, shape in self.shapes.items()}
+        return ranks | {self.name_of(p): len(shape) for p, shape in self._held.items()}
 
     def _stored(
         self, tensors: Iterable[tuple[str, Packed | np.ndarray]]
@@ -102,7 +137,7 @@ class GgufModel:
         """Tensors under the file's names and in its types."""
         missing = dict(self.computed)
         for parameter, tensor in tensors:
-            shape = self.shapes.get(parameter)
+            shape = self._held.get(parameter)
             if shape is None or tuple(tensor.shape) != shape:
                 raise ExportError(f"{parameter} of {self.where} has shape {tuple(tensor.shape)}.")
             missing.pop(parameter, None)

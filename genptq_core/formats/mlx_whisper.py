@@ -118,7 +118,8 @@ class MlxWhisper(WhisperTranscriber):
     def __init__(
         self, *, name: str, module: Any, settings: WhisperSettings, features: Any, tokenizer: Any
     ) -> None:
-        super().__init__(name, settings, features, tokenizer)
+        vocabulary = int(module.dims.n_vocab)
+        super().__init__(name, settings, vocabulary, features, tokenizer)
         self._module = module
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:

@@ -150,6 +150,7 @@ def load(folder: Path, name: str) -> SpeechModel:
         encoder=encoder,
         decoder=decoder,
         notes=notes,
+        vocabulary=size,
         features=features,
         tokenizer=tokenizer,
     )
@@ -188,10 +189,11 @@ class OnnxWhisper(WhisperTranscriber):
         encoder: Any,
         decoder: Any,
         notes: Notes,
+        vocabulary: int,
         features: Any,
         tokenizer: Any,
     ) -> None:
-        super().__init__(name, notes, features, tokenizer)
+        super().__init__(name, notes, vocabulary, features, tokenizer)
         self._encoder = encoder
         self._decoder = decoder
         self._cross = cross_names(notes.layers)

@@ -1,4 +1,4 @@
-"""A Parakeet with a CTC head as its settings describe it: sizes, parameters, labels. Without torch.
+"""A Parakeet as its settings describe it: sizes, parameters, labels. Without torch.
 
 The architecture is the Fast Conformer of Rekesh et al., "Fast Conformer with Linearly Scalable
 Attention for Efficient Speech Recognition" (2023), section 3, with parameters named as
@@ -15,8 +15,10 @@ from typing import Any
 from ..errors import ExportError
 from .settings_files import feature_settings, json_object
 
-FAMILY = "parakeet_ctc"
-HEAD = "ctc_head.weight"
+HEADS = {"parakeet_ctc": "ctc", "parakeet_tdt": "tdt", "parakeet_rnnt": "rnnt"}
+"""What makes text of the encoder's states, by the model's family."""
+
+EMBEDDING = "decoder.embedding.weight"
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """What stands for a blank between words in the labels of SentencePiece."""
 
@@ -37,7 +39,9 @@ class ParakeetLayout:
 
     Attributes:
         where: what they are of, for messages.
-        encoder: configuration of its encoder.
+        head: one of those of `HEADS`.
+        config: all of its configuration.
+        encoder: that of its encoder.
         features: of its ears.
         labels: what each label writes, with `SPACE` for a blank.
         silence: the label of no letter.
@@ -45,6 +49,8 @@ class ParakeetLayout:
     """
 
     where: str
+    head: str
+    config: dict[str, Any]
     encoder: dict[str, Any]
     features: dict[str, Any]
     labels: tuple[str, ...]
@@ -60,10 +66,11 @@ class ParakeetLayout:
             where: what they are of, for messages.
 
         Raises:
-            ExportError: one is missing or damaged, or they are of no Parakeet with a CTC head.
+            ExportError: one is missing or damaged, or they are of no Parakeet.
         """
         config = json_object(files, "config.json", where)
-        if config.get("model_type") != FAMILY:
+        head = HEADS.get(str(config.get("model_type")))
+        if head is None:
             raise ExportError(
                 f"{where} holds a {config.get('model_type')!r} model, not a Parakeet.",
                 "Unpack it with --to transformers.",
@@ -74,17 +81,22 @@ class ParakeetLayout:
             most = _MOST_LAYERS if name == "num_hidden_layers" else _MOST_SIZE
             if type(encoder.get(name)) is not int or not 0 < encoder[name] <= most:
                 raise ExportError(f"config.json of {where} says {name} {encoder.get(name)!r}.")
-        size, silence = config.get("vocab_size"), config.get("pad_token_id")
+        blank = "pad_token_id" if head == "ctc" else "blank_token_id"
+        size, silence = config.get("vocab_size"), config.get(blank)
         if type(size) is not int or not 1 < size <= _MOST_SIZE:
             raise ExportError(f"config.json of {where} says vocab_size {size!r}.")
         if type(silence) is not int or not 0 <= silence < size:
-            raise ExportError(f"config.json of {where} says pad_token_id {silence!r}.")
+            raise ExportError(f"config.json of {where} says {blank} {silence!r}.")
+        if head != "ctc":
+            _check_transducer(config, where)
         try:
             labels, special = _labels(files, where, size)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise ExportError(f"The tokenizer of {where} is damaged ({error!r}).") from error
         return ParakeetLayout(
             where=where,
+            head=head,
+            config=config,
             encoder=encoder,
             features=feature_settings(files, where),
             labels=labels,
@@ -102,6 +114,11 @@ class ParakeetLayout:
         return bool(self.encoder.get("attention_bias", True))
 
     @property
+    def durations(self) -> tuple[int, ...]:
+        """Frames to move on by, for each answer of a TDT."""
+        return tuple(self.config["durations"]) if self.head == "tdt" else ()
+
+    @property
     def bands(self) -> int:
         """Bands that are left of the spectrogram after subsampling."""
         bands = self.size("num_mel_bins")
@@ -112,12 +129,37 @@ class ParakeetLayout:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter by name, in the order of the graph."""
-        width = self.size("hidden_size")
         shapes = self._subsampling()
         one = self._block()
         for layer in range(self.size("num_hidden_layers")):
             shapes |= {f"encoder.layers.{layer}.{name}": shape for name, shape in one.items()}
-        return shapes | {HEAD: (len(self.labels), width, 1), "ctc_head.bias": (len(self.labels),)}
+        return shapes | (self._ctc() if self.head == "ctc" else self._transducer())
+
+    def _ctc(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a convolution over single frames."""
+        labels = len(self.labels)
+        return {
+            "ctc_head.weight": (labels, self.size("hidden_size"), 1),
+            "ctc_head.bias": (labels,),
+        }
+
+    def _transducer(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the prediction network and the joint network."""
+        width, labels = int(self.config["decoder_hidden_size"]), len(self.labels)
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (labels, width)}
+        for layer in range(int(self.config["num_decoder_layers"])):
+            shapes |= {
+                f"decoder.lstm.weight_{of}_l{layer}": (4 * width, width) for of in ("ih", "hh")
+            }
+            shapes |= {f"decoder.lstm.bias_{of}_l{layer}": (4 * width,) for of in ("ih", "hh")}
+        joint = {
+            "encoder_projector": (width, self.size("hidden_size")),
+            "decoder.decoder_projector": (width, width),
+            "joint.head": (labels + len(self.durations), width),
+        }
+        for name, shape in joint.items():
+            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+        return shapes
 
     def _subsampling(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the convolutions that shorten the input; each after the first is two."""
@@ -162,6 +204,23 @@ class ParakeetLayout:
         for norm in (*norms, "norm_out", "conv.norm"):
             shapes |= dict.fromkeys((f"{norm}.weight", f"{norm}.bias"), (width,))
         return shapes
+
+
+def _check_transducer(config: Mapping[str, Any], where: str) -> None:
+    """Make sure that the settings of a transducer's networks are of a sensible kind and size.
+
+    Raises:
+        ExportError: they are not.
+    """
+    most = {"decoder_hidden_size": _MOST_SIZE, "num_decoder_layers": _MOST_LAYERS}
+    for name, largest in (most | {"max_symbols_per_step": _MOST_SIZE}).items():
+        value = config.get(name)
+        if type(value) is not int or not 0 < value <= largest:
+            raise ExportError(f"config.json of {where} says {name} {value!r}.")
+    durations = config.get("durations", [])
+    whole = isinstance(durations, list) and all(type(d) is int and d >= 0 for d in durations)
+    if not whole or len(durations) > _MOST_LAYERS or ("durations" in config and not durations):
+        raise ExportError(f"config.json of {where} says durations {str(durations)[:40]}.")
 
 
 def _labels(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import ModelError
 from ..models import Transcript
+from ..models.timed_windows import TimedWindows, timestamps_of, with_times
+from ..models.timestamps import Timestamps
+from ..models.whisper_asking import asked_prompt, known_in
 from ..speech.utterances import RATE
 
 
@@ -51,13 +56,26 @@ class WhisperTranscriber(Transcriber):
     """A Whisper of another runtime, which computes features and decodes as ours does.
 
     A subclass gives `encode`, of something that has a length, and `step`.
+
+    Args:
+        name: its name.
+        decoding: how its decoder is used.
+        vocabulary: how many tokens that has.
+        features: makes log-mel features.
+        tokenizer: its tokenizer.
     """
 
     family = "whisper"
+    asked = ("", "")
 
-    def __init__(self, name: str, decoding: Decoding, features: Any, tokenizer: Any) -> None:
+    _times: Timestamps | None = None
+
+    def __init__(
+        self, name: str, decoding: Decoding, vocabulary: int, features: Any, tokenizer: Any
+    ) -> None:
         self.name = name
         self._decoding = decoding
+        self._vocabulary = vocabulary
         self._features = features
         self._tokenizer = tokenizer
 
@@ -79,6 +97,33 @@ class WhisperTranscriber(Transcriber):
         """
         raise NotImplementedError
 
+    def with_language(self, language: str, task: str) -> WhisperTranscriber:
+        """The same model, asked for a language and a task; "" for its own.
+
+        Raises:
+            ModelError: it does not know one of them.
+        """
+        known = known_in(self._tokenizer.get_vocab(), self._decoding.prompt)
+        prompt = asked_prompt(self.name, self._decoding.prompt, known, language, task)
+        other = copy.copy(self)
+        asked: Any = self._decoding
+        other._decoding = replace(asked, prompt=prompt)
+        other.asked = (language, task)
+        return other
+
+    @property
+    def prompt(self) -> list[int]:
+        """Tokens that open every decoding."""
+        return list(self._decoding.prompt)
+
+    def long_form(self) -> TimedWindows:
+        """How it hears recordings of more than 30 s; see `models.long_form`."""
+        times = timestamps_of(self._decoding, self._vocabulary, self.name)
+        other = copy.copy(self)
+        other._decoding = with_times(self._decoding, times)
+        other._times = times
+        return TimedWindows(other, times, self._tokenizer)
+
     def transcribe(self, encoded: Any) -> list[Transcript]:
         """Greedy decoding without timestamps, of at most half the text context."""
         asked, past = self._decoding, None
@@ -95,8 +140,10 @@ class WhisperTranscriber(Transcriber):
             ends=asked.ends,
             never=asked.never,
             not_first=asked.not_first,
+            times=self._times,
         )
-        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in rows)
+        said = [[t for t in row if not (self._times and self._times.is_time(t))] for row in rows]
+        texts = (self._tokenizer.decode(row, skip_special_tokens=True) for row in said)
         return [Transcript(t.strip(), tuple(row)) for t, row in zip(texts, rows, strict=True)]
 
 
@@ -108,6 +155,7 @@ def greedy_rows(
     ends: Sequence[int],
     never: Sequence[int],
     not_first: Sequence[int],
+    times: Timestamps | None = None,
 ) -> list[list[int]]:
     """The likeliest token at each step, for a batch, until all rows have ended.
 
@@ -119,6 +167,7 @@ def greedy_rows(
         ends: tokens, any of which ends a row.
         never: tokens that must not be written.
         not_first: tokens that must not be written first.
+        times: the tokens for times, where these are written and their rules hold; none else.
 
     Returns:
         The tokens of each row, with the end if it was written.
@@ -130,6 +179,8 @@ def greedy_rows(
         logits[:, list(never)] = -np.inf
         if place == 0:
             logits[:, list(not_first)] = -np.inf
+        if times is not None:
+            _hold_to(times, logits, rows)
         chosen = logits.argmax(axis=-1)
         for row, token in zip(rows, chosen.tolist(), strict=True):
             if not row or row[-1] not in ends:
@@ -138,3 +189,13 @@ def greedy_rows(
             break
         tokens = chosen[:, None].astype(np.int64)
     return rows
+
+
+def _hold_to(times: Timestamps, logits: np.ndarray, rows: Sequence[Sequence[int]]) -> None:
+    """Bar what the rules for times bar, in place; see `models.greedy`."""
+    for row, written in zip(logits, rows, strict=True):
+        for part in times.barred(written):
+            row[part] = -np.inf
+        text = row[: times.first]
+        if np.logaddexp.reduce(row[times.first : times.stop]) > text.max():
+            text.fill(-np.inf)

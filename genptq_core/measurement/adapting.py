@@ -18,6 +18,7 @@ from ..allocation.problem import problem
 from ..allocation.solving import solve_average_bits
 from ..errors import ConstraintError, InfeasibleError
 from ..models import SpeechModel
+from ..models.asking import by_language
 from ..models.divergence import divergences, head_states
 from ..models.weights import replaced
 from ..options import Option
@@ -26,6 +27,7 @@ from ..progress import Progress, Report, silent
 from ..rounding.baseline import baseline
 from ..rounding.rounded import check_model, quantized_weights
 from ..speech.utterances import SpeechSet, Utterance, duration, load_audio
+from ..speech.windows import in_windows
 from .speech_scale import Adapted, AdaptedMap, load_adapted, save_adapted
 
 FEWEST = 12
@@ -48,7 +50,8 @@ def adapt(
         model: the profile's model.
         profile: the profile.
         folder: its folder.
-        speech: recordings of that kind; texts are not used.
+        speech: recordings of that kind; texts are not used. Those of more than 30 s are cut at
+            pauses.
         report: called with the maps done.
 
     Raises:
@@ -58,7 +61,7 @@ def adapt(
         GenPTQError: the file cannot be written.
     """
     check_model(model, profile)
-    used = listened(speech)
+    used = listened(in_windows(speech))
     recordings = tuple(u.digest for u in used)
     known = {
         m.options: m
@@ -67,7 +70,7 @@ def adapt(
         for m in adapted.maps
     }
     transcripts, states = baseline(model, used, report)
-    audio = [load_audio(u) for u in used]
+    heard = by_language(model, used)
     tokens = sum(len(t.tokens) for t in transcripts)
     wanted = maps_to_measure(profile)
     done: list[AdaptedMap] = []
@@ -78,11 +81,13 @@ def adapt(
             continue
         loss = 0.0
         with replaced(model, quantized_weights(model, profile, options)), torch.no_grad():
-            changed = head_states(model, audio, transcripts)
-            for before, after in zip(states, changed, strict=True):
-                # One utterance's log-probabilities at a time: of all there may be no room.
-                before = before.to(after.device)
-                loss += sum(divergences([model.log_probs(before)], [model.log_probs(after)]))
+            for spoken, members in heard:
+                audio = [load_audio(used[i]) for i in members]
+                changed = head_states(spoken, audio, [transcripts[i] for i in members])
+                for index, after in zip(members, changed, strict=True):
+                    # One utterance's log-probabilities at a time: of all there may be no room.
+                    before = states[index].to(after.device)
+                    loss += sum(divergences([model.log_probs(before)], [model.log_probs(after)]))
         done.append(AdaptedMap(options, max(loss / max(tokens, 1), 0.0)))
         save_adapted(folder, profile, _adapted(profile, speech, recordings, tokens, done))
     report(Progress("adapting", len(wanted), len(wanted)))

@@ -16,7 +16,7 @@ from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import MapFigures, figures_of
 from ..options import Option
 from ..profile import Profile
-from ..speech.wer import count_errors, paired_interval
+from ..speech.wer import blockwise, count_errors, paired_interval
 from ..targets import target_for_map, unit_bytes
 from .records import Measured
 
@@ -133,8 +133,10 @@ def wer_difference(left: Measured, right: Measured, references: Mapping[str, str
     common = [audio for audio in texts[0] if audio in texts[1] and audio in references]
     if len(common) == left.utterances == right.utterances:
         reference = [references[audio] for audio in common]
+        written = [[t[audio] for audio in common] for t in texts]
         before, after = (
-            count_errors(reference, [t[audio] for audio in common], left.normalizer) for t in texts
+            blockwise(count_errors(reference, w, left.normalizer), reference, w, left.normalizer)
+            for w in written
         )
         interval = paired_interval(before, after)
     return WerDifference(

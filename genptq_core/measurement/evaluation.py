@@ -15,7 +15,8 @@ from ..errors import ConstraintError, SpeechError
 from ..models import SpeechModel
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet, Utterance, speech_set
-from ..speech.wer import Errors, count_errors, normalize, paired_interval
+from ..speech.wer import Errors, blockwise, count_errors, normalize, paired_interval
+from .long_figures import LongHeard, LongSpeech, summary
 from .runaways import RanAway, ran_away
 from .shards import ShardResult, Weights, measure_shard, random_blocks, read_result, shard_key
 
@@ -33,6 +34,7 @@ class Score:
         insertions_on_silence: words written with these weights where nothing is said, which no
             rate counts.
         transcripts: (audio digest, full precision text, quantized text) per utterance.
+        long: how recordings of more than 30 s were heard; None without any.
     """
 
     wer: float
@@ -44,6 +46,7 @@ class Score:
     runaways: RanAway
     insertions_on_silence: int
     transcripts: tuple[tuple[str, str, str], ...]
+    long: LongSpeech | None = None
 
 
 class Evaluation:
@@ -177,7 +180,7 @@ class Evaluation:
             wer=after.wer,
             wer_full_precision=before.wer,
             wer_increase=after.wer - before.wer,
-            ci95=paired_interval(before, after),
+            ci95=paired_interval(*self._blocks(before, after)),
             loss=sum(losses) / sum(tokens),
             words=int(after.words.sum()),
             runaways=ran_away(
@@ -185,7 +188,11 @@ class Evaluation:
             ),
             insertions_on_silence=int(after.on_silence.sum()),
             transcripts=transcripts,
+            long=summary(self._long()),
         )
+
+    def _long(self) -> list[LongHeard]:
+        return [one for n in range(self._next) for one in self._results[n].long.values()]
 
     def _decided(self) -> bool:
         """Whether the interval of the WER increase excludes `stop`."""
@@ -194,7 +201,9 @@ class Evaluation:
         before, after = self._errors()
         if not after.words.any():
             return False
-        low, high = paired_interval(before, after, level=1 - 0.05 / (len(self._ends) - 1))
+        low, high = paired_interval(
+            *self._blocks(before, after), level=1 - 0.05 / (len(self._ends) - 1)
+        )
         return high < self._stop or low > self._stop
 
     def _errors(self) -> tuple[Errors, Errors]:
@@ -204,6 +213,16 @@ class Evaluation:
         full, quantized, *_ = zip(*rows.values(), strict=True)
         before = count_errors(references, full, self._normalizer)
         return before, count_errors(references, quantized, self._normalizer)
+
+    def _blocks(self, before: Errors, after: Errors) -> tuple[Errors, Errors]:
+        """The same, long recordings cut into blocks of words."""
+        rows = self._rows()
+        references = [self._whole.utterances[i].text for i in rows]
+        full, quantized, *_ = zip(*rows.values(), strict=True)
+        return (
+            blockwise(before, references, full, self._normalizer),
+            blockwise(after, references, quantized, self._normalizer),
+        )
 
     def _rows(self) -> dict[int, tuple[str, str, float, int]]:
         """Texts, loss and tokens of each utterance up to the latest look, in the set's order."""

@@ -14,6 +14,7 @@ from ..allocation.problem import Problem, problem
 from ..allocation.wer_curve import Curve
 from ..bitmaps.bitmap import BitMap, bit_map
 from ..models import SpeechModel
+from ..models.asking import asked_in_words
 from ..profile import Profile, load_profile
 from ..progress import Report, silent
 from ..speech.utterances import SpeechSet
@@ -148,7 +149,8 @@ def explore(
         GenPTQError: model, folder or speech cannot be used, or no map meets the constraints.
     """
     normalizer = normalizer_of(model, speech, normalizer)
-    key = f"{speech.digest}/{normalizer}"
+    asked = asked_in_words(model, speech.utterances)
+    key = "/".join(filter(None, (speech.digest, normalizer, asked)))
     known = explored(folder, key, target, constraints)
     yield known
     began, longest, number = clock(), 0.0, 0

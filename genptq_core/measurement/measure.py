@@ -12,14 +12,25 @@ from torch import Tensor
 from ..bitmaps.bitmap import BitMap
 from ..bitmaps.figures import figures_of
 from ..models import SpeechModel
+from ..models.asking import (
+    asked_in_words,
+    asked_of,
+    by_language,
+    decoding_in_words,
+    in_language,
+)
 from ..models.divergence import CHUNK
 from ..profile import Profile
 from ..progress import Report, silent
 from ..rounding.rounded import check_model, quantized_weights, rounding_key
 from ..rounding.rounded_units import RoundedUnits
+from ..speech.languages import normalizer_in
+from ..speech.long_audio import is_long
+from ..speech.normalizers import MULTILINGUAL
 from ..speech.utterances import SpeechSet, load_audio
 from ..speech.writing import normalizer_for
 from .evaluation import Evaluation, Score
+from .long_speech import transcribe_long
 from .records import Measured
 
 ROUNDING = "inputs of full precision"
@@ -53,8 +64,8 @@ def measure(
         speech: the set, with reference texts.
         label: a name for tables.
         report: called with the progress.
-        normalizer: text normalizer of both sides; if empty the model's own, or where that does not
-            fit the texts, one that does.
+        normalizer: text normalizer of both sides; if empty what fits the model and the rows'
+            languages, or where that does not fit the texts, one that does.
         weights: the map's weights, if they are not rounded as the profile rounds; their results
             are not cached.
         rounding: how they were rounded.
@@ -97,7 +108,25 @@ def normalizer_of(model: SpeechModel, speech: SpeechSet, wanted: str = "") -> st
         SpeechError: there is no normalizer `wanted`, or it does not fit the texts.
     """
     texts = [utterance.text for utterance in speech.utterances]
-    return normalizer_for(texts, model.normalizer, wanted, f"the texts of {speech.name}")
+    own = usual_normalizer(model, speech)
+    return normalizer_for(texts, own, wanted, f"the texts of {speech.name}")
+
+
+def usual_normalizer(model: SpeechModel, speech: SpeechSet) -> str:
+    """The text normalizer that fits what is written for a speech set, by the languages of its rows.
+
+    For rows of several languages that is one that keeps the marks of all of them.
+
+    Raises:
+        ModelError: the model does not know a language.
+    """
+    fitting = {
+        normalizer_in(u.language, model.normalizer)
+        if in_language(model, u.language) is model and not asked_of(model)[0]
+        else in_language(model, u.language).normalizer
+        for u in speech.utterances
+    }
+    return fitting.pop() if len(fitting) == 1 else MULTILINGUAL
 
 
 def record_of(
@@ -131,7 +160,7 @@ def record_of(
         utterances=len(speech),
         words=scored.words,
         normalizer=normalizer,
-        method=f"{rounding}; {model.decoding}",
+        method=f"{rounding}; {decoding_in_words(model, speech.utterances)}",
         profile_digest=profile.digest,
         seconds=round(evaluation.seconds, 1),
         when=datetime.date.today().isoformat(),
@@ -139,6 +168,8 @@ def record_of(
         insertions_on_silence=scored.insertions_on_silence,
         transcripts=scored.transcripts,
         runaways=scored.runaways,
+        long=scored.long,
+        asked=asked_in_words(model, speech.utterances),
     )
 
 
@@ -170,10 +201,25 @@ def score(
 
 
 def transcribe_files(model: SpeechModel, speech: SpeechSet) -> list[str]:
-    """Transcripts of recordings, in the set's order."""
+    """Transcripts of recordings of any length, in the set's order.
+
+    Raises:
+        ModelError: the model takes no recordings of more than 30 s, and there is one.
+        SpeechError: a recording cannot be used.
+    """
     texts: list[str] = []
     for start in range(0, len(speech), CHUNK):
-        audio = [load_audio(u) for u in speech.utterances[start : start + CHUNK]]
-        with torch.no_grad():
-            texts += [t.text for t in model.transcribe(model.encode(audio))]
+        part = speech.utterances[start : start + CHUNK]
+        written: dict[int, str] = {}
+        for spoken, members in by_language(model, part):
+            short = [i for i in members if not is_long(part[i])]
+            if short:
+                with torch.no_grad():
+                    encoded = spoken.encode([load_audio(part[i]) for i in short])
+                    found = spoken.transcribe(encoded)
+                written |= {i: one.text for i, one in zip(short, found, strict=True)}
+            for i in members:
+                if i not in written:
+                    written[i] = transcribe_long(spoken, part[i])
+        texts += [written[i] for i in range(len(part))]
     return texts

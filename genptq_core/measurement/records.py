@@ -19,6 +19,7 @@ from pydantic import (
 from ..options import Option
 from ..storage.json_files import unsealed
 from ..storage.validation import first_fault
+from .long_figures import LongSpeech
 from .runaways import RanAway
 
 _Count = Annotated[int, Strict()]
@@ -65,6 +66,9 @@ class Measured:
             left out of what ships.
         runaways: the recordings on which either model ran away, and error rates without them; None
             of measurements from before they were told apart.
+        long: how recordings of more than 30 s were heard; None without any.
+        asked: languages and task that were asked for where these are not those of the model's own
+            settings, and how it decoded if not greedily, such as "de transcribe" or "fallback".
     """
 
     label: str
@@ -92,11 +96,14 @@ class Measured:
     insertions_on_silence: _Count = 0
     transcripts: tuple[tuple[str, str, str], ...] = ()
     runaways: RanAway | None = None
+    long: LongSpeech | None = None
+    asked: str = ""
 
     @property
     def set_key(self) -> str:
-        """What measurements that can be compared share: the speech, and how words are counted."""
-        return f"{self.speech_digest}/{self.normalizer}"
+        """What measurements that can be compared share: the speech, how words are counted, and what
+        the model was asked for."""
+        return "/".join(filter(None, (self.speech_digest, self.normalizer, self.asked)))
 
     @property
     def bits(self) -> tuple[float, ...]:
@@ -110,14 +117,18 @@ _READER = TypeAdapter(Measured)
 def to_fields(record: Measured) -> dict[str, Any]:
     """A record as JSON fields, options by their keys.
 
-    Without insertions on silence, or without runaways, it is written as before they were counted,
-    for older readers.
+    Without insertions on silence, runaways or long recordings, it is written as before these were
+    told, for older readers.
     """
     fields = {**dataclasses.asdict(record), "options": [option.key for option in record.options]}
     if not record.insertions_on_silence:
         del fields["insertions_on_silence"]
     if record.runaways is None:
         del fields["runaways"]
+    if record.long is None:
+        del fields["long"]
+    if not record.asked:
+        del fields["asked"]
     return fields
 
 

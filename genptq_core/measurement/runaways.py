@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, Strict, with_config
 
 from ..speech.runaways import find_runaways
-from ..speech.wer import Errors, count_errors, paired_interval
+from ..speech.wer import Errors, blockwise, count_errors, paired_interval
 
 _Count = Annotated[int, Strict()]
 _Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -97,6 +97,13 @@ def ran_away(
         find_runaways(references, texts, normalizer) for texts in (full, quantized)
     )
     kept = ~(of_full.either | of_quantized.either)
+    before, after = _taken(before, kept), _taken(after, kept)
+
+    def blocks(errors: Errors, texts: Sequence[str]) -> Errors:
+        left = np.flatnonzero(kept).tolist()
+        return blockwise(
+            errors, [references[i] for i in left], [texts[i] for i in left], normalizer
+        )
 
     def named(which: np.ndarray) -> tuple[str, ...]:
         return tuple(digests[index] for index in np.flatnonzero(which))
@@ -106,7 +113,7 @@ def ran_away(
         stops=named(of_quantized.stops),
         full_loops=named(of_full.loops),
         full_stops=named(of_full.stops),
-        others=_others(_taken(before, kept), _taken(after, kept)),
+        others=_others(before, after, blocks(before, full), blocks(after, quantized)),
     )
 
 
@@ -114,7 +121,9 @@ def _taken(errors: Errors, kept: np.ndarray) -> Errors:
     return Errors(errors.errors[kept], errors.words[kept], errors.on_silence[kept])
 
 
-def _others(before: Errors, after: Errors) -> Others | None:
+def _others(
+    before: Errors, after: Errors, before_blocks: Errors, after_blocks: Errors
+) -> Others | None:
     if not after.words.any():
         return None
     return Others(
@@ -122,5 +131,5 @@ def _others(before: Errors, after: Errors) -> Others | None:
         words=int(after.words.sum()),
         wer=after.wer,
         wer_full_precision=before.wer,
-        ci95=paired_interval(before, after),
+        ci95=paired_interval(before_blocks, after_blocks),
     )

@@ -1,7 +1,8 @@
 """What is measured on one speech set: speech, and how its words are counted.
 
-The same speech under two normalizers is two sets: their word error rates cannot be compared, nor
-fitted by one curve.
+The same speech under two normalizers is two sets, and so it is where a model was asked for another
+language or decoded by another rule: their word error rates cannot be compared, nor fitted by one
+curve.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ class MeasuredSet:
 
     Attributes:
         key: what its measurements share; see `Measured.set_key`.
-        name: the speech set's name.
+        name: the speech set's name, and what the model was asked for where that is not its own.
         speech_digest: digest over its recordings and texts.
         normalizer: text normalizer of both sides.
         utterances, words: how much speech it is; words in the normalized references.
         wer_full_precision: word error rate of the unquantized model, a fraction.
         records: the measurements, by rising size.
+        asked: what the model was asked for; see `Measured.asked`.
     """
 
     key: str
@@ -36,6 +38,7 @@ class MeasuredSet:
     words: int
     wer_full_precision: float
     records: tuple[Measured, ...]
+    asked: str = ""
 
     @property
     def rate(self) -> str:
@@ -93,11 +96,12 @@ def _measured_set(key: str, members: list[Measured]) -> MeasuredSet:
     first = members[0]
     return MeasuredSet(
         key=key,
-        name=first.speech,
+        name=f"{first.speech}, {first.asked}" if first.asked else first.speech,
         speech_digest=first.speech_digest,
         normalizer=first.normalizer,
         utterances=first.utterances,
         words=first.words,
         wer_full_precision=first.wer_full_precision,
         records=tuple(sorted(members, key=lambda m: (m.bytes, m.loss))),
+        asked=first.asked,
     )

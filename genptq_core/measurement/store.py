@@ -24,10 +24,11 @@ from ..storage.sqlite import enter_wal
 from .records import Measured, from_fields, to_fields
 
 SCHEMA = "genptq-measured"
-VERSION = 3
-VERSIONS = (2, 3)
-"""Versions that are read. What holds no measurement with runaways is written as version 2, so that
-older programs read it, and say of the others that they are too old."""
+VERSION = 4
+VERSIONS = (2, 3, 4)
+"""Versions that are read. Records are written as the first that knows all of them (2; 3 has
+runaways, 4 long recordings and languages), so that older programs read it, and say of the others
+that they are too old."""
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
@@ -158,7 +159,9 @@ def ship(folder: Path, records: list[Measured]) -> None:
 
 def _version_of(record: Measured) -> int:
     """The first version whose readers know all of a record."""
-    return VERSIONS[0] if record.runaways is None else VERSION
+    if record.long is not None or record.asked:
+        return VERSION
+    return VERSIONS[0] if record.runaways is None else VERSIONS[1]
 
 
 def _stores(folder: Path, profile_digest: str) -> tuple[Path, Path]:

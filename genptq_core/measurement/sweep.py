@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..bitmaps.bitmap import BitMap
 from ..models import SpeechModel
+from ..models.asking import asked_of
 from ..profile import Profile, load_profile
 from ..progress import Progress, Report, silent
 from ..rounding.rounded import check_model, quantized_weights, rounding_key
@@ -116,6 +117,7 @@ class ShardCall:
     Attributes:
         model: name or absolute folder of the model.
         model_identity: what it must be; see `identity_of`.
+        asked: language and task that it is asked for; see `asked_of`.
         device: device on which it runs.
         profile: absolute folder of the profile.
         profile_digest: digest that it must have.
@@ -127,6 +129,7 @@ class ShardCall:
 
     model: str
     model_identity: str
+    asked: tuple[str, str]
     device: str
     profile: str
     profile_digest: str
@@ -146,7 +149,7 @@ def run_shard_call(call: ShardCall) -> tuple[ShardCall, ShardResult]:
     """
     with MODEL_LOCK:
         check_recordings(call.utterances)
-        model = local_model(call.model, call.model_identity, call.device)
+        model = local_model(call.model, call.model_identity, call.device, call.asked)
         profile = local_profile(call.profile, call.profile_digest)
         key = rounding_key(profile, call.chosen.options)
         result = measure_shard(
@@ -190,6 +193,7 @@ def _calls(
             call = ShardCall(
                 model=name,
                 model_identity=identity_of(model),
+                asked=asked_of(model),
                 device=device,
                 profile=str(folder.resolve()),
                 profile_digest=profile.digest,

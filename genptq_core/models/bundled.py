@@ -31,7 +31,8 @@ from transformers import (
 from ..errors import ModelError
 from ..extras import EMBEDDED_MODEL, install_command
 from ..storage.digests import sha256
-from .whisper_settings import ENGLISH_WORDS, TRANSCRIBE, TRANSLATE
+from .whisper_asking import TRANSCRIBE, TRANSLATE
+from .whisper_settings import ENGLISH_WORDS
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,32 @@ _START = re.compile(r"^(?:(?:module|_orig_mod|base_model\.model)\.)+")
 _INSIDE = "._orig_mod."
 
 
+def from_parameters(
+    kind: Any, config: Any, source: object, parameters: Mapping[str, Tensor]
+) -> Any:
+    """A module of transformers with a configuration's shape and these parameters.
+
+    Buffers are as the architecture starts them.
+
+    Args:
+        kind: a class with `from_config`.
+        config: the configuration.
+        source: where the parameters are from, for messages.
+        parameters: by name, tied ones once.
+
+    Raises:
+        ModelError: one is missing, or has another shape.
+    """
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
+    with torch.device("meta"):  # nothing is drawn before the parameters are known to fit
+        check_shapes(
+            source, dict(kind.from_config(config, **options).named_parameters()), parameters
+        )
+    module = kind.from_config(config, **options)
+    module.load_state_dict(dict(parameters), strict=False)
+    return module.eval()
+
+
 def load_whole(kind: Any, source: str, offline: bool, computed: Computed) -> Any:
     """A module of transformers with all weights that its checkpoint has, and no others.
 

@@ -1,7 +1,7 @@
 """CTC recognizers: Conformers and similar models that decide each frame on its own.
 
-One adapter holds Parakeet's FastConformer, Wav2Vec2-Conformer and Wav2Vec2; another architecture
-with such a head is a line in `_PARTS`.
+One adapter holds Parakeet's FastConformer, LASR, Wav2Vec2 with its Conformer and its BERT, HuBERT
+and WavLM; another architecture with such a head is a line in `_PARTS`.
 
 Labels are drawn, and divergence is counted, frame by frame: given the audio, CTC's frames are
 independent (Graves et al., "Connectionist temporal classification", 2006, section 3.1), so drawing
@@ -14,9 +14,7 @@ transcript is therefore a frame here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -25,41 +23,37 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCTC
 
 from ..errors import ModelError
 from ..speech.utterances import RATE
 from ..speech.wer import BASIC
-from ..units import Unit
 from . import Transcript
-from .checkpoint import check_finite, check_shapes
-from .folders import FEATURE_FILES, check_rate, own_settings, require
+from .acoustic import (
+    Encoded,
+    check_features,
+    check_labels,
+    encoder_states,
+    fold_norms,
+    settings,
+)
+from .checkpoint import check_finite, from_parameters
+from .matrices import Place, block_of, encoder_kind, units_of
+from .overlapping_windows import OverlappingWindows
 from .text_digest import text_digest
+from .wavlm import call_linear_modules
 from .weights import weights_digest
 
 _PARTS = {
     "parakeet_ctc": ("encoder", "ctc_head"),
+    "lasr_ctc": ("encoder", "ctc_head"),
     "wav2vec2": ("wav2vec2", "lm_head"),
     "wav2vec2-conformer": ("wav2vec2_conformer", "lm_head"),
+    "wav2vec2-bert": ("wav2vec2_bert", "lm_head"),
+    "hubert": ("hubert", "lm_head"),
+    "wavlm": ("wavlm", "lm_head"),
 }
 """Names of the encoder and the head in each architecture, by `model_type`."""
-
-ARCHITECTURES = tuple(_PARTS)
-
-SHORTEST = 0.2
-"""Seconds to which shorter recordings are padded with silence: convolutions need some frames."""
-
-_FEWEST_COLUMNS = 32  # with fewer, scales take as many bytes as rounding saves
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Encoder states, one tensor (frames, features) per utterance."""
-
-    states: tuple[Tensor, ...]
-
-    def __getitem__(self, part: slice) -> Encoded:
-        return Encoded(self.states[part])
 
 
 class Ctc:
@@ -72,6 +66,7 @@ class Ctc:
         check_finite(module, name)
         _check_fit(name, module, features, tokenizer)
         fold_norms(module)
+        call_linear_modules(module)
         check_finite(module, name)  # a statistic may be below zero
         self.name = name
         self.family = str(module.config.model_type)
@@ -86,7 +81,7 @@ class Ctc:
         self._features = features
         self._tokenizer = tokenizer
         self._blank = _blank(module.config, tokenizer)
-        self.units = self._units(head)
+        self.units = units_of(module, self._run, lambda name: _place(name, head))
         self.digest = weights_digest(module)
 
     @cached_property
@@ -102,7 +97,9 @@ class Ctc:
 
     def encode(self, audio: Sequence[np.ndarray]) -> Encoded:
         """Encoder states, one utterance at a time: padding would change them and add frames."""
-        return Encoded(tuple(self._states(samples) for samples in audio))
+        return Encoded(
+            tuple(encoder_states(self._encoder, self._features, samples) for samples in audio)
+        )
 
     def transcribe(self, encoded: Encoded) -> list[Transcript]:
         """The likeliest label of each frame; equal neighbours become one, then blanks go."""
@@ -133,49 +130,29 @@ class Ctc:
         states = head_inputs.to(self._ctc.device)
         return torch.log_softmax(self._head(states[None])[0], dim=-1)
 
-    def _states(self, samples: np.ndarray) -> Tensor:
-        missing = int(SHORTEST * RATE) - len(samples)
-        if missing > 0:
-            samples = np.pad(samples, (0, missing))
-        batch = self._features([samples], sampling_rate=RATE, return_tensors="pt")
-        inputs, mask = batch[self._features.model_input_names[0]], batch.get("attention_mask")
-        if mask is not None:  # extractors may add a frame of padding at the end
-            inputs = inputs[:, : int(mask[0].sum())]
-        return self._encoder(inputs.to(self._ctc.device)).last_hidden_state[0]
+    def long_form(self) -> OverlappingWindows:
+        """How it hears recordings of more than 30 s."""
+        return OverlappingWindows(self, self._hop)
 
-    def _units(self, head: str) -> tuple[Unit, ...]:
-        """Every matrix, in the order in which the network uses them; see `_is_matrix`."""
-        layers = {n: m for n, m in self.module.named_modules() if _is_matrix(m)}
-        return tuple(
-            _unit(name, layers[name], inputs, name == head)
-            for name, inputs in self._shared_inputs(layers).items()
-        )
+    @cached_property
+    def _hop(self) -> int:
+        """Samples from one frame to the next: of what 8 s of silence more give in frames."""
+        more = 8 * RATE
+        with torch.no_grad():
+            lengths = [
+                len(self.encode([np.zeros(size, dtype=np.float32)]).states[0])
+                for size in (RATE, RATE + more)
+            ]
+        return round(more / (lengths[1] - lengths[0]))
 
-    def _shared_inputs(self, layers: Mapping[str, nn.Module]) -> dict[str, str]:
-        """By layer, the first layer that gets the same input tensor; from a run on silence."""
-        first: dict[int, str] = {}
-        kept: list[Tensor] = []  # as long as they live, no other tensor has their identity
-        sources: dict[str, str] = {}
-
-        def note(name: str) -> Any:
-            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                kept.append(inputs[0])
-                sources[name] = first.setdefault(id(inputs[0]), name)
-
-            return hook
-
-        handles = [layer.register_forward_pre_hook(note(n)) for n, layer in layers.items()]
-        try:
-            with torch.no_grad():
-                self.log_probs(self._states(np.zeros(RATE // 2, dtype=np.float32)))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return sources
+    def _run(self) -> None:
+        """Everything once, on silence."""
+        with torch.no_grad():
+            self.log_probs(self.encode([np.zeros(RATE // 2, dtype=np.float32)]).states[0])
 
 
-MODEL, CHECKPOINT = Ctc, AutoModelForCTC
-"""What a loaded model is, and the class of `transformers` that reads its weights."""
+MODEL, CHECKPOINTS = Ctc, dict.fromkeys(_PARTS, AutoModelForCTC)
+"""What a loaded model is, and the class of `transformers` that reads its weights, by model type."""
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
@@ -187,34 +164,13 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Ctc:
         ModelError: a parameter is missing or has another shape.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with torch.device(
-        "meta"
-    ):  # what it would take is not taken before the weights are known to fit
-        check_shapes(folder, dict(blank(config).named_parameters()), parameters)
-    module = blank(config)
-    module.load_state_dict(dict(parameters), strict=False)
-    return Ctc(name, module.eval(), *settings(str(folder), folder, offline=True))
-
-
-def blank(config: Any) -> Any:
-    """A recognizer with these settings; its weights are still to be loaded."""
-    return CHECKPOINT.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    module = from_parameters(AutoModelForCTC, config, folder, parameters)
+    return Ctc(name, module, *settings(str(folder), folder, offline=True))
 
 
 def computed(name: str, parameter: Tensor) -> Tensor | None:
     """What stands for masked frames is used in training only, and often not stored."""
     return torch.zeros_like(parameter) if name.endswith(".masked_spec_embed") else None
-
-
-def settings(source: str, folder: Path, offline: bool) -> tuple[Any, Any]:
-    """Features and tokenizer; see `folders.own_settings`."""
-    readers = (AutoFeatureExtractor, AutoTokenizer)
-    return own_settings(source, folder, offline, readers, _require_settings)
-
-
-def _require_settings(folder: Path) -> None:
-    require(folder, "feature settings", FEATURE_FILES)
-    require(folder, "tokenizer", [["tokenizer.json"], ["vocab.json"]])
 
 
 def _blank(config: Any, tokenizer: Any) -> int:
@@ -229,28 +185,9 @@ def _check_fit(name: str, module: Any, features: Any, tokenizer: Any) -> None:
     Raises:
         ModelError: they are not.
     """
-    check_rate(name, features)
-    config = module.config
-    bands = getattr(getattr(config, "encoder_config", None), "num_mel_bins", None)
-    inputs = features.model_input_names[0]
-    if inputs != module.main_input_name or (bands and features.feature_size != bands):
-        raise ModelError(
-            f"{name} hears {module.main_input_name}"
-            + (f" of {bands} mel bands" if bands else "")
-            + f", and its preprocessor_config.json makes {inputs} of {features.feature_size}.",
-            "Take the preprocessor_config.json that the model was trained with.",
-        )
-    named = {index: token for token, index in tokenizer.get_vocab().items()}
-    size, silence = int(config.vocab_size), _blank(config, tokenizer)
-    special = set(tokenizer.all_special_tokens)
-    beyond = [t for i, t in sorted(named.items()) if i >= size and t not in special]
-    nameless = [i for i in range(size) if i not in named and i != silence]
-    if beyond or nameless:
-        first = f"label {nameless[0]} has no letter" if nameless else f"{beyond[0]!r} no label"
-        raise ModelError(
-            f"{name} writes {size} labels, and its tokenizer has {len(named)}: {first}.",
-            "Take the tokenizer that the model was trained with.",
-        )
+    check_features(name, module, features)
+    silence = _blank(module.config, tokenizer)
+    check_labels(name, int(module.config.vocab_size), [silence], tokenizer)
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != silence:
         raise ModelError(
             f"{name} says in its config.json that label {silence} is the blank (pad_token_id), and "
@@ -260,59 +197,8 @@ def _check_fit(name: str, module: Any, features: Any, tokenizer: Any) -> None:
         )
 
 
-def fold_norms(module: nn.Module) -> None:
-    """Move the statistics of batch norms into their weights and biases, in place.
-
-    A trained batch norm is a scale and a shift. With mean 0 and variance 1 as its statistics, all
-    of a model is in its parameters, which are counted and exported. Folding twice changes nothing.
-    """
-    for norm in module.modules():
-        mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
-        if isinstance(norm, nn.BatchNorm1d) and mean is not None and variance is not None:
-            with torch.no_grad():
-                scale = ((1 + norm.eps) / (variance + norm.eps)).sqrt()
-                norm.bias.sub_(norm.weight * scale * mean / (1 + norm.eps) ** 0.5)
-                norm.weight.mul_(scale)
-            mean.zero_()
-            variance.fill_(1.0)
-
-
-def _is_matrix(module: nn.Module) -> bool:
-    """Whether a module is a Linear or full convolution that is wide enough to be worth rounding.
-
-    Depthwise and grouped convolutions stay at 16 bit: they have a few weights per row, and are
-    thousandths of a model.
-    """
-    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups != 1:
-        return False
-    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-        return False
-    return module.weight[0].numel() >= _FEWEST_COLUMNS
-
-
-def _unit(name: str, layer: nn.Module, inputs: str, head: bool) -> Unit:
-    parameter = f"{name}.weight"
-    weight = layer.get_parameter("weight")
-    rows, columns = len(weight), weight[0].numel()
-    numbers = [int(n) for n in re.findall(r"\.(\d+)(?=\.|$)", name)]
-    part, kind = ("decoder", "output") if head else ("encoder", _kind(name))
-    return Unit(
-        name=parameter,
-        parameter=parameter,
-        start=0,
-        stop=rows,
-        columns=columns,
-        part=part,
-        kind=kind,
-        block=numbers[0] if numbers else 0,
-        inputs=inputs,
-    )
-
-
-def _kind(name: str) -> str:
-    """What a layer of the encoder does; "convolution" is one of the front end, as in Whisper."""
-    if not re.search(r"encoder\.layers\.\d+\.", name):
-        return "convolution"
-    if re.search(r"attention|attn", name):
-        return "attention"
-    return "conv-module" if ".conv" in name else "feed-forward"
+def _place(name: str, head: str) -> Place:
+    """Where a layer belongs."""
+    if name == head:
+        return "decoder", "output", 0
+    return "encoder", encoder_kind(name), block_of(name)

@@ -88,6 +88,11 @@ def seed_of(samples: np.ndarray) -> int:
     return int.from_bytes(sha256(data).digest()[:8], "little")
 
 
+def decoding_of(model: SpeechModel) -> Decoding:
+    """The rule that a model decodes by."""
+    return cast(Decoding, vars(model).get("_rule", GREEDY))
+
+
 def with_decoding(model: SpeechModel, decoding: Decoding) -> SpeechModel:
     """A model that decodes by a rule; it shares its weights with the one that is given.
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
+from .timestamps import Timestamps
+
 _WORTH_MOVING = 0.75  # if fewer of the rows still run, copying the cache takes less time
 
 Choose = Callable[[Tensor], Tensor]
@@ -84,6 +86,7 @@ def write(
     not_first: Sequence[int] = (),
     choose: Choose = likeliest,
     count: bool = False,
+    times: Timestamps | None = None,
 ) -> list[Written]:
     """Write token after token.
 
@@ -101,6 +104,7 @@ def write(
         not_first: tokens that must not be written first.
         choose: takes the tokens.
         count: whether their log-probabilities are summed.
+        times: the tokens for times, where these are written and their rules hold; none else.
     """
     config = module.config
     cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
@@ -118,6 +122,8 @@ def write(
             input_ids=tokens, encoder_hidden_states=states, past_key_values=cache, use_cache=True
         ).last_hidden_state[:, -1]
         scores = module.proj_out(hidden) + (barred if step else barred_first)
+        if times is not None:
+            _hold_to(times, scores, [rows[place] for place in places])
         tokens = choose(scores)
         if count:
             likelihoods = scores.float().log_softmax(dim=-1).gather(1, tokens)[:, 0].tolist()
@@ -137,3 +143,16 @@ def write(
             states, tokens = states[kept], tokens[kept]
             places = [p for p in places if p in running]
     return [Written(row, total) for row, total in zip(rows, sums, strict=True)]
+
+
+def _hold_to(times: Timestamps, scores: Tensor, rows: Sequence[Sequence[int]]) -> None:
+    """Bar what the rules for times bar, in place: scores (batch, vocabulary) after these rows.
+
+    Where all times together are likelier than the likeliest text, a time is written.
+    """
+    for row, written in zip(scores, rows, strict=True):
+        for part in times.barred(written):
+            row[part] = -torch.inf
+        text = row[: times.first]
+        if row[times.first : times.stop].logsumexp(0) > text.max():
+            text.fill_(-torch.inf)

@@ -43,12 +43,12 @@ def load(source: str, name: str) -> SpeechModel:
     """
     with _explained(source) as offline:
         config = _configuration(source, offline)
-        family = _family(config.model_type)
+        family = family_of(config.model_type)
         folder = _files_of(source, offline)
         if folder == Path(source):
             _check_stored(folder, config)
         settings = family.settings(source, folder, offline)
-        module = load_whole(family.CHECKPOINT, source, offline, family.computed)
+        module = load_whole(checkpoint_of(config.model_type), source, offline, family.computed)
         loaded: SpeechModel = family.MODEL(name, module.eval(), *settings)
         if folder != Path(source):  # the hub's files are here only now
             check_folder(folder)
@@ -101,7 +101,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Spee
     Raises:
         ModelError: the settings cannot be read, or a parameter is missing or misshapen.
     """
-    family = _family(_checked_config(folder)["model_type"])
+    family = family_of(_checked_config(folder)["model_type"])
     try:
         model: SpeechModel = family.assembled(folder, name, parameters)
     except GenPTQError:
@@ -119,9 +119,7 @@ def _checked_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_family(where: str, model_type: str) -> None:
-    from .ctc import ARCHITECTURES
-
-    known = ("whisper", *ARCHITECTURES)
+    known = [name for family in _families() for name in family.CHECKPOINTS]
     if model_type not in known:
         raise ModelError(
             f"{where} holds a {model_type!r} model; supported are {', '.join(known)}.",
@@ -152,18 +150,29 @@ def _files_of(source: str, offline: bool) -> Path:
 
 def _described(config: Any) -> int:
     """How many parameters a configuration describes."""
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     with torch.device("meta"):
-        return parameter_count(_family(config.model_type).blank(config))
+        return parameter_count(checkpoint_of(config.model_type).from_config(config, **options))
 
 
 def _check_stored(folder: Path, config: Any) -> None:
     check_stored(stored_tensors(folder), _described(config), str(folder))
 
 
-def _family(model_type: str) -> ModuleType:
-    from . import ctc, whisper
+def family_of(model_type: str) -> ModuleType:
+    """The module of a supported family, by the `model_type` of its configuration."""
+    return next(family for family in _families() if model_type in family.CHECKPOINTS)
 
-    return whisper if model_type == whisper.Whisper.family else ctc
+
+def checkpoint_of(model_type: str) -> Any:
+    """The class of `transformers` that reads the weights of a supported model type."""
+    return family_of(model_type).CHECKPOINTS[model_type]
+
+
+def _families() -> tuple[ModuleType, ...]:
+    from . import ctc, encoder_decoder, transducer, whisper
+
+    return whisper, ctc, transducer, encoder_decoder
 
 
 def _hub_answers() -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForSpeechSeq2Seq,
     GenerationConfig,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -24,17 +25,21 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from ..errors import ModelError
+from ..speech.languages import whisper_normalizer
 from ..speech.utterances import RATE
-from ..speech.wer import MULTILINGUAL, WHISPER_ENGLISH
 from ..units import Unit
 from . import Transcript
+from .asking import generation_settings
 from .checkpoint import check_finite, check_shapes
 from .decoding import GREEDY, Decoding, seed_of
 from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
 from .greedy import Choose, Written, drawn, likeliest, write
 from .text_digest import text_digest
+from .timed_windows import TimedWindows, timestamps_of, with_times
+from .timestamps import Timestamps
 from .weights import weights_digest
-from .whisper_settings import settings_of
+from .whisper_asking import asked_for
+from .whisper_settings import WhisperSettings, known_of, settings_of
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 HEAD = "proj_out"
@@ -74,8 +79,10 @@ class Whisper:
         self.settings = settings_of(
             name, module.config, module.generation_config, tokenizer.get_vocab()
         )
+        self.own_settings = self.settings
+        self.asked = ("", "")
         self.decoding = self.settings.words
-        self.normalizer = WHISPER_ENGLISH if self.settings.english else MULTILINGUAL
+        self.normalizer = whisper_normalizer(self.settings.language, self.settings.english)
         self.module: nn.Module = module
         self.units = units(module)
         self.derived = derived(module)
@@ -84,14 +91,48 @@ class Whisper:
         self._features = features
         self._tokenizer = tokenizer
         self._rule = GREEDY
+        self._times: Timestamps | None = None
 
     def with_decoding(self, rule: Decoding) -> Whisper:
         """The same model, its weights shared, that decodes by a rule."""
-        other = copy.copy(self)
-        other.__dict__.pop("text_digest", None)
-        other._rule = rule
-        other.decoding = "; ".join(filter(None, (self.settings.words, rule.words)))
+        return self._changed(self.settings, rule)
+
+    def with_language(self, language: str, task: str) -> Whisper:
+        """The same model, its weights shared, asked for a language and a task; "" for its own.
+
+        Raises:
+            ModelError: it does not know one of them.
+        """
+        module, vocabulary = self._whisper, self._tokenizer.get_vocab()
+        known = known_of(self.name, module.config, module.generation_config, vocabulary)
+        settings = asked_for(self.name, self.settings, known, language, task)
+        other = self if settings == self.settings else self._changed(settings, self._rule)
+        if (language, task) != self.asked:
+            other = copy.copy(other)
+            other.__dict__.pop("_by_language", None)
+            other.asked = (language, task)
         return other
+
+    def _changed(self, settings: WhisperSettings, rule: Decoding) -> Whisper:
+        other = copy.copy(self)
+        for name in ("text_digest", "_by_language"):
+            other.__dict__.pop(name, None)
+        other.settings, other._rule = settings, rule
+        other.decoding = "; ".join(filter(None, (settings.words, rule.words)))
+        other.normalizer = whisper_normalizer(settings.language, settings.english)
+        return other
+
+    def long_form(self) -> TimedWindows:
+        """How it hears recordings of more than 30 s.
+
+        Raises:
+            ModelError: it has no tokens for times.
+        """
+        times = timestamps_of(self.settings, self._whisper.config.vocab_size, self.name)
+        other = copy.copy(self)
+        other.settings = with_times(self.settings, times)
+        other._times = times
+        return TimedWindows(other, times, self._tokenizer)
 
     @cached_property
     def text_digest(self) -> str:
@@ -104,7 +145,11 @@ class Whisper:
     def save_settings(self, folder: Path) -> None:
         """Configuration, generation settings, feature settings and tokenizer, as Whisper's are."""
         self._whisper.config.save_pretrained(folder)
-        self._whisper.generation_config.save_pretrained(folder)
+        generation = self._whisper.generation_config
+        if self.settings != self.own_settings:
+            asked = self.settings
+            generation = generation_settings(self._whisper, asked.language, asked.task)
+        generation.save_pretrained(folder)
         self._features.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
 
@@ -157,10 +202,14 @@ class Whisper:
                 not_first=settings.not_first,
                 choose=choose,
                 count=count,
+                times=self._times,
             )
 
     def _transcript(self, row: Written) -> Transcript:
-        text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
+        tokens = row.tokens
+        if self._times is not None:  # some tokenizers do not name them
+            tokens = [token for token in tokens if not self._times.is_time(token)]
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return Transcript(text.strip(), tuple(row.tokens))
 
     @property
@@ -190,8 +239,8 @@ class Whisper:
         return torch.log_softmax(self._whisper.proj_out(states), dim=-1)
 
 
-MODEL, CHECKPOINT = Whisper, WhisperForConditionalGeneration
-"""What a loaded model is, and the class of `transformers` that reads its weights."""
+MODEL, CHECKPOINTS = Whisper, {"whisper": AutoModelForSpeechSeq2Seq}
+"""What a loaded model is, and the class of `transformers` that reads its weights, by model type."""
 
 
 def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whisper:
@@ -203,7 +252,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
     config = WhisperConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # Without storage: drawing initial weights would take longer than loading the real ones.
     with torch.device("meta"):
-        module = blank(config)
+        module = WhisperForConditionalGeneration(config)
     wanted = dict(module.named_parameters())
     check_shapes(folder, wanted, parameters, {POSITIONS})
     state = dict(parameters)
@@ -256,11 +305,6 @@ def _check_fit(name: str, module: Any, features: Any) -> None:
             f"{name} has an output layer ({HEAD}) that is not its embedding, as Whisper's is.",
             AGAIN,
         )
-
-
-def blank(config: Any) -> Any:
-    """A Whisper with these settings; its weights are still to be loaded."""
-    return CHECKPOINT(config)
 
 
 def derived(module: Any) -> dict[str, Tensor]:

@@ -6,14 +6,21 @@ model's configuration and from the tokenizer, which names its control tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModelError
+from ..speech.languages import code_of
 from .folders import say
-from .whisper_languages import LANGUAGES, code_of
+from .whisper_asking import (
+    TRANSCRIBE,
+    TRANSLATE,
+    Known,
+    control_tokens,
+    languages_in,
+    tasks_in,
+)
 
 ENGLISH_WORDS = 50256
 """Tokens before the end token in the vocabulary of Whispers that know only English."""
@@ -21,9 +28,7 @@ ENGLISH_WORDS = 50256
 TIMESTAMPS = 1501
 """Tokens for times: every 20 ms from 0 to 30 s. They follow the one that asks for none."""
 
-TRANSCRIBE, TRANSLATE = "transcribe", "translate"
 _REMEDY = "Correct its generation_config.json, or take that of the model it was trained from."
-_LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ def settings_of(
     return _Reader(name, config, generation, vocabulary).read()
 
 
+def known_of(name: str, config: Any, generation: Any, vocabulary: Mapping[str, int]) -> Known:
+    """What a Whisper can be asked for; arguments and errors are those of `settings_of`."""
+    return _Reader(name, config, generation, vocabulary).known()
+
+
 class _Reader:
     """Looks for each setting in the generation settings, the configuration and the tokenizer."""
 
@@ -99,7 +109,7 @@ class _Reader:
         self.check_vocabulary(min(ends))
         start = self.token("decoder_start_token_id", "<|startoftranscript|>")
         silent = self.token("no_timestamps_token_id", "<|notimestamps|>")
-        self.controls = self.control_tokens(start, silent)
+        self.controls = control_tokens(self.vocabulary, start, silent)
         language, task, middle = self.asked(ends)
         suppressed = self.tokens("suppress_tokens")
         times = range(silent + 1, min(silent + 1 + TIMESTAMPS, self.size))
@@ -121,6 +131,15 @@ class _Reader:
             language=language,
             task=task,
         )
+
+    def known(self) -> Known:
+        ends = self.ends()
+        start = self.token("decoder_start_token_id", "<|startoftranscript|>")
+        silent = self.token("no_timestamps_token_id", "<|notimestamps|>")
+        self.controls = control_tokens(self.vocabulary, start, silent)
+        if not self.multilingual(ends):
+            return Known({}, {})
+        return Known(self.languages(), self.tasks())
 
     def said(self, key: str) -> Any:
         """A setting from the first place that has it; None where none has."""
@@ -223,30 +242,11 @@ class _Reader:
         """Tokens by language code: those of the settings, else those of the tokenizer."""
         table = self.said("lang_to_id")
         said = self.table(table, "lang_to_id") if table else self.controls
-        found = {m[1]: i for token, i in said.items() if (m := _LANGUAGE.fullmatch(token))}
-        return found if table else {code: i for code, i in found.items() if code in LANGUAGES}
+        return languages_in(said, every=bool(table))
 
     def tasks(self) -> dict[str, int]:
         table = self.said("task_to_id")
-        if table:
-            return self.table(table, "task_to_id")
-        written = {task: f"<|{task}|>" for task in (TRANSCRIBE, TRANSLATE)}
-        return {t: self.controls[w] for t, w in written.items() if w in self.controls}
-
-    def control_tokens(self, start: int, silent: int) -> Mapping[str, int]:
-        """Tokens of languages and tasks: as the tokenizer has them, if it is of this vocabulary.
-
-        Otherwise as OpenAI laid them out: start, the languages, translate, transcribe, three more,
-        no timestamps.
-        """
-        own = self.vocabulary
-        if (own.get("<|startoftranscript|>"), own.get("<|notimestamps|>")) == (start, silent):
-            return own
-        count = silent - start - 6
-        if not 0 < count <= len(LANGUAGES):
-            return {}
-        names = [*LANGUAGES[:count], TRANSLATE, TRANSCRIBE]
-        return {f"<|{name}|>": start + 1 + index for index, name in enumerate(names)}
+        return self.table(table, "task_to_id") if table else tasks_in(self.controls)
 
     def table(self, value: Any, key: str) -> dict[str, int]:
         if not isinstance(value, Mapping):
@@ -260,10 +260,7 @@ class _Reader:
             value = value[0]
         if value is None:
             return ""
-        plain = str(value).lower().strip()
-        match = _LANGUAGE.fullmatch(plain)
-        plain = match[1] if match else plain
-        code = code_of(plain)
+        code = code_of(str(value))
         if isinstance(value, str) and code in languages:
             return code
         if self.said("is_multilingual") is False and code == "en":

@@ -38,6 +38,8 @@ class SourceRecord(_Record):
     listened: _Count = 0
     listening_digest: str = ""
     overhead: dict[str, _Count] = Field(default_factory=dict)
+    language: str = ""
+    task: str = ""
 
 
 class SettingsRecord(_Record):

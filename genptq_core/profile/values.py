@@ -74,6 +74,7 @@ class Source:
             tokenizer), by the target's name; the same for every map. What a profile says of no
             target is not known: sizes are then of weights alone. No result depends on it, so it
             is not in the profile's digest.
+        language, task: what the model was asked for; "" for what its own settings say, or rows.
     """
 
     model: str
@@ -88,6 +89,8 @@ class Source:
     listened: int = 0
     listening_digest: str = ""
     overhead: Mapping[str, int] = field(default_factory=dict)
+    language: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

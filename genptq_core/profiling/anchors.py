@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ProfileError
 from ..models import Transcript
+from ..models.asking import in_language
 from ..models.divergence import divergence
 from ..models.weights import replaced
 from ..options import UNQUANTIZED, USUAL_GROUP, Option, divides
@@ -49,16 +50,19 @@ def measure_anchors(
     missing = [options for options in wanted if options not in losses]
     if missing:
         count = anchored(len(workspace.speech))
-        audio = [load_audio(u) for u in workspace.speech.utterances[:count]]
+        used = workspace.speech.utterances[:count]
+        heard = [(in_language(workspace.model, u.language), load_audio(u)) for u in used]
         model, written = workspace.model, transcripts[:count]
         with torch.no_grad():
-            original = [model.encode([samples]) for samples in audio]
+            original = [spoken.encode([samples]) for spoken, samples in heard]
 
             def log_probs(encode_again: bool) -> list[Tensor]:
                 out = []
-                for samples, before, transcript in zip(audio, original, written, strict=True):
-                    encoded = model.encode([samples]) if encode_again else before
-                    out.append(model.log_probs(model.head_inputs(encoded, [transcript])[0]))
+                for (spoken, samples), before, transcript in zip(
+                    heard, original, written, strict=True
+                ):
+                    encoded = spoken.encode([samples]) if encode_again else before
+                    out.append(spoken.log_probs(spoken.head_inputs(encoded, [transcript])[0]))
                 return out
 
             reference = log_probs(encode_again=False)

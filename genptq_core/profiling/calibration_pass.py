@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import Transcript
+from ..models.asking import by_language
 from ..models.divergence import CHUNK
 from ..progress import Progress
 from ..quantizers import Sketch, sketch, sketch_of_products
@@ -52,17 +53,20 @@ def run_calibration_pass(workspace: Workspace) -> CalibrationPass:
         with torch.no_grad():
             # Encoders have a thousand positions per utterance: the calibration set is enough.
             listened = decoder if len(transcripts) >= len(workspace.speech) else None
-            with SecondMoments(workspace.model, tensors, listened, workspace.settings.rank):
-                encoded = workspace.model.encode(audio)
-            fresh = workspace.model.transcribe(encoded)
-            with SecondMoments(workspace.model, tensors, listened, workspace.settings.rank):
-                # One by one, so that padding does not count as input.
-                for index, transcript in enumerate(fresh):
-                    states = workspace.model.head_inputs(encoded[index : index + 1], [transcript])
-                    chances = workspace.model.log_probs(states[0]).exp()
-                    spread = (chances * (1 - chances)).sum(dim=0).cpu()
-                    tensors["outputs"] = tensors.get("outputs", torch.zeros(1)) + spread
-        transcripts += fresh
+            written: dict[int, Transcript] = {}
+            for model, members in by_language(workspace.model, batch):
+                with SecondMoments(model, tensors, listened, workspace.settings.rank):
+                    encoded = model.encode([audio[i] for i in members])
+                fresh = model.transcribe(encoded)
+                with SecondMoments(model, tensors, listened, workspace.settings.rank):
+                    # One by one, so that padding does not count as input.
+                    for index, transcript in enumerate(fresh):
+                        states = model.head_inputs(encoded[index : index + 1], [transcript])
+                        chances = model.log_probs(states[0]).exp()
+                        spread = (chances * (1 - chances)).sum(dim=0).cpu()
+                        tensors["outputs"] = tensors.get("outputs", torch.zeros(1)) + spread
+                written |= dict(zip(members, fresh, strict=True))
+        transcripts += [written[i] for i in range(len(batch))]
         _save(path, tensors, transcripts)
     if not sketched:
         names = sorted(tensors.keys() - {"outputs"})

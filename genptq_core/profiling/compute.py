@@ -31,11 +31,13 @@ from .. import profile as profiles
 from ..errors import ModelError
 from ..formats.registry import overheads
 from ..models import SpeechModel
+from ..models.asking import asked_of, text_digests
 from ..models.device import device_key
 from ..models.weights import parameter_count
 from ..profile import Profile, Settings, Source
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet
+from ..speech.windows import in_windows
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
 from ..storage.locations import workspace_folder
@@ -81,7 +83,8 @@ def compute(
 
     Args:
         model: the model to profile.
-        speech: the calibration set; reference texts are not used.
+        speech: the calibration set; reference texts are not used. Recordings of more than 30 s are
+            cut at pauses.
         out: folder for the profile.
         settings: options, draws, seed.
         report: called with the progress of each stage.
@@ -97,6 +100,8 @@ def compute(
         GenPTQError: the workspace folder or `out` cannot be written.
     """
     settings = settings or Settings()
+    speech = in_windows(speech)
+    listening = in_windows(listening) if listening else None
     for name in sorted({unit.parameter for unit in model.units}):
         if not bool(torch.isfinite(model.module.get_parameter(name)).all()):
             raise ModelError(
@@ -107,6 +112,7 @@ def compute(
         [VERSION, model.digest, model.text_digest, audio_digests, settings_key(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
+        + text_digests(model, [u for s in (speech, listening) if s for u in s.utterances])
     )
     workspace = Workspace(
         folder=workspace_folder(key),
@@ -147,6 +153,8 @@ def _compute(
             listened=len(speech) + (len(listening) if listening else 0),
             listening_digest=listening.digest if listening else "",
             overhead=overheads(model),
+            language=asked_of(model)[0],
+            task=asked_of(model)[1],
         ),
         settings=workspace.settings,
         units=model.units,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ import torch
 from .. import profile as profiles
 from ..errors import ConstraintError, ModelError, ProfileError
 from ..models import SpeechModel, Transcript
+from ..models.asking import by_language, text_digests
 from ..models.device import device_key
 from ..models.divergence import CHUNK
 from ..options import Option
@@ -25,6 +27,7 @@ from ..profile.values import BLOCK_QUANTIZER
 from ..progress import Progress, Report, silent
 from ..quantizers import Sketch
 from ..speech.utterances import SpeechSet, load_audio
+from ..speech.windows import in_windows
 from ..storage.cache import read_cached, write_cached
 from ..storage.digests import sha256_json
 from ..storage.locations import workspace_folder
@@ -66,12 +69,20 @@ def extend(
         SpeechError: a recording cannot be used.
         GenPTQError: the workspace folder or `out` cannot be written.
     """
+    speech = in_windows(speech)
     _check(profile, model, speech)
     fresh = tuple(option for option in options if option not in profile.menu)
     if not fresh:
         raise ConstraintError("The profile has all of these options.", "Name others.")
     settings = _settings(profile.settings, fresh)
-    parts = [VERSION, "extend", profile.digest, model.text_digest, settings_key(settings)]
+    parts: list[Any] = [
+        VERSION,
+        "extend",
+        profile.digest,
+        model.text_digest,
+        settings_key(settings),
+    ]
+    parts += text_digests(model, speech.utterances)
     key = sha256_json([*parts, *device_key(model.module)])
     workspace = Workspace(
         folder=workspace_folder(key),
@@ -156,8 +167,11 @@ def _transcripts(workspace: Workspace) -> list[Transcript]:
         workspace.report(Progress("listening", len(written), total))
         batch = workspace.speech.utterances[len(written) : len(written) + CHUNK]
         with torch.no_grad():
-            encoded = workspace.model.encode([load_audio(u) for u in batch])
-            written += workspace.model.transcribe(encoded)
+            fresh: dict[int, Transcript] = {}
+            for model, members in by_language(workspace.model, batch):
+                encoded = model.encode([load_audio(batch[i]) for i in members])
+                fresh |= dict(zip(members, model.transcribe(encoded), strict=True))
+        written += [fresh[i] for i in range(len(batch))]
         write_cached(path, {}, [[t.text, t.tokens] for t in written])
     workspace.report(Progress("listening", total, total))
     return written

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..models import Transcript
+from ..models.asking import in_language
 from ..options import divides
 from ..progress import Progress
 from ..speech.utterances import load_audio
@@ -38,8 +39,8 @@ def backward(
         take: called with a parameter's name and gradient as soon as a pass has it.
     """
     generator = torch.Generator().manual_seed(workspace.settings.seed * 1_000_003 + index)
-    model = workspace.model
-    audio = load_audio(workspace.speech.utterances[index])
+    recording = workspace.speech.utterances[index]
+    model, audio = in_language(workspace.model, recording.language), load_audio(recording)
     with GradientsOf(model.module, workspace.parameters, take):
         log_probs = model.log_probs(model.head_inputs(model.encode([audio]), [transcript])[0])
         labels = torch.multinomial(

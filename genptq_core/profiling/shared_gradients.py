@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import ClusterError
 from ..models import Transcript
+from ..models.asking import asked_of
 from ..profile import Settings
 from ..progress import Progress, silent
 from ..speech.utterances import Utterance, speech_set
@@ -32,6 +33,7 @@ class GradientCall:
     Attributes:
         model: name or absolute folder of the model.
         model_identity: what it must be; see `identity_of`.
+        asked: language and task that it is asked for; see `asked_of`.
         device: where to run it.
         folder: the profile's workspace folder, the same for all workers.
         settings: the profile's.
@@ -44,6 +46,7 @@ class GradientCall:
 
     model: str
     model_identity: str
+    asked: tuple[str, str]
     device: str
     folder: Path
     settings: Settings
@@ -69,6 +72,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
         common = GradientCall(
             model=name_with_absolute_path(workspace.model),
             model_identity=identity_of(workspace.model),
+            asked=asked_of(workspace.model),
             device=workers.device,
             folder=workspace.folder.resolve(),
             settings=workspace.settings,
@@ -107,7 +111,7 @@ def run_gradient_call(call: GradientCall) -> tuple[int, int]:
                 "Let $GENPTQ_CACHE name a folder that all machines share, the same on each.",
             )
         check_recordings([call.utterances[i] for i in call.members])
-        model = local_model(call.model, call.model_identity, call.device)
+        model = local_model(call.model, call.model_identity, call.device, call.asked)
         speech = speech_set("", list(call.utterances))
         workspace = Workspace(
             folder=call.folder,

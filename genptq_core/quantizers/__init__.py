@@ -49,36 +49,60 @@ def __getattr__(name: str) -> Any:
 
 
 def quantize(
-    weight: Tensor, hessian: Tensor | None, importance: Tensor | None, options: Sequence[Option]
+    weight: Tensor,
+    hessian: Tensor | Sketch | None,
+    importance: Tensor | None,
+    options: Sequence[Option],
 ) -> list[Stored | None]:
-    """Quantize a weight in several ways.
+    """Quantize one weight in several ways; see `quantize_together`."""
+    return quantize_together([weight], hessian, [importance], options)[0]
+
+
+def quantize_together(
+    weights: Sequence[Tensor],
+    hessian: Tensor | Sketch | None,
+    importance: Sequence[Tensor | None],
+    options: Sequence[Option],
+) -> list[list[Stored | None]]:
+    """Quantize weights with the same inputs in several ways, on the device that they are on.
+
+    What a weight is rounded to at an option depends on no other weight or option.
 
     Args:
-        weight: shape (rows, columns).
-        hessian: second moment of its inputs, shape (columns, columns); None for a table of rows.
-        importance: how much the loss depends on each row, shape (rows,); for entropy codes.
-        options: how to store it.
+        weights: each of shape (rows, columns).
+        hessian: second moment of their inputs, shape (columns, columns), or its sketch; None for
+            tables of rows.
+        importance: of each weight, how much the loss depends on each row, shape (rows,); for
+            entropy codes.
+        options: how to store them.
 
     Returns:
-        What is stored for each option: the weight itself at 16 bit; None if the weight cannot be
-        made that small, or blocks do not divide its rows.
+        Of each weight, what is stored for each option: the weight itself at 16 bit; None if the
+        weight cannot be made that small, or blocks do not divide its rows.
     """
-    from .coded import quantize_coded
+    from .coded import quantize_coded_together
     from .ggml_gptq import quantize_blocks
-    from .gptq import quantize_grids
+    from .gptq import quantize_grids_together
 
-    stored: dict[Option, Stored | None] = {}
-    rates = [option for option in options if option.form == "coded"]
-    coded = quantize_coded(weight, hessian, importance, [option.bits for option in rates])
-    stored.update(zip(rates, coded, strict=True))
-    grids = [option for option in options if option.form == "grid"]
-    sizes = [(int(option.bits), option.group_size) for option in grids]
-    stored.update(zip(grids, quantize_grids(weight, hessian, sizes), strict=True))
-    blocks = [option for option in options if option.form == "block"]
-    names = [option.block for option in blocks]
-    stored.update(zip(blocks, quantize_blocks(weight, hessian, names), strict=True))
-    stored.update((option, weight) for option in options if option.form == "half")
-    return [stored[option] for option in options]
+    by_form = {
+        form: [option for option in options if option.form == form]
+        for form in ("coded", "grid", "block", "half")
+    }
+    rates = [option.bits for option in by_form["coded"]]
+    sizes = [(int(option.bits), option.group_size) for option in by_form["grid"]]
+    names = [option.block for option in by_form["block"]]
+    coded = quantize_coded_together(weights, hessian, importance, rates)
+    grids = quantize_grids_together(weights, hessian, sizes)
+    out: list[list[Stored | None]] = []
+    for index, weight in enumerate(weights):
+        stored: dict[Option, Stored | None] = {}
+        stored.update(zip(by_form["coded"], coded[index], strict=True))
+        stored.update(zip(by_form["grid"], grids[index], strict=True))
+        blocks = quantize_blocks(weight, hessian, names)
+        stored.update(zip(by_form["block"], blocks, strict=True))
+        stored.update((option, weight) for option in by_form["half"])
+        out.append([stored[option] for option in options])
+    return out
 
 
 def restored(stored: Stored) -> Tensor:
@@ -102,6 +126,7 @@ __all__ = [
     "quantize_coded",
     "quantize_gptq",
     "quantize_grids",
+    "quantize_together",
     "restored",
     "round_to_nearest",
     "sketch",

@@ -40,11 +40,15 @@ _AnsCoder = constriction.stream.stack.AnsCoder
 OCTAVE = 4
 """Steps and spreads are kept in fractions of an octave: 1 / OCTAVE."""
 
-_MERGE = 2  # spreads to a class
-_FARTHEST = 12  # classes beyond this from the middle share the last one's table
+MERGE = 2  # spreads to a class
+FARTHEST = 12  # classes beyond this from the middle share the last one's table
 _ROWS_AT_ONCE = 2048
 _HEADER = struct.Struct("<fBbBB")
 _TABLE = struct.Struct("<hH")
+
+HEADER_BYTES, TABLE_BYTES = _HEADER.size, _TABLE.size
+"""Bytes of the header, and of a table besides its counts."""
+
 _REMEDY = "The file is damaged: export again."
 
 
@@ -72,13 +76,6 @@ class _Table:
         weights = self.counts.astype(np.float64)
         return _models.Categorical(weights / weights.sum(), perfect=False)
 
-    def bits(self, frequencies: np.ndarray, first: int) -> float:
-        """Bits that symbols with these frequencies take, including the table."""
-        used = frequencies[self.first - first :][: len(self.counts)]
-        seen = used > 0
-        chances = self.counts[seen] / self.counts.sum(dtype=np.float64)
-        return float(-(used[seen] * np.log2(chances)).sum()) + 8 * (4 + len(self.counts))
-
 
 @dataclass(frozen=True)
 class _Spreads:
@@ -102,9 +99,9 @@ class _Spreads:
         whole = _logs(sizes.mean(dtype=np.float64, keepdims=True).reshape(1))[0]
         row = _logs(sizes.mean(axis=1, dtype=np.float64))
         column = _logs(sizes.mean(axis=0, dtype=np.float64)) - whole
-        middle = int(whole) // _MERGE
-        low = max((int(row.min()) + int(column.min())) // _MERGE, middle - _FARTHEST)
-        high = min((int(row.max()) + int(column.max())) // _MERGE, middle + _FARTHEST)
+        middle = int(whole) // MERGE
+        low = max((int(row.min()) + int(column.min())) // MERGE, middle - FARTHEST)
+        high = min((int(row.max()) + int(column.max())) // MERGE, middle + FARTHEST)
         return _Spreads(row, np.clip(column, -128, 127), low, high - low + 1)
 
     def of_codes(self) -> np.ndarray:
@@ -114,7 +111,7 @@ class _Spreads:
     def _of_rows(self, row: np.ndarray) -> np.ndarray:
         """The class of each code in rows of these spreads: shape (rows, columns)."""
         sums = row[:, None].astype(np.int16) + self.column.astype(np.int16)
-        return np.clip(sums // _MERGE - self.least, 0, self.classes - 1)
+        return np.clip(sums // MERGE - self.least, 0, self.classes - 1)
 
     def places(self) -> _Places:
         """Where each code lies when they are written class by class.
@@ -165,26 +162,6 @@ class _Places:
                 places += self.ranks[kind]
                 codes[start + rows] = written.take(places)
         return codes
-
-
-def estimated_bytes(codes: Tensor, row: Tensor, column: Tensor) -> int:
-    """Most bytes that `encode` writes for these codes and steps; a few more than it does."""
-    array = codes.numpy()
-    spreads = _Spreads.of(array)
-    shift = _shift(array)
-    high = array >> shift
-    first = int(high.min())
-    width = int(high.max()) - first + 1
-    cells = spreads.of_codes().astype(np.int64) * width + (high - first)
-    table = np.bincount(cells.ravel(), minlength=spreads.classes * width)
-    bits = float(shift * array.size)
-    for frequencies in table.reshape(spreads.classes, width):
-        bits += _Table.of(frequencies, first).bits(frequencies, first)
-    for side in (row.numpy(), column.numpy(), spreads.row, spreads.column):
-        low = int(side.min())
-        frequencies = np.bincount(side.astype(np.int64) - low)
-        bits += _Table.of(frequencies, low).bits(frequencies, low)
-    return _HEADER.size + 16 + math.ceil(bits * 1.0002 / 8)
 
 
 def encode(codes: Tensor, step: float, row: Tensor, column: Tensor) -> bytes:

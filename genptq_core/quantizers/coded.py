@@ -18,13 +18,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .codec import OCTAVE, estimated_bytes, powers
-from .hessian import factored
+from .code_sizes import coded_bytes, side_bits
+from .codec import OCTAVE, powers
+from .feedback import Feedback, batches_of, feedback, round_columns
+from .hessian import Sketch, is_empty
 
 DAMPING = 0.1
 """Added to the Hessian's diagonal, as a fraction of its mean."""
@@ -32,9 +36,9 @@ DAMPING = 0.1
 FLOOR = 0.05
 """Least importance of a row, as a fraction of the mean."""
 
-_BLOCK = 32
 _ROUNDS = 4
 _LARGEST_LOG = 15 * OCTAVE
+_MOST = 32767  # of a code, as int16 holds it
 
 
 @dataclass(frozen=True)
@@ -59,92 +63,178 @@ class Coded:
         return self.codes.float() * (self.step * steps)
 
 
+@dataclass
+class _Weight:
+    """A weight that is being rounded, in units of its row and column steps.
+
+    Attributes:
+        scaled: shape (columns, rows), columns in the order in which they are rounded.
+        row: logarithms of its rows' steps.
+        sides: bits of the logarithms of its steps.
+        spread: root of the mean square of `scaled`.
+        most: its largest size.
+    """
+
+    scaled: Tensor
+    row: Tensor
+    sides: float
+    spread: float
+    most: float
+
+
+@dataclass
+class _Search:
+    """The search for the step with which a weight takes as many bytes as it may.
+
+    Attributes:
+        weight: the weight.
+        rate: bits per weight.
+        step: the step to try next.
+        codes: shape (columns, rows), int16, once found.
+        attempts: steps tried.
+    """
+
+    weight: _Weight
+    rate: float
+    step: float
+    codes: Tensor | None = None
+    attempts: int = field(default=0)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to try."""
+        return self.codes is not None or self.attempts == _ROUNDS + 4
+
+    def tried(self, codes: Tensor) -> None:
+        """Take the codes at this step if they fit well enough, else choose another."""
+        count = codes.numel()
+        size = coded_bytes(codes, self.weight.sides)
+        excess = 8 * (size - math.ceil(count * self.rate / 8)) / count
+        if excess <= 0 and (excess > -0.004 * self.rate or self.attempts >= _ROUNDS):
+            self.codes = codes.clone()
+            self.step = _float32(self.step)
+        else:
+            # A step wider by 2^x costs about x bits less; aim a little below the room.
+            aim = excess + 0.0015 * self.rate * (1 + self.attempts)
+            self.step = _float32(self.step * 2**aim)
+        self.attempts += 1
+
+
 def quantize_coded(
     weight: Tensor,
-    hessian: Tensor | None,
+    hessian: Tensor | Sketch | None,
     importance: Tensor | None,
     rates: Sequence[float],
     filled: bool = True,
 ) -> list[Coded | None]:
-    """Quantize a weight at several rates, each to fit in ceil(rows * columns * rate / 8) bytes.
+    """Quantize one weight; see `quantize_coded_together`."""
+    return quantize_coded_together([weight], hessian, [importance], rates, filled)[0]
+
+
+def quantize_coded_together(
+    weights: Sequence[Tensor],
+    hessian: Tensor | Sketch | None,
+    importance: Sequence[Tensor | None],
+    rates: Sequence[float],
+    filled: bool = True,
+) -> list[list[Coded | None]]:
+    """Quantize weights at several rates, each to fit in ceil(rows * columns * rate / 8) bytes.
+
+    What a weight is rounded to at a rate depends on no other weight or rate.
 
     Args:
-        weight: shape (rows, columns).
-        hessian: second moment of the inputs, shape (columns, columns); None for a table of rows.
-        importance: how much the loss depends on errors in each row, shape (rows,), not negative;
-            None if equally on all.
+        weights: with the same inputs, each of shape (rows, columns).
+        hessian: second moment of the inputs, shape (columns, columns), or its sketch; None for
+            tables of rows.
+        importance: of each weight, how much the loss depends on errors in each row, shape
+            (rows,), not negative; None if equally on all.
         rates: bits per weight, including steps and tables.
         filled: whether columns get steps of their own, by reverse water-filling.
 
     Returns:
-        One result per rate; None if the weight cannot be written in that few bytes.
+        One result per rate of each weight; None if the weight cannot be written in that few bytes.
     """
-    weight = weight.detach().float()
-    order, factor = _factor(hessian, weight.shape[1])
-    column = _logarithm(factor.diagonal()[torch.argsort(order)])
-    if not filled:
-        column = torch.zeros_like(column)
-    row = torch.zeros(len(weight), dtype=torch.int8)
+    if not rates or not weights:
+        return [[] for _ in weights]
+    device, columns = weights[0].device, weights[0].shape[1]
+    if hessian is None or is_empty(hessian):
+        passed, order = None, torch.arange(columns, device=device)
+        column = torch.zeros(columns, dtype=torch.int8, device=device)
+    else:
+        passed = feedback(hessian, DAMPING, device)
+        order = passed.order
+        column = _logarithm(passed.diagonal[torch.argsort(order)])
+        if not filled:
+            column = torch.zeros_like(column)
+        passed = passed.in_steps(_power(column)[order])
+    known = [
+        _scaled(weight.detach().float(), column, order, rows)
+        for weight, rows in zip(weights, importance, strict=True)
+    ]
+    searches = [[_search(weight, rate) for rate in rates] for weight in known]
+    while left := [s for some in searches for s in some if not s.over]:
+        for batch in batches_of(left, lambda search: search.weight.scaled.shape[1]):
+            rows = [s.weight.scaled.shape[1] for s in batch]
+            for search, codes in zip(batch, _round(batch, passed).split(rows, 1), strict=True):
+                search.tried(codes)
+    place = torch.argsort(order)
+    return [
+        [
+            None
+            if s.codes is None
+            else Coded(s.codes[place].T.contiguous(), s.step, s.weight.row, column)
+            for s in some
+        ]
+        for some in searches
+    ]
+
+
+def _scaled(weight: Tensor, column: Tensor, order: Tensor, importance: Tensor | None) -> _Weight:
+    """A weight divided by the steps of its rows and columns."""
+    row = torch.zeros(len(weight), dtype=torch.int8, device=weight.device)
     if importance is not None and float(importance.mean()) > 0:
         softened = (importance.float() + FLOOR * float(importance.mean())) ** -0.25
-        row = _logarithm(softened)
+        row = _logarithm(softened.to(weight.device))
     scaled = weight / (_power(row)[:, None] * _power(column))
-    room = [math.ceil(weight.numel() * rate / 8) for rate in rates]
     spread = float(scaled.square().mean().sqrt())
-    if spread == 0:
-        codes = torch.zeros(weight.shape, dtype=torch.int16)
-        return [
-            Coded(codes, 1.0, row, column) if estimated_bytes(codes, row, column) <= size else None
-            for size in room
-        ]
-    steps = [spread * math.sqrt(2 * math.pi * math.e) / 2**rate for rate in rates]
-    best: list[Coded | None] = [None] * len(rates)
-    for attempt in range(_ROUNDS + 4):
-        todo = [i for i, result in enumerate(best) if result is None]
-        if not todo:
-            break
-        rounded = _round(scaled, order, factor, column, [steps[i] for i in todo])
-        for i, codes in zip(todo, rounded, strict=True):
-            size = estimated_bytes(codes, row, column)
-            excess = 8 * (size - room[i]) / weight.numel()
-            if excess <= 0 and (excess > -0.004 * rates[i] or attempt >= _ROUNDS):
-                best[i] = Coded(codes, _float32(steps[i]), row, column)
-            # A step wider by 2^x costs about x bits less; aim a little below the room.
-            steps[i] = _float32(steps[i] * 2 ** (excess + 0.0015 * rates[i] * (1 + attempt)))
-    return best
+    turned = scaled.T[order].contiguous()
+    sides = side_bits(row) + side_bits(column)
+    return _Weight(turned, row, sides, spread, float(scaled.abs().max()))
 
 
-def _factor(hessian: Tensor | None, columns: int) -> tuple[Tensor, Tensor]:
-    if hessian is None or not float(hessian.diagonal().mean()) > 0:
-        return torch.arange(columns), torch.eye(columns)
-    return factored(hessian, DAMPING)
+def _search(weight: _Weight, rate: float) -> _Search:
+    """The search at a rate, from the step that suits normally distributed weights."""
+    if weight.spread > 0:
+        return _Search(weight, rate, weight.spread * math.sqrt(2 * math.pi * math.e) / 2**rate)
+    codes = torch.zeros_like(weight.scaled, dtype=torch.int16)
+    fits = coded_bytes(codes, weight.sides) <= math.ceil(codes.numel() * rate / 8)
+    return _Search(weight, rate, 1.0, codes if fits else None, _ROUNDS + 4)
 
 
-def _round(
-    scaled: Tensor, order: Tensor, factor: Tensor, column: Tensor, steps: Sequence[float]
-) -> list[Tensor]:
-    """GPTQ on a weight divided by its row and column steps, for several common steps at once."""
-    rows, columns = scaled.shape
-    wide = torch.tensor(steps).repeat_interleave(rows)
-    # Dividing by the steps multiplies the factor's entry (j, k) by column[j] / column[k].
-    widths = _power(column)[order]
-    shape = widths[:, None] * factor / widths[None] / factor.diagonal()[:, None]
-    remaining = scaled[:, order].T.repeat(1, len(steps)).div_(wide)
-    codes = torch.empty(remaining.shape, dtype=torch.int16)
-    for start in range(0, columns, _BLOCK):
-        stop = min(start + _BLOCK, columns)
-        errors = torch.empty_like(remaining[start:stop])
-        for index in range(start, stop):
-            code = torch.round(remaining[index])
-            codes[index] = code.clamp_(-32767, 32767).to(torch.int16)
-            torch.sub(remaining[index], code, out=errors[index - start])
-            remaining[index + 1 : stop].addr_(
-                shape[index, index + 1 : stop], errors[index - start], alpha=-1
-            )
-        remaining[stop:].addmm_(shape[start:stop, stop:].T, errors, alpha=-1)
-    restored = torch.empty_like(codes)
-    restored[order] = codes
-    return [part.T.contiguous() for part in restored.split(rows, dim=1)]
+def _round(batch: Sequence[_Search], passed: Feedback | None) -> Tensor:
+    """Codes of weights at the steps to try next, shape (columns, all rows), int16."""
+    scaled = [search.weight.scaled for search in batch]
+    # As tensors: where a GPU divides by a plain number, it multiplies by the inverse.
+    steps = [part.new_tensor(search.step) for part, search in zip(scaled, batch, strict=True)]
+    rows = [part.shape[1] for part in scaled]
+
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        for part, step, place in zip(scaled, steps, out.split(rows, dim=1), strict=True):
+            torch.div(part[start:stop], step, out=place)
+
+    def nearest(_index: int, values: Tensor, codes: Tensor) -> Tensor:
+        return torch.round(values, out=codes)
+
+    def clamped(_index: int, values: Tensor, codes: Tensor) -> Tensor:
+        return torch.round(values, out=codes).clamp_(-_MOST, _MOST)
+
+    if passed is None:
+        parts = [part / step for part, step in zip(scaled, steps, strict=True)]
+        return torch.cat(parts, dim=1).round_().clamp_(-_MOST, _MOST).to(torch.int16)
+    # Errors of other columns are a few steps, so that few weights come near the limit.
+    far = any(search.weight.most / search.step > _MOST / 4 for search in batch)
+    shape = (len(scaled[0]), sum(rows))
+    return round_columns(shape, fill, passed, clamped if far else nearest, torch.int16)
 
 
 def _logarithm(steps: Tensor) -> Tensor:
@@ -155,7 +245,13 @@ def _logarithm(steps: Tensor) -> Tensor:
 
 
 def _power(logs: Tensor) -> Tensor:
-    return torch.from_numpy(powers(logs.numpy()))
+    return _powers(logs.device)[logs.int() + 128]
+
+
+@cache
+def _powers(device: torch.device) -> Tensor:
+    """`codec.powers` of all logarithms, -128 first."""
+    return torch.from_numpy(powers(np.arange(-128, 128, dtype=np.int8))).to(device)
 
 
 def _float32(step: float) -> float:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .feedback import Feedback, feedback, round_columns
 from .ggml import choose_scales, nearest_codes
 from .ggml_layout import TYPES, BlockType, Scales, half, pack, restored
-from .gptq import round_columns
-from .hessian import factored
+from .hessian import Sketch, is_empty
 
 DAMPING = 0.1
 """Added to the Hessian's diagonal, as a fraction of its mean."""
@@ -43,14 +43,14 @@ class Blocks:
 
 
 def quantize_blocks(
-    weight: Tensor, hessian: Tensor | None, names: Sequence[str]
+    weight: Tensor, hessian: Tensor | Sketch | None, names: Sequence[str]
 ) -> list[Blocks | None]:
     """Quantize a weight to several block types so that its outputs change least.
 
     Args:
         weight: shape (rows, columns).
-        hessian: second moment of the layer's inputs, shape (columns, columns); None for a table of
-            rows.
+        hessian: second moment of the layer's inputs, shape (columns, columns), or its sketch; None
+            for a table of rows.
         names: of the types.
 
     Returns:
@@ -59,34 +59,33 @@ def quantize_blocks(
     held = [TYPES[name] for name in names if weight.shape[1] % TYPES[name].weights == 0]
     if not held:
         return [None] * len(names)
-    weight = weight.detach().float().contiguous()
+    weight = weight.detach().float().cpu().contiguous()
     found: dict[str, Blocks] = {}
-    if hessian is None or not float(hessian.diagonal().mean()) > 0:
+    if hessian is None or is_empty(hessian):
         for kind in held:
             scales = choose_scales(kind, weight.numpy())
             found[kind.name] = Blocks(
                 torch.from_numpy(nearest_codes(weight.numpy(), scales)), scales
             )
     else:
-        order, factor = factored(hessian, DAMPING)
+        dense = hessian.dense() if isinstance(hessian, Sketch) else hessian.float()
+        passed = feedback(hessian, DAMPING, weight.device)
         for kind in held:
-            found[kind.name] = _rounded(kind, weight, hessian.float(), order, factor)
+            found[kind.name] = _rounded(kind, weight, dense, passed)
     return [found.get(name) for name in names]
 
 
-def _rounded(
-    kind: BlockType, weight: Tensor, hessian: Tensor, order: Tensor, factor: Tensor
-) -> Blocks:
+def _rounded(kind: BlockType, weight: Tensor, hessian: Tensor, passed: Feedback) -> Blocks:
     """GPTQ, then scales that suit its codes, then GPTQ with these, each row as it is best."""
     damped = hessian + DAMPING * float(hessian.diagonal().mean()) * torch.eye(len(hessian))
     scales = choose_scales(kind, weight.numpy(), hessian.diagonal().numpy())
-    best = Blocks(_codes(weight, scales, order, factor), scales)
+    best = Blocks(_codes(weight, scales, passed), scales)
     if kind.nested:
         return best
     least = _row_errors(weight, best, damped)
     for _ in range(_REFITS):
         scales = _fitted(weight, best, damped)
-        for codes in (best.codes, _codes(weight, scales, order, factor)):
+        for codes in (best.codes, _codes(weight, scales, passed)):
             other = Blocks(codes, scales)
             errors = _row_errors(weight, other, damped)
             best = _joined(best, other, errors < least)
@@ -150,15 +149,23 @@ def _solved(kind: BlockType, weight: Tensor, signed: Tensor, hessian: Tensor) ->
     return torch.linalg.solve(square, aim)
 
 
-def _codes(weight: Tensor, scales: Scales, order: Tensor, factor: Tensor) -> Tensor:
+def _codes(weight: Tensor, scales: Scales, passed: Feedback) -> Tensor:
     kind = scales.kind
     steps, bases = (torch.from_numpy(part.T.copy()) for part in scales.grid())
     inverses = torch.where(steps != 0, 1 / steps, 0)
+    group_of = (passed.order // kind.group).tolist()
 
-    def nearest(values: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    def nearest(index: int, values: Tensor, codes: Tensor) -> Tensor:
+        group = group_of[index]
         step, base = steps[group], bases[group]
-        code = (values - base).mul_(inverses[group]).add_(kind.offset)
-        code.round_().clamp_(kind.least, kind.most)
-        return code, (code - kind.offset) * step + base
+        torch.sub(values, base, out=codes).mul_(inverses[group]).add_(kind.offset)
+        codes.round_().clamp_(kind.least, kind.most)
+        return (codes - kind.offset) * step + base
 
-    return round_columns(weight, order, factor, kind.group, nearest)
+    turned = weight.T[passed.order]
+
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        out.copy_(turned[start:stop])
+
+    codes = round_columns((turned.shape[0], turned.shape[1]), fill, passed, nearest, torch.uint8)
+    return codes[torch.argsort(passed.order)].T.contiguous()

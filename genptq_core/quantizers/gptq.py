@@ -1,19 +1,15 @@
-"""GPTQ: round column by column, and let the columns not yet rounded make up for the error.
-
-Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
-Transformers" (ICLR 2023), equations 2 and 3 with the Cholesky form of section 3.3; columns in
-order of falling Hessian diagonal, scales fixed beforehand.
-"""
+"""GPTQ onto integer grids: scales fixed beforehand, columns by falling Hessian diagonal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from .feedback import Feedback, batches_of, feedback, round_columns
 from .grid import Grid, Quantized, fit_grid, round_to_nearest
-from .hessian import factored
+from .hessian import Sketch, is_empty
 
 DAMPING = 0.2
 """Added to the Hessian's diagonal, as a fraction of its mean.
@@ -21,87 +17,107 @@ DAMPING = 0.2
 GPTQ's usual 0.01 fits the calibration inputs too closely at 2 and 3 bits.
 """
 
-_BLOCK = 64
+_Job = tuple[int, Grid]  # a weight's index, and one of its grids
 
 
-def quantize_gptq(weight: Tensor, hessian: Tensor, bits: int, group_size: int) -> Quantized:
-    """Quantize a weight to one integer grid; see `quantize_grids`."""
+def quantize_gptq(
+    weight: Tensor, hessian: Tensor | Sketch, bits: int, group_size: int
+) -> Quantized:
+    """Quantize a weight to one integer grid; see `quantize_grids_together`."""
     return quantize_grids(weight, hessian, [(bits, group_size)])[0]
 
 
 def quantize_grids(
-    weight: Tensor, hessian: Tensor | None, grids: Sequence[tuple[int, int]]
+    weight: Tensor, hessian: Tensor | Sketch | None, grids: Sequence[tuple[int, int]]
 ) -> list[Quantized]:
-    """Quantize a weight so that its outputs on the calibration inputs change least.
+    """Quantize one weight; see `quantize_grids_together`."""
+    return quantize_grids_together([weight], hessian, grids)[0]
+
+
+def quantize_grids_together(
+    weights: Sequence[Tensor], hessian: Tensor | Sketch | None, grids: Sequence[tuple[int, int]]
+) -> list[list[Quantized]]:
+    """Quantize weights so that their outputs on the calibration inputs change least.
+
+    What a weight is rounded to on a grid depends on no other weight or grid.
 
     Args:
-        weight: shape (rows, columns).
-        hessian: second moment of the layer's inputs, shape (columns, columns); None for a table of
-            rows.
+        weights: with the same inputs, each of shape (rows, columns).
+        hessian: second moment of the inputs, shape (columns, columns), or its sketch; None for
+            tables of rows.
         grids: for each grid the width of a code, 1 to 8, and the columns that share a scale.
 
     Returns:
-        Codes with scales and zero points for each grid. Without a Hessian, or with one that is all
-        zero, weights are rounded to the nearest code.
+        Codes with scales and zero points for each grid of each weight. Without a Hessian, or with
+        one that is all zero, weights are rounded to the nearest code.
     """
-    if not grids:
-        return []
-    weight = weight.detach().float()
-    if hessian is None or not float(hessian.diagonal().mean()) > 0:
-        return [round_to_nearest(weight, fit_grid(weight, bits, size)) for bits, size in grids]
-    # For wide layers this takes longer than rounding, so it is done once for all grids.
-    order, factor = factored(hessian, DAMPING)
-    diagonal = hessian.diagonal().float()
-    return [
-        _round(weight, order, factor, fit_grid(weight, bits, size, diagonal), size)
-        for bits, size in grids
+    if not grids or not weights:
+        return [[] for _ in weights]
+    weights = [weight.detach().float() for weight in weights]
+    if hessian is None or is_empty(hessian):
+        return [
+            [round_to_nearest(weight, fit_grid(weight, bits, size)) for bits, size in grids]
+            for weight in weights
+        ]
+    device = weights[0].device
+    passed = feedback(hessian, DAMPING, device)
+    diagonal = hessian.diagonal_of_dense() if isinstance(hessian, Sketch) else hessian.diagonal()
+    diagonal = diagonal.float().to(device)
+    fitted = [
+        [fit_grid(weight, bits, size, diagonal) for bits, size in grids] for weight in weights
     ]
+    turned = [weight.T[passed.order].contiguous() for weight in weights]
+    place = torch.argsort(passed.order)
+    found: list[list[Quantized]] = [[] for _ in weights]
+    jobs = [(w, grid) for w, some in enumerate(fitted) for grid in some]
+    for batch in batches_of(jobs, lambda job: len(job[1].scale)):
+        codes = _round([turned[w] for w, _ in batch], [grid for _, grid in batch], passed)
+        for (w, grid), part in zip(batch, codes, strict=True):
+            found[w].append(Quantized(part[place].T.contiguous(), grid))
+    return found
 
 
-def _round(weight: Tensor, order: Tensor, factor: Tensor, grid: Grid, group_size: int) -> Quantized:
-    scales, zeros = grid.scale.T.contiguous(), grid.zero.T.contiguous()
+def _round(turned: Sequence[Tensor], grids: Sequence[Grid], passed: Feedback) -> Sequence[Tensor]:
+    """Codes of weights, each on its grid: shape (columns, rows) each, uint8, columns in order."""
+    rows, order = [part.shape[1] for part in turned], passed.order.tolist()
+    wide = _WideGrid(grids)
 
-    def nearest(values: Tensor, group: int) -> tuple[Tensor, Tensor]:
-        scale, zero = scales[group], zeros[group]
-        code = torch.round(values / scale + zero).clamp_(0, grid.levels)
-        return code, (code - zero) * scale
+    def nearest(index: int, values: Tensor, codes: Tensor) -> Tensor:
+        return wide.nearest(order[index], values, codes)
 
-    return Quantized(round_columns(weight, order, factor, group_size, nearest), grid)
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        for part, place in zip(turned, out.split(rows, dim=1), strict=True):
+            place.copy_(part[start:stop])
+
+    codes = round_columns((len(order), sum(rows)), fill, passed, nearest, torch.uint8)
+    return codes.split(rows, dim=1)
 
 
-def round_columns(
-    weight: Tensor,
-    order: Tensor,
-    factor: Tensor,
-    group_size: int,
-    nearest: Callable[[Tensor, int], tuple[Tensor, Tensor]],
-) -> Tensor:
-    """Codes of a weight, rounded column by column.
+class _WideGrid:
+    """Grids of the rows of several weights, one after another."""
 
-    Args:
-        weight: shape (rows, columns), float32.
-        order, factor: as `hessian.factored` gives them.
-        group_size: columns of a group.
-        nearest: gives the nearest codes of a column's values, shape (rows,), and what they are
-            read as; the second argument is the column's group.
+    def __init__(self, grids: Sequence[Grid]) -> None:
+        self._sizes = [grid.group_size for grid in grids]
+        self._scales = [grid.scale.T.contiguous() for grid in grids]
+        self._zeros = [grid.zero.T.contiguous() for grid in grids]
+        most = [grid.scale.new_full((len(grid.scale),), grid.levels) for grid in grids]
+        self._levels = torch.cat(most)
+        self._known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
-    Returns:
-        Shape (rows, columns), uint8.
-    """
-    remaining = weight[:, order].T.contiguous()  # (columns, rows): each step reads one column
-    group_of = (order // group_size).tolist()
-    codes = torch.empty(remaining.shape, dtype=torch.uint8)
-    columns = len(remaining)
-    for start in range(0, columns, _BLOCK):
-        stop = min(start + _BLOCK, columns)
-        errors = torch.empty_like(remaining[start:stop])
-        for index in range(start, stop):
-            code, read = nearest(remaining[index], group_of[index])
-            codes[index] = code.to(torch.uint8)
-            error = (remaining[index] - read) / factor[index, index]
-            errors[index - start] = error
-            remaining[index + 1 : stop].addr_(factor[index, index + 1 : stop], error, alpha=-1)
-        remaining[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
-    restored = torch.empty_like(codes)
-    restored[order] = codes
-    return restored.T.contiguous()
+    def nearest(self, column: int, values: Tensor, codes: Tensor) -> Tensor:
+        """The nearest codes of a column, written to `codes`, and what they are read as."""
+        scale, zero = self._of_column(column)
+        torch.div(values, scale, out=codes).add_(zero).round_()
+        torch.minimum(codes.clamp_(min=0), self._levels, out=codes)
+        return (codes - zero).mul_(scale)
+
+    def _of_column(self, column: int) -> tuple[Tensor, Tensor]:
+        """Scale and zero point of each row's group of a column, (rows,)."""
+        groups = tuple(column // size for size in self._sizes)
+        if groups not in self._known:
+            scale, zero = (
+                torch.cat([part[group] for part, group in zip(parts, groups, strict=True)])
+                for parts in (self._scales, self._zeros)
+            )
+            self._known[groups] = scale, zero
+        return self._known[groups]

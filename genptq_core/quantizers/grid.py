@@ -14,7 +14,7 @@ from torch import Tensor
 # Fractions of a group's full range that the scale search tries; outliers may be clipped.
 _SHRINK = tuple(1.0 - 0.04 * step for step in range(14))
 
-_ROWS_AT_ONCE = 8192
+_AT_ONCE = 1 << 16  # weights whose range is searched together, so that the cache holds them
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def fit_grid(weight: Tensor, bits: int, group_size: int, importance: Tensor | No
     columns = weight.shape[1]
     count = groups(columns, group_size)
     if importance is None:
-        importance = torch.ones(columns)
+        importance = torch.ones(columns, device=weight.device)
     padding = count * group_size - columns
     columns_weight = torch.nn.functional.pad(importance, (0, padding)).view(count, group_size)
     parts = [
@@ -89,7 +89,7 @@ def fit_grid(weight: Tensor, bits: int, group_size: int, importance: Tensor | No
             bits,
             columns_weight,
         )
-        for rows in weight.split(_ROWS_AT_ONCE)
+        for rows in weight.split(max(1, _AT_ONCE // columns))
     ]
     scale, zero = (torch.cat(values) for values in zip(*parts, strict=True))
     return Grid(bits, group_size, scale, zero)
@@ -102,13 +102,14 @@ def _search(blocks: Tensor, bits: int, importance: Tensor) -> tuple[Tensor, Tens
     high = blocks.amax(dim=2).clamp(min=0.0)
     best = torch.full_like(low, torch.inf)
     best_scale, best_zero = torch.ones_like(low), torch.zeros_like(low)
+    work = torch.empty_like(blocks)
     for shrink in _SHRINK:
         scale = (shrink * (high - low) / levels).to(torch.float16).float()
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         zero = torch.round(-shrink * low / scale).clamp(0, levels)
-        code = torch.round(blocks / scale[..., None] + zero[..., None]).clamp(0, levels)
-        difference = (code - zero[..., None]) * scale[..., None] - blocks
-        error = (difference.square() * importance).sum(dim=2)
+        torch.div(blocks, scale[..., None], out=work).add_(zero[..., None])
+        work.round_().clamp_(0, levels).sub_(zero[..., None]).mul_(scale[..., None]).sub_(blocks)
+        error = work.square_().mul_(importance).sum(dim=2)
         better = error < best
         best = torch.where(better, error, best)
         best_scale = torch.where(better, scale, best_scale)

@@ -35,24 +35,15 @@ class Sketch:
         factor = self.factor.float() * self.scale
         return factor @ factor.T + torch.diag(self.diagonal)
 
+    def diagonal_of_dense(self) -> Tensor:
+        """The diagonal of the Hessian it stands for: shape (columns,), float32."""
+        return (self.factor.float() * self.scale).square().sum(dim=1) + self.diagonal
 
-def factored(hessian: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-    """The order of columns and the Cholesky factor that GPTQ uses.
 
-    Args:
-        hessian: shape (columns, columns), its diagonal not all zero.
-        damping: added to the diagonal, as a fraction of its mean.
-
-    Returns:
-        Columns by falling diagonal; and, in that order, the upper Cholesky factor of the damped
-        Hessian's inverse, float32.
-    """
-    diagonal = hessian.diagonal()
-    order = torch.argsort(diagonal, descending=True)
-    damped = hessian.double()[order][:, order]
-    damped.diagonal().add_(damping * float(diagonal.mean()))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return order, torch.linalg.cholesky(inverse, upper=True).float()
+def is_empty(hessian: Tensor | Sketch) -> bool:
+    """Whether nothing was summed up: the diagonal is all zero."""
+    diagonal = hessian.diagonal_of_dense() if isinstance(hessian, Sketch) else hessian.diagonal()
+    return not float(diagonal.mean()) > 0
 
 
 def sketch(hessian: Tensor, rank: int) -> Sketch:

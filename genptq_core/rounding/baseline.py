@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..models import SpeechModel, Transcript
+from ..models.asking import by_language, text_digests
 from ..models.device import device_key
 from ..models.divergence import CHUNK
 from ..progress import Progress, Report, silent
@@ -25,7 +27,8 @@ def baseline(
     Returns:
         One transcript and one tensor (tokens, features) per utterance.
     """
-    content = [3, model.digest, model.text_digest, [u.digest for u in utterances]]
+    content: list[Any] = [3, model.digest, model.text_digest, [u.digest for u in utterances]]
+    content += [asked] if (asked := text_digests(model, utterances)) else []
     key = sha256_json(content + device_key(model.module))
     path = baseline_file(key)
     total = len(utterances)
@@ -34,16 +37,18 @@ def baseline(
         tensors, note = entry
         transcripts = [Transcript(text, tuple(tokens)) for text, tokens in note]
         return transcripts, [tensors[str(i)] for i in range(total)]
-    transcripts = []
-    states: list[Tensor] = []
-    for start in range(0, total, CHUNK):
-        report(Progress("full precision", start, total))
-        audio = [load_audio(u) for u in utterances[start : start + CHUNK]]
-        with torch.no_grad():
-            encoded = model.encode(audio)
-            fresh = model.transcribe(encoded)
-            states += [s.clone().cpu() for s in model.head_inputs(encoded, fresh)]
-        transcripts += fresh
+    written: dict[int, tuple[Transcript, Tensor]] = {}
+    for spoken, members in by_language(model, utterances):
+        for start in range(0, len(members), CHUNK):
+            report(Progress("full precision", len(written), total))
+            part = members[start : start + CHUNK]
+            with torch.no_grad():
+                encoded = spoken.encode([load_audio(utterances[i]) for i in part])
+                fresh = spoken.transcribe(encoded)
+                inputs = [s.clone().cpu() for s in spoken.head_inputs(encoded, fresh)]
+            written |= dict(zip(part, zip(fresh, inputs, strict=True), strict=True))
+    transcripts = [written[i][0] for i in range(total)]
+    states = [written[i][1] for i in range(total)]
     note = [[t.text, t.tokens] for t in transcripts]
     write_cached(path, {str(i): s for i, s in enumerate(states)}, note)
     return transcripts, states

@@ -18,12 +18,14 @@ from torch import Tensor
 from ..bitmaps.bitmap import BitMap
 from ..errors import SpeechError
 from ..models import SpeechModel
+from ..models.asking import by_language
 from ..models.layered import overlaid
 from ..options import Option
 from ..profile import Profile
 from ..progress import Report, silent
 from ..quantizers import Stored
 from ..speech.utterances import SpeechSet, load_audio
+from ..speech.windows import in_windows
 from ..storage.digests import sha256_json
 from ..storage.locations import compiled_folder
 from ..units import Unit
@@ -102,15 +104,24 @@ def compile_map(
         profile: its profile.
         chosen: the map.
         speech: speech of the kind that the model is for; reference texts are not used.
+            Recordings of more than 30 s are cut at pauses.
         settings: how.
         report: called with the progress of each stage.
 
     Raises:
-        SpeechError: there is too little speech.
+        SpeechError: there is too little speech, or it is of several languages.
         ModelError: the model is not the profile's.
     """
     settings = settings or CompileSettings()
+    speech = in_windows(speech)
     check_model(model, profile)
+    spoken = by_language(model, speech.utterances)
+    if len(spoken) > 1:
+        raise SpeechError(
+            f"{speech.name} has rows of several languages, and a map is compiled on one.",
+            "Give the rows of one language, or name one with --language.",
+        )
+    model = spoken[0][0]
     if len(speech) <= settings.held_out + settings.batch:
         raise SpeechError(
             f"{speech.name} has {len(speech)} utterances; {settings.held_out} are set aside.",

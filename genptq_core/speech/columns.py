@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import SpeechError
+from .languages import code_of
 
 NAMES = {
     "audio": (
@@ -25,9 +26,9 @@ NAMES = {
     "offset": ("offset",),
     "language": ("language", "lang", "locale"),
 }
-"""What a column may be called, by what it holds; languages are known and not used."""
+"""What a column may be called, by what it holds."""
 
-CHOSEN = ("audio", "text", "speaker")
+CHOSEN = ("audio", "text", "speaker", "language")
 """Fields whose column can be named after a source's `?`."""
 
 REMEDY = "Name its columns after the source, as in dev.csv?audio=COLUMN&text=COLUMN."
@@ -50,6 +51,8 @@ class Row:
         text: what was said; "" for silence, None if the source does not say.
         speaker: a name, or "".
         duration: seconds that the recording lasts according to the source, or None.
+        language: its code, or in lower case what is no code or name that is known; "" if the
+            source does not say.
     """
 
     where: str
@@ -57,6 +60,7 @@ class Row:
     text: str | None = None
     speaker: str = ""
     duration: float | None = None
+    language: str = ""
 
 
 def find(columns: tuple[str, ...], where: str, asked: Asked) -> dict[str, str]:
@@ -99,8 +103,8 @@ def row(values: Mapping[str, object], folder: Path, where: str, asked: Asked) ->
 
 def described(
     values: Mapping[str, object], columns: Mapping[str, str], where: str
-) -> tuple[str | None, str, float | None]:
-    """Text, speaker and duration of a record.
+) -> tuple[str | None, str, float | None, str]:
+    """Text, speaker, duration and language of a record.
 
     Raises:
         SpeechError: a value is of a wrong type, or only a part of a recording is meant.
@@ -123,7 +127,8 @@ def described(
         f"{text}{speaker}".encode()
     except UnicodeEncodeError as error:
         raise SpeechError(f"{where} has half a character in its text or speaker.") from error
-    return text, str(speaker), _seconds(values, columns, "duration", where)
+    seconds = _seconds(values, columns, "duration", where)
+    return text, str(speaker), seconds, _language(values, columns, where)
 
 
 def locate(name: str, folder: Path) -> Path:
@@ -186,6 +191,21 @@ def _find(
 
 def _value(values: Mapping[str, object], columns: Mapping[str, str], field: str) -> object:
     return values[columns[field]] if field in columns else None
+
+
+def _language(values: Mapping[str, object], columns: Mapping[str, str], where: str) -> str:
+    value = _value(values, columns, "language")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise SpeechError(
+            f'{where} has a "{columns["language"]}" that is not a string.',
+            "Give a code like de, or a name like German.",
+        )
+    language = code_of(value)
+    if len(language) > _LONGEST_SHOWN or not language.isprintable():
+        raise SpeechError(f'{where} has a "{columns["language"]}" that is no language.')
+    return language
 
 
 def _seconds(

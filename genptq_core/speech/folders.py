@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import SpeechError
 from .audio_kinds import SUFFIXES
 from .columns import Row, locate
+from .languages import code_of
 from .rows import read_lines
 
 MOST_FILES = 5_000_000
@@ -87,7 +88,7 @@ def librispeech(path: Path) -> Iterator[Row]:
 
 
 def kaldi(path: Path) -> Iterator[Row]:
-    """Rows from `wav.scp`, with `text` and `utt2spk` next to it where these are there.
+    """Rows from `wav.scp`, with `text`, `utt2spk` and `utt2lang` next to it where these are there.
 
     A name without words in `text` is silence, as Kaldi has it.
 
@@ -103,6 +104,7 @@ def kaldi(path: Path) -> Iterator[Row]:
     recordings = _table(path)
     texts = _table(folder / "text") if (folder / "text").exists() else None
     speakers = _table(folder / "utt2spk") if (folder / "utt2spk").exists() else {}
+    languages = _table(folder / "utt2lang") if (folder / "utt2lang").exists() else {}
     for name, (where, _) in (texts or {}).items():
         if name not in recordings:
             raise SpeechError(f"{where}: {path} names no recording of {name}.")
@@ -125,7 +127,13 @@ def kaldi(path: Path) -> Iterator[Row]:
                 "Write its recordings to files, and name these.",
             )
         text = texts[name][1] if texts is not None else None
-        yield Row(where, audio, text, speakers.get(name, ("", ""))[1])
+        yield Row(
+            where,
+            audio,
+            text,
+            speakers.get(name, ("", ""))[1],
+            language=code_of(languages.get(name, ("", ""))[1]),
+        )
 
 
 def _table(path: Path) -> dict[str, tuple[str, str]]:

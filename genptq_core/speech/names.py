@@ -26,7 +26,8 @@ def readable(name: str, digest: str) -> str:
     return _KNOWN.get(digest) or name.removesuffix(_USUAL) or name
 
 
-def noted(name: str, digest: str, normalizer: str) -> str:
-    """The same among others' names, with a note where its rate is none of words."""
-    said = readable(name, digest)
-    return f"{said}, CER" if unit_of(normalizer) == "character" else said
+def noted(name: str, digest: str, normalizer: str, asked: str = "") -> str:
+    """The same among others' names, with a note where its rate is none of words, and of what the
+    model was asked for."""
+    notes = ("CER" if unit_of(normalizer) == "character" else "", asked)
+    return ", ".join(filter(None, (readable(name, digest), *notes)))

@@ -50,6 +50,7 @@ _AS_TYPED = str.maketrans(
 )
 _INVISIBLE = "\u034f\u115f\u1160\u180b\u180c\u180d\u180f\u3164\u20e3"  # besides category Cf
 _TATWEEL = "\u0640"  # stretches Arabic words
+_LONG = 10_000  # characters of a text in which a search from each bracket would take long
 _DOTS = re.compile(r"\.{2,}")
 _ASIDES = (re.compile(r"[<\[][^>\]]*[>\]]"), re.compile(r"\(([^)]+?)\)"))
 
@@ -81,7 +82,18 @@ def normalize(text: str, normalizer: str = WHISPER_ENGLISH) -> str:
     Raises:
         SpeechError: there is no such normalizer.
     """
-    return _normalizer(normalizer)(fold(text)).strip()
+    folded = fold(text)
+    if len(folded) > _LONG:
+        folded = _without_open_brackets(folded)
+    return _normalizer(normalizer)(folded).strip()
+
+
+def _without_open_brackets(text: str) -> str:
+    """Text without brackets that are never closed: normalizers look for the end of each one."""
+    for opening, closing in (("(", ")"), ("<[", ">]")):
+        end = max(text.rfind(mark) for mark in closing) + 1
+        text = text[:end] + text[end:].translate(dict.fromkeys(map(ord, opening), " "))
+    return text
 
 
 def unit_of(normalizer: str) -> Unit:

@@ -7,6 +7,7 @@ FFmpeg open another file or an address, and only codecs of speech are decoded.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +40,59 @@ def read(path: Path, kind: str, longest: float, largest: int) -> tuple[np.ndarra
     Raises:
         SpeechError: PyAV is not installed, or the file cannot be decoded to its end.
     """
+    parts: list[np.ndarray] = []
+    count = 0
+    for part, rate in stream(path, kind):
+        parts.append(part)
+        count += len(part)
+        if count > (longest + 1) * rate or count * part.shape[1] > largest:
+            break
+    return np.concatenate(parts), rate
+
+
+def stream(path: Path, kind: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode a recording piece by piece: samples, shape (n, channels), float32, and their rate, Hz.
+
+    Raises:
+        SpeechError: PyAV is not installed, or the file cannot be decoded to its end.
+    """
     av = _library(path, kind)
+    count, rate, promised = 0, 1, 0.0
     try:
         fault = webm_fault(path) if kind == WEBM else ""
         if fault:
             raise SpeechError(f"{path} {fault}.", _AGAIN)
         with path.open("rb") as file, av.open(file, format=_FORMATS[kind], mode="r") as container:
-            stream = _stream(path, container)
-            promised = _promised(stream, container)
-            samples, rate = _samples(av, path, container, stream, longest=longest, largest=largest)
+            source = _stream(path, container)
+            promised = _promised(source, container)
+            for part, rate in _samples(av, path, container, source):
+                count += len(part)
+                yield part, rate
     except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise SpeechError(
             f"{path} cannot be decoded as {kind}, or not to its end ({reason}).", _AGAIN
         ) from error
-    lasts = len(samples) / rate
-    if lasts <= longest and promised - lasts > max(_SHARE * promised, _SECONDS):
+    lasts = count / rate
+    if promised - lasts > max(_SHARE * promised, _SECONDS):
         raise SpeechError(
             f"{path} is cut short: it says {promised:.2f} s, and it holds {lasts:.2f} s.",
             _AGAIN,
         )
-    return samples, rate
 
 
-def seconds(path: Path, kind: str, longest: float, largest: int) -> float:
-    """Length of a recording; arguments and errors are those of `read`."""
-    samples, rate = read(path, kind, longest, largest)
-    return len(samples) / rate
+def seconds(path: Path, kind: str, longest: float) -> float:
+    """Length of a recording, for which it is decoded; of a longer one, some more than `longest`.
+
+    Raises:
+        SpeechError: as `stream`.
+    """
+    count = 0
+    for part, rate in stream(path, kind):
+        count += len(part)
+        if count > longest * rate:
+            break
+    return count / rate
 
 
 def _library(path: Path, kind: str) -> Any:
@@ -99,21 +126,14 @@ def _promised(stream: Any, container: Any) -> float:
     return float(container.duration or 0) / 1_000_000
 
 
-def _samples(
-    av: Any, path: Path, container: Any, stream: Any, longest: float, largest: int
-) -> tuple[np.ndarray, int]:
+def _samples(av: Any, path: Path, container: Any, stream: Any) -> Iterator[tuple[np.ndarray, int]]:
     resampler = av.AudioResampler(format="fltp")
-    parts: list[np.ndarray] = []
-    rate, count = 0, 0
+    rate, channels = 0, 0
     for frame in container.decode(stream):
-        if rate and (frame.sample_rate != rate or len(frame.layout.channels) != len(parts[0])):
+        if rate and (frame.sample_rate, len(frame.layout.channels)) != (rate, channels):
             raise SpeechError(f"{path} changes its rate or channels.", REMEDY)
-        rate = frame.sample_rate
+        rate, channels = frame.sample_rate, len(frame.layout.channels)
         for piece in resampler.resample(frame):
-            parts.append(piece.to_ndarray().astype(np.float32, copy=False))
-            count += parts[-1].shape[1]
-        if count > (longest + 1) * rate or count * len(parts[0]) > largest:
-            break
-    if not parts:
+            yield piece.to_ndarray().astype(np.float32, copy=False).T, rate
+    if not rate:
         raise SpeechError(f"{path} holds no samples.", "Remove it from the manifest.")
-    return np.concatenate(parts, axis=1).T, rate

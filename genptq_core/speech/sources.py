@@ -8,8 +8,8 @@
     clips/dev.parquet, clips                        parquet as `datasets` writes it
     hf:openslr/librispeech_asr?config=clean&split=validation      a data set of the hub
 
-After `?` come the columns' names as audio, text and speaker; for the hub also config, and split
-(default: test). Which names columns have by themselves is in `columns`.
+After `?` come the columns' names as audio, text, speaker and language; for the hub also config, and
+split (default: test). Which names columns have by themselves is in `columns`.
 """
 
 from __future__ import annotations
@@ -186,6 +186,11 @@ def _unreadable(source: str, error: Exception) -> SpeechError:
 
 def _from_rows(rows: Any, source: str, asked: Asked, folder: Path) -> Iterator[Row]:
     numbered = enumerate(rows, start=1)
+    classes = {
+        column: kind.names
+        for column, kind in (getattr(rows, "features", None) or {}).items()
+        if hasattr(kind, "names")  # such columns hold numbers
+    }
     while True:
         try:
             number, values = next(numbered)
@@ -195,6 +200,9 @@ def _from_rows(rows: Any, source: str, asked: Asked, folder: Path) -> Iterator[R
             raise _unreadable(source, error) from error
         where = f"{source}, row {number}"
         columns = find(tuple(values), where, asked)
+        spoken = columns.get("language", "")
+        if spoken in classes and isinstance(values[spoken], int):
+            values = {**values, spoken: classes[spoken][values[spoken]]}
         audio = _stored(values[columns["audio"]], where, folder)
         yield Row(where, audio, *described(values, columns, where))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,14 @@ class Utterance:
         text: the reference transcript, or "" if there is none.
         speaker: the speaker's or voice's name, or "".
         digest: SHA-256 of the audio file's content.
+        language: code of what is spoken, or ""; see `columns.Row`.
     """
 
     audio: Path
     text: str
     speaker: str
     digest: str
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class SpeechSet:
     Attributes:
         name: a short name for tables: the manifest's folder and stem.
         utterances: the recordings.
-        digest: SHA-256 over every recording's content and text.
+        digest: SHA-256 over every recording's content and text, and its language if that is not
+            English.
     """
 
     name: str
@@ -112,11 +116,15 @@ def check_limit(limit: int | None) -> None:
 
 def speech_set(name: str, utterances: list[Utterance]) -> SpeechSet:
     """A speech set of utterances, with a digest of their content."""
-    content = [[u.digest, u.text] for u in utterances]
+    # English was heard before languages were told, and adds nothing.
+    content = [
+        [u.digest, u.text, *([u.language] if u.language not in ("", "en") else [])]
+        for u in utterances
+    ]
     return SpeechSet(name, tuple(utterances), sha256_json(content))
 
 
-def utterance(audio: Path, text: str = "", speaker: str = "") -> Utterance:
+def utterance(audio: Path, text: str = "", speaker: str = "", language: str = "") -> Utterance:
     """An utterance from an audio file.
 
     Raises:
@@ -128,11 +136,11 @@ def utterance(audio: Path, text: str = "", speaker: str = "") -> Utterance:
         raise SpeechError(f"The audio file {audio} does not exist.", "Check the path.") from None
     except (OSError, ValueError) as error:
         raise SpeechError(f"The audio file {audio} cannot be read ({error}).") from error
-    return Utterance(Path(audio), text, speaker, digest)
+    return Utterance(Path(audio), text, speaker, digest, language)
 
 
 def load_audio(recording: Utterance) -> np.ndarray:
-    """Decode one recording to mono at 16 kHz.
+    """Decode one recording of up to 30 s to mono at 16 kHz; `long_audio` reads longer ones.
 
     Returns:
         Samples, mostly in [-1, 1], shape (n,), float32.
@@ -150,12 +158,18 @@ def duration(recording: Utterance) -> float:
     Raises:
         SpeechError: the file is not audio.
     """
-    return decoding.seconds(recording.audio)
+    return _seconds(recording.audio, recording.digest)
+
+
+@lru_cache(maxsize=1 << 16)
+def _seconds(audio: Path, digest: str) -> float:
+    """As `duration`; what phones record is decoded to find out, and asked for several times."""
+    return decoding.seconds(audio)
 
 
 def _utterance(row: Row) -> Utterance:
     try:
-        found = utterance(row.audio, row.text or "", row.speaker)
+        found = utterance(row.audio, row.text or "", row.speaker, row.language)
         lasts = duration(found) if row.duration is not None else None
     except SpeechError as error:
         raise SpeechError(f"{row.where}: {error.message}", error.hint) from error

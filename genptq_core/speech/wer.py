@@ -24,12 +24,20 @@ __all__ = [
     "Errors",
     "Span",
     "align",
+    "blockwise",
     "count_errors",
     "normalize",
     "paired_interval",
 ]
 
 RESAMPLES = 10_000
+
+LONG_TEXT = 300
+"""Words (or characters) of a reference above which it is resampled in blocks: nobody says as many
+in 30 s."""
+
+BLOCK = 50
+"""Words of a block, about what is said in an utterance of 20 s."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,45 @@ def count_errors(
         counts = jiwer.process_words(expected, written)
         errors = counts.substitutions + counts.deletions + counts.insertions
         rows.append((errors, len(expected.split()), 0))
+    return Errors(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+
+
+def blockwise(
+    errors: Errors, references: Sequence[str], hypotheses: Sequence[str], normalizer: str
+) -> Errors:
+    """Errors of a set whose long references are cut into blocks of words, for `paired_interval`.
+
+    An hour in one recording is one utterance, from which no interval could be drawn. Of two models,
+    the blocks are of the same words (Liu, Peng et al., "Statistical testing on ASR performance via
+    blockwise bootstrap", Interspeech 2020).
+
+    Args:
+        errors: what `count_errors` says of the set.
+        references, hypotheses, normalizer: of which it says so.
+    """
+    if not (errors.words > LONG_TEXT).any():
+        return errors
+    rows: list[tuple[int, int, int]] = []
+    for index, words in enumerate(errors.words.tolist()):
+        if words <= LONG_TEXT:
+            silent = int(errors.on_silence[index])
+            rows.append((int(errors.errors[index]), words, silent))
+            continue
+        texts = (references[index], hypotheses[index])
+        expected, written = (normalize(text, normalizer) for text in texts)
+        count = -(-words // BLOCK)
+        wrong = np.zeros(count, dtype=np.int64)
+        # Of words that are added, the block is that of the word before which they stand.
+        for chunk in jiwer.process_words(expected, written).alignments[0]:
+            if chunk.type == "equal":
+                continue
+            if chunk.type == "insert":
+                added = chunk.hyp_end_idx - chunk.hyp_start_idx
+                wrong[min(chunk.ref_start_idx, words - 1) // BLOCK] += added
+            else:
+                np.add.at(wrong, np.arange(chunk.ref_start_idx, chunk.ref_end_idx) // BLOCK, 1)
+        sizes = np.diff([*range(0, words, BLOCK), words])
+        rows += [(int(w), int(n), 0) for w, n in zip(wrong, sizes, strict=True)]
     return Errors(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..errors import SpeechError
+from .languages import IN_CHARACTERS
 from .normalizers import (
     BASIC,
     MULTILINGUAL,
@@ -18,9 +19,9 @@ from .normalizers import (
     unit_of,
 )
 
-LONGEST = 10_000
-"""Characters that a reference may have: more than anyone says in a recording, and few enough that
-aligning them is quick."""
+LONGEST = 300_000
+"""Characters that a reference may have: five hours of speech, and few enough to be aligned in a
+minute."""
 
 _UNSPACED = (  # blocks of Chinese, Japanese, Thai, Lao, Burmese and Khmer
     (0x0E00, 0x0EFF),
@@ -42,6 +43,7 @@ _UNSPACED = (  # blocks of Chinese, Japanese, Thai, Lao, Burmese and Khmer
 )
 _FEW = 0.01  # of the letters: loan words and slips
 _FOREIGN = 0.05  # of the letters in other alphabets, or of the words with accents
+_HALF = 0.5
 _NAMES = 4  # words with accents that even a short English text may have
 
 
@@ -140,6 +142,23 @@ def normalizer_for(
             f"Use {fitting!r}.",
         )
     return fitting
+
+
+def unlike(language: str, texts: Sequence[str]) -> str:
+    """What is odd about texts for a language, as a sentence; "" if nothing is.
+
+    Only what their letters tell: texts in Latin letters for a language that is written without
+    them, or the other way round for English.
+    """
+    writing = _Writing.of(texts)
+    if not writing.letters or not language:
+        return ""
+    other = writing.other / writing.letters
+    if language in IN_CHARACTERS and other < _HALF:
+        return f"{language} is asked for, and {1 - other:.0%} of the texts' letters are Latin."
+    if language == "en" and other > _HALF:
+        return f"en is asked for, and {other:.0%} of the texts' letters are not Latin."
+    return ""
 
 
 @cache

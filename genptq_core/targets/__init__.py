@@ -82,7 +82,7 @@ TARGETS = {
             grain="parameter",
             format=gguf.NAME,
             whole=True,
-            families=("whisper", "parakeet_ctc"),
+            families=gguf.FAMILIES,
         ),
         Target(
             "onnx",

@@ -18,8 +18,12 @@ from ..options import BLOCK_WEIGHTS, Option, divides
 from ..units import Unit
 
 NAME = "gguf"
+FAMILIES = ("whisper", "parakeet_ctc", "parakeet_tdt", "parakeet_rnnt")
 CONVOLUTIONS = ("convolution", "conv-module", "output")
 """Kinds of units that transcribe.cpp loads as convolutions, at 16 bit only."""
+
+WIDENED = ("prediction", "joint")
+"""Kinds of units, of a transducer, that transcribe.cpp makes float32 when it loads them."""
 
 
 def holds(unit: Unit, option: Option) -> bool:

@@ -104,9 +104,16 @@ class Runtime:
 def in_blocks(unit: Unit, size: int) -> int:
     """Bytes of a unit in ggml's blocks of 32 weights and so many bytes, or, as ggml demands of
     convolutions and rows of another length, in 16 bit."""
+    if unit.kind in gguf.WIDENED:
+        return _FLOAT * unit.weights
     if unit.kind in gguf.CONVOLUTIONS or unit.columns % 32:
         return _HALF * unit.weights
     return unit.weights // 32 * size
+
+
+def _ggml_memory(unit: Unit, option: Option) -> int:
+    """As the file stores it, but for what becomes float32."""
+    return _FLOAT * unit.weights if unit.kind in gguf.WIDENED else gguf.unit_bytes(unit, option)
 
 
 def in_integer_rows(unit: Unit) -> int:
@@ -178,7 +185,8 @@ RUNTIMES = {
             ("transcribe-cpp", "soundfile"),
             targets=("gguf",),
             forms=(_block_form("q8_0", 34), _block_form("q5_1", 24), _block_form("q5_0", 22)),
-            families=(*_WHISPER, "parakeet_ctc"),
+            families=gguf.FAMILIES,
+            unit_memory=_ggml_memory,
         ),
         Runtime(
             "faster-whisper",

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import ModelError, ProfileError, SpeechError
 from ..loading import BUNDLED, load_model
 from ..models import SpeechModel
+from ..models.asking import with_language
 from ..models.decoding import DECODINGS, with_decoding
 from ..profile import Profile, load_profile
 from ..speech.utterances import Utterance
@@ -56,13 +57,15 @@ def identity_of(model: SpeechModel) -> str:
 
 
 @lru_cache(maxsize=1)
-def local_model(name: str, identity: str, device: str) -> SpeechModel:
-    """A model, loaded once.
+def local_model(
+    name: str, identity: str, device: str, asked: tuple[str, str] = ("", "")
+) -> SpeechModel:
+    """A model, loaded once, asked for a language and a task.
 
     Raises:
         ModelError: it cannot be loaded, has other weights, or there is no such device.
     """
-    model = load_model(name, device)
+    model = with_language(load_model(name, device), *asked)
     if identity_of(model) == identity:
         return model
     for decoding in DECODINGS.values():

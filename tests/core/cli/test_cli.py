@@ -20,7 +20,8 @@ from genptq_core.cli import solve
 from genptq_core.cli.main import COMMANDS, main
 from genptq_core.cli.measured import on_silence
 from genptq_core.loading import load_model
-from genptq_core.measurement.store import save_measured
+from genptq_core.measurement.speech_sets import measured_sets
+from genptq_core.measurement.store import load_measured, save_measured
 from genptq_core.profile import load_profile, save
 from genptq_core.progress import silent
 from genptq_core.storage.locations import bundled_profiles
@@ -220,8 +221,11 @@ def test_profile_measure_and_measured(
     assert "again at temperature 0.2" in guarded["method"]
     assert "temperature" not in record["method"]
     listed = run(capsys, "measured", "--profile", folder)["measured"]
-    assert [r["label"] for r in listed] == ["mine"]  # the front is of greedy decoding
-    assert listed[0]["wer"] == record["wer"]
+    # Both are kept, as two sets: the label is the map's, and the front that of greedy decoding.
+    known = {r["asked"]: (r["label"], r["wer"]) for r in listed}
+    assert known == {"": ("mine", record["wer"]), "fallback": ("mine", guarded["wer"])}
+    records = load_measured(Path(folder), load_profile(Path(folder)).digest)
+    assert [s.asked for s in measured_sets(records)] == ["", "fallback"]
     out = tmp_path / "exported"
     written = run(
         capsys, "export", "--profile", folder, "--bitmap", path, "--target", "integer",

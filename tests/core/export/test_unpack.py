@@ -33,6 +33,7 @@ from genptq_core.formats.whisper_layout import POSITIONS, WhisperLayout
 from genptq_core.loading import load_model
 from genptq_core.models import SpeechModel
 from genptq_core.profile import bundled_profile
+from genptq_core.speech.normalizers import normalize
 from genptq_core.speech.utterances import load_audio, utterance
 from tests.conftest import DEMO, ROOT
 from tests.core import synthetic
@@ -128,7 +129,9 @@ def test_it_runs_where_it_is_unpacked_for(
         cwd=ROOT,
     )
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout.splitlines()[-1]) == list(wanted.values())
+    said = json.loads(found.stdout.splitlines()[-1])
+    # A full stop may differ: how a runtime rounds what flows depends on the processor.
+    assert [normalize(text) for text in said] == [normalize(text) for text in wanted.values()]
 
 
 def test_neither_torch_nor_transformers_is_needed(source: Path, tmp_path: Path) -> None:

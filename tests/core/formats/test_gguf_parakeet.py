@@ -30,7 +30,15 @@ from genptq_core.targets import TARGETS
 from genptq_core.targets.ways import way_of
 from tests.conftest import DEMO
 from tests.core import synthetic
-from tests.core.tiny_models import PARAKEET, random_ctc
+from tests.core.tiny_models import (
+    PARAKEET,
+    RNNT,
+    TDT,
+    TRANSDUCERS,
+    random_ctc,
+    random_model,
+    random_transducer,
+)
 
 SHAPE = {"subsampling_factor": 8, "subsampling_conv_channels": 32, "hidden_size": 64}
 
@@ -159,3 +167,45 @@ def test_a_map_is_exported_and_heard(model: SpeechModel, tmp_path: Path) -> None
         wanted = [transcript.text for transcript in model.transcribe(model.encode(audio))]
     heard = [transcript.text for transcript in loaded.transcribe(loaded.encode(audio))]
     assert jiwer.cer(wanted, heard) < 0.2
+
+
+@pytest.mark.parametrize("family", TRANSDUCERS)
+def test_a_transducer_walks_as_it_does_here(family: str, tmp_path: Path) -> None:
+    """Token for token, at full precision; and unpacked from a native export, in 8 bits."""
+    runtime = pytest.importorskip("transcribe_cpp", reason="the extra gguf is not installed")
+    model = load_model(str(random_model(tmp_path / "model", family)))
+    path = tmp_path / "model.gguf"
+    file = gguf_parakeet.model_of(layout(tmp_path / "model"), "small")
+    said = {name: tuple(p.shape) for name, p in model.module.named_parameters()}
+    assert layout(tmp_path / "model").shapes == said
+    size = file.write(path, tensors(model))
+    assert path.stat().st_size == size + file.overhead
+    session = runtime.Model(str(path)).session(n_threads=1)
+    audio = [load_audio(one) for one in load_manifest(DEMO).utterances[:2]]
+    wanted = [transcript.text for transcript in model.transcribe(model.encode(audio))]
+    assert len(set(wanted)) == 2
+    # It writes one blank where several follow each other.
+    assert [session.run(x).text.split() for x in audio] == [text.split() for text in wanted]
+    profile = synthetic.profile_of(model, bits=(8,), group_size=16)
+    chosen = bit_map(profile, ["8/16"] * len(profile.units))
+    native = export(profile, chosen, "integer", tmp_path / "native", model)
+    done = unpack(native.folder, "gguf", tmp_path / "out", "q8_0")
+    session = runtime.Model(str(done.folder / "model.gguf")).session(n_threads=1)
+    loaded = load_model(str(native.folder))
+    wanted = [transcript.text for transcript in loaded.transcribe(loaded.encode(audio))]
+    assert jiwer.cer(wanted, [session.run(samples).text for samples in audio]) < 0.2
+
+
+def test_what_starts_or_walks_otherwise_is_refused(tmp_path: Path) -> None:
+    other = random_transducer(tmp_path / "rnnt", RNNT, num_hidden_layers=1)
+    config = other / "config.json"
+    config.write_text(
+        config.read_text().replace('"max_symbols_per_step": 10', '"max_symbols_per_step": 5')
+    )
+    with pytest.raises(ExportError, match="up to 5 tokens a frame"):
+        gguf_parakeet.model_of(layout(other), "x")
+    model = load_model(str(random_transducer(tmp_path / "tdt", TDT, num_hidden_layers=1)))
+    assert "gguf" in overheads(model)
+    with torch.no_grad():
+        model.module.get_parameter("decoder.embedding.weight")[-1] = 1
+    assert "gguf" not in overheads(model)

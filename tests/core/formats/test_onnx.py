@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import soundfile
 import torch
 
 from genptq_core.bitmaps.bitmap import BitMap, bit_map
@@ -20,10 +21,11 @@ from genptq_core.formats.registry import overheads
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import transcribe_files
 from genptq_core.models import SpeechModel
+from genptq_core.models.asking import asked_of, with_language
 from genptq_core.models.weights import replaced
 from genptq_core.profile import Profile
 from genptq_core.rounding.rounded import quantized_weights
-from genptq_core.speech.utterances import load_audio, load_manifest
+from genptq_core.speech.utterances import RATE, load_audio, load_manifest, speech_set, utterance
 from genptq_core.targets import TARGETS
 from tests.core import synthetic
 
@@ -114,10 +116,18 @@ def test_logits_are_those_of_the_measured_map(
 def test_it_says_the_same(
     exported: ExportResult, model: SpeechModel, weights: dict[str, torch.Tensor], tones: Path
 ) -> None:
-    speech = load_manifest(tones, limit=3)
+    """Of a long recording too, which is heard window by window."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 31 * RATE)
+    soundfile.write(tones.parent / "long.wav", noise, RATE)
+    short = load_manifest(tones, limit=3).utterances
+    speech = speech_set("mixed", [*short, utterance(tones.parent / "long.wav")])
     with replaced(model, weights):
         expected = transcribe_files(model, speech)
-    assert transcribe_files(load_model(str(exported.folder)), speech) == expected
+    loaded = load_model(str(exported.folder))
+    assert transcribe_files(loaded, speech) == expected
+    assert asked_of(with_language(loaded, "en")) == ("en", "")
+    with pytest.raises(ModelError, match="knows only English, and de transcribe is asked for"):
+        with_language(loaded, "de")
 
 
 def test_what_it_cannot_do_is_a_sentence(

@@ -171,7 +171,7 @@ def test_a_store_of_another_version_is_named(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / store.SQLITE_NAME)) as connection:
         connection.execute("PRAGMA user_version=7")
         connection.commit()
-    with pytest.raises(StoreError, match="store version 7; this program reads version 3"):
+    with pytest.raises(StoreError, match="store version 7; this program reads version 4"):
         load_measured(tmp_path, DIGEST)
     with pytest.raises(StoreError, match="version 7"):
         save_measured(tmp_path, DIGEST, _record())
@@ -255,7 +255,7 @@ def test_a_shipped_file_of_another_kind_is_named(tmp_path: Path, text: str) -> N
 def test_the_first_version_is_named(tmp_path: Path) -> None:
     document = {"schema": store.SCHEMA, "version": 1, "measured": []}
     (tmp_path / store.JSON_NAME).write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="version 1; this program reads version 3"):
+    with pytest.raises(StoreError, match="version 1; this program reads version 4"):
         load_measured(tmp_path, DIGEST)
 
 

@@ -276,6 +276,7 @@ def job(
     return ShardCall(
         model=model.name,
         model_identity=local_copies.identity_of(model),
+        asked=("", ""),
         device="cpu",
         profile=str(folder),
         profile_digest=profile.digest,

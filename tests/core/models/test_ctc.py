@@ -18,7 +18,8 @@ from genptq_core.errors import ModelError
 from genptq_core.loading import load_model
 from genptq_core.measurement.measure import measure
 from genptq_core.models import SpeechModel
-from genptq_core.models.ctc import Ctc, assembled, fold_norms
+from genptq_core.models.acoustic import fold_norms
+from genptq_core.models.ctc import Ctc, assembled
 from genptq_core.models.weights import parameter_count
 from genptq_core.options import Option, coded_options, grid_options
 from genptq_core.profile import Profile, Settings
@@ -31,7 +32,6 @@ from tests.core.tiny_models import (
     CONFORMER,
     PARAKEET,
     VOCABULARY,
-    WAV2VEC2,
     random_ctc,
 )
 
@@ -103,8 +103,8 @@ def test_units_are_all_matrices_and_share_inputs_that_are_the_same(folder: Path)
     for unit in model.units:
         by_inputs.setdefault(unit.inputs, []).append(unit.name)
     shared = sorted(len(members) for members in by_inputs.values() if len(members) > 1)
-    # Queries, keys and values of each block; positions are the same for all blocks.
-    assert shared == ([3, 3] if model.family == WAV2VEC2 else [2, 3, 3])
+    # Queries, keys and values of each block; where positions are projected, they are shared.
+    assert shared == ([2, 3, 3] if model.family in (PARAKEET, CONFORMER) else [3, 3])
     assert {u.kind for u in model.units if u.part == "decoder"} == {"output"}
     assert [u.name for u in model.units if u.part == "decoder"] == [model.head]
     covered = sum(unit.weights for unit in model.units)
@@ -144,8 +144,8 @@ def test_moments_are_of_what_multiplies_the_weight(folder: Path) -> None:
         )
 
 
-def test_from_profile_to_measurement(folder: Path, tones: Path, tmp_path: Path) -> None:
-    model, speech = load_model(str(folder)), load_manifest(tones)
+def test_from_profile_to_measurement(folders: dict[str, Path], tones: Path, tmp_path: Path) -> None:
+    model, speech = load_model(str(folders[PARAKEET])), load_manifest(tones)
     profile = compute(model, speech, tmp_path / "p", SETTINGS).profile
     frames = [len(t.tokens) for t in model.transcribe(model.encode([noise(1)] * 1))]
     assert profile.lengths.tolist() == frames * 6  # all tones last a second

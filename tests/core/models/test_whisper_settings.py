@@ -12,15 +12,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from genptq_core.errors import ModelError, ModelWarning
 from genptq_core.loading import load_model
 from genptq_core.measurement.shards import shard_key
-from genptq_core.models import whisper_languages
 from genptq_core.models.greedy import greedy
 from genptq_core.models.whisper_settings import WhisperSettings, settings_of
 from genptq_core.rounding.baseline import baseline
+from genptq_core.speech import languages
 from genptq_core.speech.utterances import load_manifest
 
 START, SIZE = 50258, 51865
@@ -47,8 +47,10 @@ GERMAN, HINDI = 50261, 50276
 
 
 def test_language_codes_are_those_of_transformers() -> None:
-    assert tuple(LANGUAGES) == whisper_languages.LANGUAGES
-    assert [whisper_languages.code_of(n) for n in ("de", "german", "x")] == ["de", "de", "x"]
+    assert tuple(LANGUAGES) == languages.LANGUAGES
+    assert {name: languages.code_of(name) for name in TO_LANGUAGE_CODE} == TO_LANGUAGE_CODE
+    assert {code: languages.code_of(code) for code in LANGUAGES} == {c: c for c in LANGUAGES}
+    assert all(languages.name_of(code).lower() == name for code, name in LANGUAGES.items())
 
 
 def made(

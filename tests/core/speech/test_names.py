@@ -23,3 +23,4 @@ def test_another_set_of_that_name_keeps_its_own() -> None:
     assert readable("calls/june", "0" * 64) == "calls/june"
     assert readable("/manifest", "0" * 64) == "/manifest"
     assert noted("calls/june", "0" * 64, "multilingual-characters") == "calls/june, CER"
+    assert noted("calls/june", "0" * 64, "basic", "fallback") == "calls/june, fallback"

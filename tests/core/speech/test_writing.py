@@ -82,6 +82,7 @@ def test_characters_may_be_counted_in_any_language() -> None:
 def test_unknown_names_and_endless_texts_are_refused() -> None:
     with pytest.raises(SpeechError, match="no text normalizer 'german'"):
         normalizer_for(ENGLISH, BASIC, "german")
-    with pytest.raises(SpeechError, match="10,001 characters"):
+    with pytest.raises(SpeechError, match="300,001 characters"):
         normalizer_for(["(" * (LONGEST + 1)], BASIC)
-    assert normalizer_for(["(" * LONGEST], BASIC) == BASIC  # and quickly
+    for mark in "(<[":  # and quickly
+        assert normalizer_for([mark * LONGEST], BASIC) == BASIC

@@ -265,8 +265,9 @@ def _as_before(record: Measured) -> dict[str, Any]:
     """A record's fields, without those that older records lack and that change none of theirs."""
     fields = dataclasses.asdict(record)
     assert fields.pop("insertions_on_silence") == 0
-    if fields["runaways"] is None:
-        del fields["runaways"]
+    for name in ("runaways", "long", "asked"):
+        if not fields[name]:
+            del fields[name]
     for option in fields["options"]:  # as before there were block types
         if not option["block"]:
             del option["block"]
@@ -354,9 +355,10 @@ def content_of(profile: Profile) -> dict[str, Any]:
 
 
 def _without_overhead(source: Source) -> dict[str, Any]:
-    """A source's fields, without one that older profiles lack and that changes no result."""
+    """A source's fields, without those that older profiles lack and that change no result."""
     fields = dict(vars(source))
-    del fields["overhead"]
+    for name in ("overhead", *(name for name in ("language", "task") if not fields[name])):
+        del fields[name]
     return fields
 
 

@@ -1,0 +1,45 @@
+"""What a Whisper is asked for: the fields for language and task that forms share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genptq_core.profile import Profile
+from genptq_core.speech.languages import LANGUAGES, name_of
+
+_EMBEDDING, _ENGLISH_TOKENS = "embed_tokens.weight", 51_864
+"""The parameter with a row for each token, and its rows in a Whisper that knows only English."""
+
+_TASKS = {"": "as the model does", "transcribe": "transcribe", "translate": "translate to English"}
+
+
+def fields(place: Any, key: str, own: str) -> tuple[str, str]:
+    """Draw the fields; returns language and task, "" for what is left open.
+
+    Args:
+        place: where they are drawn.
+        key: of their widgets.
+        own: what counts where nothing is chosen, in words.
+    """
+    left, right = place.columns(2)
+    language = left.selectbox(
+        "Language asked for",
+        ("", *sorted(LANGUAGES, key=name_of)),
+        format_func=lambda code: f"{name_of(code)} ({code})" if code else own,
+        key=f"{key}_language",
+        help="For multilingual Whispers. A column `language` of a manifest says it row by row.",
+    )
+    task = right.selectbox(
+        "Task", tuple(_TASKS), format_func=lambda name: _TASKS[name], key=f"{key}_task"
+    )
+    return language or "", task or ""
+
+
+def of_profile(place: Any, key: str, profile: Profile) -> tuple[str, str]:
+    """The fields for a profile's model; none for what cannot be asked."""
+    source = profile.source
+    tokens = max((u.stop for u in profile.units if u.parameter.endswith(_EMBEDDING)), default=0)
+    if source.family != "whisper" or tokens == _ENGLISH_TOKENS:
+        return "", ""
+    asked = f"as the profile, {name_of(source.language)}" if source.language else "as rows say"
+    return fields(place, key, f"{asked}, else the model's own")
