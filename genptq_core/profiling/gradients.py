@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import ModelError
 from ..models import Transcript
+from ..models.weights import unit_weight
 from ..options import divides
 from ..progress import Progress
 from ..speech.utterances import load_audio
 from ..storage.cache import read_cached, write_cached
 from .hooks import GradientsOf, Take
+from .unit_errors import UnitErrors
 from .workspace import Workspace
 
 
@@ -58,8 +59,8 @@ def groups_of(total: int, together: int) -> list[range]:
 
 
 def groups_left(workspace: Workspace, groups: Sequence[range]) -> list[range]:
-    """Groups whose gradients are not in the cache."""
-    return [members for members in groups if read_cached(_path(workspace, members)) is None]
+    """Groups whose gradients are not all in the cache."""
+    return [members for members in groups if _cached(workspace, members) is None]
 
 
 ShareGradients = Callable[
@@ -90,7 +91,7 @@ def project(
     groups: Sequence[range],
     held: bool,
 ) -> np.ndarray:
-    """Inner products of gradients with rounding errors, one file per group; resumes.
+    """Inner products of gradients with rounding errors, one file per utterance; resumes.
 
     Args:
         workspace: the profile being computed.
@@ -108,22 +109,33 @@ def project(
     rows: list[np.ndarray] = []
     total = len(workspace.speech)
     for members in groups:
-        path = _path(workspace, members)
-        cached = read_cached(path)
+        cached = _cached(workspace, members)
         if cached is not None:
-            rows.append(cached[0]["projections"].numpy())
-            workspace.hits += len(rows[-1])
+            rows.append(cached)
+            workspace.hits += len(cached)
             continue
         projections = _project_group(workspace, transcripts, members, errors(), held)
         _check_finite(workspace, projections, members)
-        write_cached(path, {"projections": torch.from_numpy(projections)})
+        for index, one in zip(members, torch.from_numpy(projections).split(1), strict=True):
+            write_cached(_path(workspace, index), {"projections": one.contiguous()})
         rows.append(projections)
     workspace.report(Progress("gradients", total, total))
     return np.concatenate(rows)
 
 
-def _path(workspace: Workspace, members: range) -> Path:
-    return workspace.folder / "projections" / f"{members.start}-{members.stop}.safetensors"
+def _path(workspace: Workspace, index: int) -> Path:
+    return workspace.folder / "projections" / f"{index}-{index + 1}.safetensors"
+
+
+def _cached(workspace: Workspace, members: Sequence[int]) -> np.ndarray | None:
+    """What is in the cache of a group, if all of it is."""
+    found: list[np.ndarray] = []
+    for index in members:
+        entry = read_cached(_path(workspace, index))
+        if entry is None:
+            return None
+        found.append(entry[0]["projections"].numpy())
+    return np.concatenate(found)
 
 
 def _project_group(
@@ -160,14 +172,9 @@ def _inner_products(
 ) -> None:
     """<gradient, rounding error> of one parameter's units, into (gradients, units, options)."""
     for row, unit in workspace.rows_of[name]:
-        part = slopes[:, unit.start : unit.stop].reshape(len(slopes), -1)
-        with safe_open(paths[row], framework="pt") as handle:
-            for column, option in enumerate(workspace.settings.options):
-                if not divides(option, unit.columns):
-                    out[:, row, column] = np.nan
-                    continue
-                error = handle.get_tensor(option.key).view(-1).to(part.device).float()
-                out[:, row, column] = (part @ error).cpu().numpy()
+        errors = UnitErrors(paths[row], unit_weight(workspace.parameters[name], unit))
+        part = slopes[:, unit.start : unit.stop].flatten(2).float()
+        out[:, row] = errors.products(part, workspace.settings.options).numpy()
 
 
 def _check_finite(workspace: Workspace, projections: np.ndarray, members: Sequence[int]) -> None:
