@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ProfileError
 from ..models import Transcript
-from ..models.divergence import divergence
+from ..models.divergence import CHUNK, divergence
 from ..models.weights import replaced
 from ..options import UNQUANTIZED, USUAL_GROUP, Option, divides
 from ..profile import Anchor, anchored
@@ -57,14 +57,17 @@ def measure_anchors(
         count = anchored(len(workspace.speech))
         audio = [load_audio(u) for u in workspace.speech.utterances[:count]]
         model, written = workspace.model, transcripts[:count]
+        on_cpu = next(iter(workspace.parameters.values())).device.type == "cpu"
+        step = 1 if on_cpu else CHUNK  # a processor's cache holds one utterance
+        parts = [slice(start, start + step) for start in range(0, count, step)]
         with torch.no_grad():
-            original = [model.encode([samples]) for samples in audio]
+            original = [model.encode(audio[part]) for part in parts]
 
             def log_probs(encode_again: bool) -> list[Tensor]:
-                out = []
-                for samples, before, transcript in zip(audio, original, written, strict=True):
-                    encoded = model.encode([samples]) if encode_again else before
-                    out.append(model.log_probs(model.head_inputs(encoded, [transcript])[0]))
+                out: list[Tensor] = []
+                for part, before in zip(parts, original, strict=True):
+                    encoded = model.encode(audio[part]) if encode_again else before
+                    out += map(model.log_probs, model.head_inputs(encoded, written[part]))
                 return out
 
             reference = log_probs(encode_again=False)

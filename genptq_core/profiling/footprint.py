@@ -29,6 +29,9 @@ ROUNDED_TOGETHER = 1 << 23
 HELD = 4_000_000_000
 """Most bytes of gradients that are held if no limit is given."""
 
+HELD_CODES = {"cpu": 500_000_000, "cuda": 9_000_000_000}
+"""Most bytes of codes of all units that stay in a device's memory; more are read each time."""
+
 _PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
 _MARGIN = 1.5  # factor for activations other than units' inputs and outputs
 _FRAMES = 100  # positions per second, more than any front end of a CTC model gives
@@ -92,6 +95,7 @@ def footprint(
         shared[unit.inputs] = shared.get(unit.inputs, 0) + unit.weights
     most = min(max(shared.values()), max(largest, ROUNDED_TOGETHER))
     activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
+    codes = _codes(units, settings.options)
     sketches = sum(n * (settings.rank + 4) for n in inputs)
     held = together * settings.draws * weights if together else 0
     # Weights of an anchor: all of them, or for a large model one layer's with its errors.
@@ -104,10 +108,10 @@ def footprint(
         # Weights in order, twice; codes of each option, of the last two also as they are kept.
         rounding=(16 + 5 * options) * most + 8 * 8 * widest * settings.rank,
         activations=int(_MARGIN * 4 * activations),
-        gradients=4 * gradients,
+        gradients=4 * gradients + (codes if codes <= HELD_CODES["cpu"] else 0),
         anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
         # Each file is written anew before the old one goes; sums are gone before codes come.
-        disk=max(2 * 4 * sum(summed), _codes(units, settings.options)) + 2 * sketches,
+        disk=max(2 * 4 * sum(summed), codes) + 2 * sketches,
     )
 
 

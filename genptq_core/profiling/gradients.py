@@ -7,7 +7,7 @@ rounding errors within the backward pass and dropped, so that only one is in mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,9 @@ from ..options import divides
 from ..progress import Progress
 from ..speech.utterances import load_audio
 from ..storage.cache import read_cached, write_cached
+from .footprint import HELD_CODES
 from .hooks import GradientsOf, Take
-from .unit_errors import UnitErrors
+from .unit_errors import UnitErrors, content_of
 from .workspace import Workspace
 
 
@@ -108,13 +109,16 @@ def project(
     """
     rows: list[np.ndarray] = []
     total = len(workspace.speech)
+    read: dict[int, dict[str, Tensor]] = {}
     for members in groups:
         cached = _cached(workspace, members)
         if cached is not None:
             rows.append(cached)
             workspace.hits += len(cached)
             continue
-        projections = _project_group(workspace, transcripts, members, errors(), held)
+        projections = _project_group(
+            workspace, transcripts, members, paths=errors(), held=held, read=read
+        )
         _check_finite(workspace, projections, members)
         for index, one in zip(members, torch.from_numpy(projections).split(1), strict=True):
             write_cached(_path(workspace, index), {"projections": one.contiguous()})
@@ -142,10 +146,19 @@ def _project_group(
     workspace: Workspace,
     transcripts: Sequence[Transcript],
     members: Sequence[int],
+    *,
     paths: Sequence[Path],
     held: bool,
+    read: dict[int, dict[str, Tensor]],
 ) -> np.ndarray:
-    """Inner products of one group: shape (members, draws, units, options)."""
+    """Inner products of one group: shape (members, draws, units, options).
+
+    What was read of the files stays in `read`, by unit, if all of them fit.
+    """
+    device = next(iter(workspace.parameters.values())).device
+    room = HELD_CODES.get(device.type, 0)
+    if not read and sum(path.stat().st_size for path in paths) <= room:
+        read.update((row, content_of(path, device)) for row, path in enumerate(paths))
     draws = workspace.settings.draws
     count = len(members) * draws
     out = np.zeros((count, len(paths), len(workspace.settings.options)), dtype=np.float32)
@@ -157,22 +170,29 @@ def _project_group(
 
     def multiply(name: str, slope: Tensor) -> None:
         row = passed[name] = passed.get(name, -1) + 1
-        _inner_products(workspace, name, slope[None], paths, out[row : row + 1])
+        _inner_products(workspace, name, slope[None], paths, read, out=out[row : row + 1])
 
     for index in members:
         workspace.report(Progress("gradients", index, len(workspace.speech)))
         backward(workspace, transcripts[index], index, draws, hold if held else multiply)
     for name in list(slopes):
-        _inner_products(workspace, name, torch.stack(slopes.pop(name)), paths, out)
+        _inner_products(workspace, name, torch.stack(slopes.pop(name)), paths, read, out=out)
     return out.reshape((len(members), draws, *out.shape[1:]))
 
 
 def _inner_products(
-    workspace: Workspace, name: str, slopes: Tensor, paths: Sequence[Path], out: np.ndarray
+    workspace: Workspace,
+    name: str,
+    slopes: Tensor,
+    paths: Sequence[Path],
+    read: Mapping[int, Mapping[str, Tensor]],
+    *,
+    out: np.ndarray,
 ) -> None:
     """<gradient, rounding error> of one parameter's units, into (gradients, units, options)."""
     for row, unit in workspace.rows_of[name]:
-        errors = UnitErrors(paths[row], unit_weight(workspace.parameters[name], unit))
+        weight = unit_weight(workspace.parameters[name], unit)
+        errors = UnitErrors(paths[row], weight, read.get(row))
         part = slopes[:, unit.start : unit.stop].flatten(2).float()
         out[:, row] = errors.products(part, workspace.settings.options).numpy()
 

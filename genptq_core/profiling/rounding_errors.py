@@ -56,7 +56,7 @@ class RoundingErrors:
         missing = {i for i, path in enumerate(paths) if read_cached(path) is None}
         done = len(units) - len(missing)
         workspace.hits += done
-        for members in _groups(units):
+        for members in groups_of_units(units):
             # The whole group, as before a run was cut off: other sums might round otherwise.
             left = missing.intersection(members)
             if left:
@@ -96,7 +96,7 @@ class RoundingErrors:
         return held_or_layered(self._workspace.model.module, makers)
 
 
-def _groups(units: Sequence[Unit]) -> list[list[int]]:
+def groups_of_units(units: Sequence[Unit]) -> list[list[int]]:
     """Indices of units that are rounded together: of the same inputs, and not too many."""
     groups: list[list[int]] = []
     latest: dict[tuple[str, int], list[int]] = {}

@@ -25,6 +25,12 @@ _AT_ONCE = 1 << 18  # errors that are computed together, so that the cache holds
 _ERROR, _NONE = "error", "none"  # in place of codes: float16 errors; nothing can be stored
 
 
+def content_of(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """All that a unit's file holds, on a device."""
+    with safe_open(path, framework="pt") as handle:
+        return {name: handle.get_tensor(name).to(device) for name in handle.keys()}  # noqa: SIM118
+
+
 def write_errors(path: Path, weight: Tensor, rounded: Mapping[Option, Stored | None]) -> None:
     """Write what a unit was rounded to.
 
@@ -55,10 +61,12 @@ class UnitErrors:
     Attributes:
         path: the file.
         weight: the unit's weight, shape (rows, columns), float32.
+        content: what the file holds, on the weight's device; None to read it each time.
     """
 
     path: Path
     weight: Tensor
+    content: Mapping[str, Tensor] | None = None
 
     def restored(self, option: Option) -> Tensor | None:
         """The weight that an option decodes to: shape (rows, columns); None if it cannot be had."""
@@ -96,9 +104,13 @@ class UnitErrors:
 
     def _parts(self, option: Option) -> dict[str, Tensor]:
         head = f"{option.key}:"
-        with safe_open(self.path, framework="pt") as handle:
-            names = [name for name in handle.keys() if name.startswith(head)]  # noqa: SIM118
-            found = {name.removeprefix(head): handle.get_tensor(name) for name in names}
+        if self.content is not None:
+            every = self.content.items()
+            found = {k.removeprefix(head): part for k, part in every if k.startswith(head)}
+        else:
+            with safe_open(self.path, framework="pt") as handle:
+                names = [name for name in handle.keys() if name.startswith(head)]  # noqa: SIM118
+                found = {name.removeprefix(head): handle.get_tensor(name) for name in names}
         if not found:
             raise KeyError(option.key)
         return found

@@ -177,7 +177,7 @@ def quantize_coded_together(
     ]
     searches = [[_search(weight, rate) for rate in rates] for weight in known]
     while left := [s for some in searches for s in some if not s.over]:
-        for batch in batches_of(left, lambda search: search.weight.scaled.shape[1]):
+        for batch in batches_of(left, lambda search: search.weight.scaled.shape[1], device):
             rows = [s.weight.scaled.shape[1] for s in batch]
             for search, codes in zip(batch, _round(batch, passed).split(rows, 1), strict=True):
                 search.tried(codes)
