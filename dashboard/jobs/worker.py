@@ -205,11 +205,11 @@ def _explore(request: Explore, report: Report) -> dict[str, Any]:
     profile, began = _current(request), time.monotonic()
     speech = load_speech(request.manifest, request.utterances)
     report(Progress("loading the model", 0, 0))
-    from genptq_core.loading import load_model
+    from genptq_core.loading import load_model_of
     from genptq_core.measurement.exploration import explore
 
     *_, known = explore(
-        load_model(profile.source.model),
+        load_model_of(profile),
         Path(request.profile),
         speech,
         seconds=60 * request.minutes - (time.monotonic() - began),
