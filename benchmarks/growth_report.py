@@ -31,13 +31,13 @@ _BY_UTTERANCE = {
 
 def estimates(shapes: Sequence[str], bits: Sequence[int], rates: Sequence[float]) -> str:
     """What a profile of each shape would take with no gradient held, as Markdown."""
-    lines = ["| shape | parameters | weights | activations | peak | disk, two options | usual |"]
-    lines.append("| --- |" + " ---: |" * 6)
+    lines = ["| shape | parameters | weights | activations | peak | usual | disk | usual |"]
+    lines.append("| --- |" + " ---: |" * 7)
     for name in shapes:
         parameters, units, inputs = _shape(name)
         few = footprint(parameters, units, inputs, _settings(bits, rates, 1), 0)
         usual = footprint(parameters, units, inputs, Settings(), 0)
-        sizes = [few.model, few.activations, few.memory, few.disk, usual.disk]
+        sizes = [few.model, few.activations, few.memory, usual.memory, few.disk, usual.disk]
         cells = " | ".join(f"{size / 1e9:.1f} GB" for size in sizes)
         lines.append(f"| {name} | {parameters / 1e6:.0f} M | {cells} |")
     return "\n".join(lines)

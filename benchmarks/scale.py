@@ -40,6 +40,7 @@ from genptq_core import (
     solve_average_bits,
 )
 from genptq_core.errors import GenPTQError, ModelError
+from genptq_core.measurement.adapting import WIDTHS
 from genptq_core.measurement.speech_scale import fitted, form_of
 from genptq_core.options import Option
 from genptq_core.speech.utterances import SpeechSet, load_audio, speech_set
@@ -223,8 +224,10 @@ def loss_of(document: dict, record: dict, name: str) -> float:
 def report(profile: Profile, document: dict) -> None:
     """Print how measured loss compares with the predicted, before adapting and after.
 
-    After: scales of each form come from its first two maps on a random half of the utterances, at
-    most 64 of them; all maps are judged on the others. Medians and shares are over 50 such halves.
+    After: scales of each form come from two of its chosen maps, those nearest in width to the ones
+    that `genptq adapt` measures, on a random half of the utterances, at most 64 of them; all maps
+    are judged on the others. Medians and shares are over 50 such halves. *Itself* is what no scale
+    can beat: each map's own loss on the half that is listened to.
     """
     menu = {option.key: i for i, option in enumerate(profile.menu)}
     records = [r for r in document["maps"] if r["loss"]]
@@ -232,7 +235,7 @@ def report(profile: Profile, document: dict) -> None:
     forms = [form_of(profile, tuple(profile.menu[menu[k]] for k in r["options"])) for r in records]
     print(
         "| set | form | maps | measured over predicted, median | within 1.5 | after adapting, "
-        "median | within 1.5 |\n" + "| --- " * 7 + "|"
+        "median | within 1.5 | itself |\n" + "| --- " * 8 + "|"
     )
     for name, found in document["sets"].items():
         tokens = np.array(found["tokens"], dtype=float)
@@ -240,36 +243,56 @@ def report(profile: Profile, document: dict) -> None:
         sums = np.array([records[i]["loss"][name] for i in rows])
         predicted, form = losses[rows], np.array(forms)[rows]
         before = np.log(sums.sum(axis=1) / tokens.sum() / predicted)
-        after = _after(predicted, sums, tokens, form)
+        names = [records[i]["names"][0] for i in rows]
+        after, itself = _after(predicted, sums, tokens, form, _adapting(names, form))
         for kind in dict.fromkeys(form):
             own = form == kind
             print(
                 f"| {name}, {len(tokens)} utterances | {kind} | {own.sum()} "
                 f"| {np.exp(np.median(before[own])):.2f} | {_within(before[own])} "
-                f"| {np.exp(np.median(after[:, own])):.2f} | {_within(after[:, own])} |"
+                f"| {np.exp(np.median(after[:, own])):.2f} | {_within(after[:, own])} "
+                f"| {_within(itself[:, own])} |"
             )
 
 
+def _adapting(names: list[str], form: np.ndarray) -> np.ndarray:
+    """Indices of the maps of each form that stand for those that adapting measures."""
+    found: dict[int, None] = {}
+    for target, widths in WIDTHS.items():
+        chosen = [i for i, name in enumerate(names) if name.startswith(f"chosen, {target}, ")]
+        for width in widths if chosen else ():
+            bits = {i: float(names[i].split(", ")[2].split()[0]) for i in chosen}
+            found[min(chosen, key=lambda i: abs(bits[i] - width))] = None
+    return np.array([i for kind in dict.fromkeys(form) for i in found if form[i] == kind])
+
+
 def _after(
-    predicted: np.ndarray, sums: np.ndarray, tokens: np.ndarray, form: np.ndarray
-) -> np.ndarray:
-    """Logarithms of measured over predicted loss after adapting, shape (halves, maps)."""
+    predicted: np.ndarray,
+    sums: np.ndarray,
+    tokens: np.ndarray,
+    form: np.ndarray,
+    first: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of measured over predicted loss after adapting, shape (halves, maps), and over the
+    loss of the same map on the other half."""
     random = np.random.default_rng(0)
     kinds = list(dict.fromkeys(form))
-    out = []
+    out, itself = [], []
     for _ in range(50):
         order = random.permutation(len(tokens))
         heard = order[: min(len(order) // 2, MOST_HEARD)]
         judged = order[len(heard) :]
-        first = np.concatenate([np.flatnonzero(form == kind)[:2] for kind in kinds])
-        measured = sums[first][:, heard].sum(axis=1) / tokens[heard].sum()
+        every = sums[:, heard].sum(axis=1) / tokens[heard].sum()
+        measured = every[first]
         expected = predicted.copy()
         for kind in kinds:
             scale = fitted(predicted[first], measured, form[first] == kind)
             if scale is not None:
                 expected[form == kind] = scale(predicted[form == kind])
-        out.append(np.log(sums[:, judged].sum(axis=1) / tokens[judged].sum() / expected))
-    return np.array(out)
+        on_others = sums[:, judged].sum(axis=1) / tokens[judged].sum()
+        out.append(np.log(on_others / expected))
+        itself.append(np.log(on_others / every))
+    return np.array(out), np.array(itself)
 
 
 def _within(logs: np.ndarray) -> str:

@@ -12,12 +12,13 @@ from dashboard.page import loaders
 from dashboard.page.build import Constrained, Loaded, scene_of
 from dashboard.page.knobs import Knobs
 from dashboard.page.origin import foreign
+from dashboard.page.scene import Scene
 from dashboard.views import (
     compare,
     details,
+    explore,
     export,
     failure,
-    first_front,
     job_list,
     kept,
     knobs,
@@ -30,10 +31,17 @@ from dashboard.views import (
 )
 from genptq_core.errors import GenPTQError
 
+
+def _measure(scene: Scene) -> None:
+    measure.draw(scene)
+    explore.further(scene)
+    measure.history(scene)
+
+
 _TABS = {
     "Listen": listen.draw,
     "Compare": compare.draw,
-    "Measure": measure.draw,
+    "Measure": _measure,
     "Export": export.draw,
     "Profiles": profiles.draw,
     "Table": table.draw,
@@ -93,7 +101,7 @@ def _draw() -> None:
     with table:
         locks.draw(scene)
     with beginning:
-        first_front.draw(scene)
+        explore.first_front(scene)
     with rarer:
         details.draw(scene)
         kept.bar(scene)

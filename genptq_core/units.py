@@ -45,7 +45,8 @@ class Unit:
         part: "encoder", "decoder" or "embedding".
         kind: what the weight does: "attention", "cross-attention", "feed-forward", "embedding",
             "convolution" (before the first block), "conv-module" (inside a Conformer's blocks),
-            "output"; of transducers "prediction" (an LSTM) and "joint".
+            "output", "projection" (before the decoder); of transducers "prediction" (an LSTM) and
+            "joint".
         block: index of the layer in its part, or of the row block.
         inputs: the module whose input multiplies this weight; units that share it share a Hessian.
     """
@@ -101,6 +102,8 @@ def readable(unit: Unit) -> str:
         words = [f"prediction {unit.block}", _ROLES.get(last.rsplit("_l", 1)[0], last)]
     elif unit.kind == "joint":
         words = ["joint", role]
+    elif unit.kind == "projection":
+        words = [unit.part, "projection of the encoder"]
     elif not numbered:
         words = [kind] if unit.kind == "output" else [unit.part, kind]
     else:

@@ -19,6 +19,7 @@ _LAYERS = {
     ("decoder", "attention"): "#C07A00",
     ("decoder", "cross-attention"): "#8F5B1C",
     ("decoder", "feed-forward"): ORANGE,
+    ("decoder", "projection"): "#B98A52",
     ("decoder", "prediction"): "#C07A00",
     ("decoder", "joint"): ORANGE,
     ("decoder", "output"): VERMILION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from genptq_core.measurement.comparison import Change, Comparison
 from genptq_core.profile import Profile
+from genptq_core.units import readable
 
 from ..wording import hover, tick_labels
 from .colours import BLUE, GREY, VERMILION, Trace
@@ -69,7 +70,7 @@ def changes_figure(profile: Profile, comparison: Comparison) -> Figure:
     changes = sorted(comparison.changes, key=lambda change: change.unit)
     labels = tick_labels(profile.units)
     x = [labels[change.unit] for change in changes]
-    names = [hover(profile.units[change.unit].name) for change in changes]
+    names = [hover(readable(profile.units[change.unit])) for change in changes]
     spans: list[tuple[str | None, float | None]] = []
     for label, change in zip(x, changes, strict=True):
         spans += [(label, change.left.bits), (label, change.right.bits), (None, None)]
@@ -94,7 +95,7 @@ def changes_figure(profile: Profile, comparison: Comparison) -> Figure:
                 "categoryorder": "array",
                 "categoryarray": x,
                 "tickangle": -90,
-                "tickfont": {"size": 10},
+                "tickfont": {"size": 11},
                 "range": [-0.7, len(x) - 0.3],
             },
             "yaxis": {"title": {"text": "bits"}, "rangemode": "tozero"},

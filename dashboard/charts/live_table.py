@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from genptq_core.allocation.drag import DragTable
+from genptq_core.allocation.problem import Problem
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import MeasuredSet
 from genptq_core.measurement.verdict import borrowed_verdict, levels, predicted_worst
@@ -55,6 +56,7 @@ def table_of(scene: Scene, table: DragTable) -> Json:
         "menu": [[option.label, option.bits] for option in scene.problem.menu],
         "cost": _packed(scene.problem.cost.astype("<i4")),
         "bytes": table.bytes.tolist(),
+        "memory": _memory(scene, table),
         "loss": _listed(table.loss, 4),
         "choices": _packed(table.choices),
         "relaxed": {
@@ -108,9 +110,17 @@ def _listed(values: np.ndarray, digits: int = 4) -> list[float]:
     return [float(f"{value:.{digits}g}") for value in values]
 
 
+def reference_column(problem: Problem) -> int:
+    """The option at which layers' sensitivities are compared: of those that most layers may take,
+    the nearest to `REFERENCE_BITS`."""
+    takes = problem.allowed.sum(axis=0) * (problem.loss.separable > 0).any(axis=0)
+    away = np.abs(problem.widths - REFERENCE_BITS)
+    return int(np.lexsort((-problem.widths, away, -takes))[0])
+
+
 def _units(scene: Scene) -> Json:
     units = scene.profile.units
-    column = int(np.abs(scene.problem.widths - REFERENCE_BITS).argmin())
+    column = reference_column(scene.problem)
     kinds = list(dict.fromkeys((u.part, u.kind) for u in units))
     first = {kind: next(u for u in units if (u.part, u.kind) == kind) for kind in kinds}
     return {
@@ -141,6 +151,16 @@ def _blocks(units: Sequence[Unit]) -> list[list[object]]:
         else:
             runs.append([index, index + 1, name, unit.part])
     return runs
+
+
+def _memory(scene: Scene, table: DragTable) -> list[int] | None:
+    """Bytes of each point's weights in what runs it; None where nothing that is known does."""
+    if scene.way is None:
+        return None
+    menu = scene.problem.menu
+    maps = [[menu[column] for column in choice] for choice in table.choices]
+    memories = scene.way.memories(scene.profile, maps, table.bytes.tolist())
+    return memories[:1] if len(set(memories)) == 1 else memories
 
 
 def _words_wrong(scene: Scene, table: DragTable) -> Json | None:

@@ -24,8 +24,8 @@ const NARROW = 520; // pixels of width, below which a legend takes one line per 
 // On a phone: room for the legend, and fewer ticks.
 function fitted(layout, width) {
   if (width >= NARROW) return layout;
-  const narrow = { ...layout, height: layout.height + 120 };
-  narrow.legend = { ...layout.legend, font: { size: 10 } };
+  const narrow = { ...layout, height: layout.height + (layout.legend ? 120 : 0) };
+  narrow.legend = { ...layout.legend, font: { size: 11 } };
   const { tickvals, ticktext } = layout.xaxis ?? {};
   if (tickvals?.length > 6) {
     const some = (_, index) => index % Math.ceil(tickvals.length / 6) === 0;
@@ -33,6 +33,7 @@ function fitted(layout, width) {
     narrow.xaxis.tickvals = tickvals.filter(some);
     narrow.xaxis.ticktext = ticktext.filter(some);
   }
+  if (layout.xaxis?.type === "category" && !tickvals) narrow.xaxis = { ...layout.xaxis, tickangle: -90 };
   return narrow;
 }
 

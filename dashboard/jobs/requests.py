@@ -1,4 +1,4 @@
-"""What the page can ask a worker for: to measure, transcribe, profile or export something.
+"""What the page can ask a worker for: to measure, explore, transcribe, profile or export.
 
 A request is a frozen dataclass; the queue keeps it as JSON, which Pydantic checks when it is read.
 """
@@ -137,7 +137,27 @@ class ExportMap:
     out: str
 
 
-Request = Measure | Transcribe | ComputeProfile | ExportMap
+@dataclass(frozen=True)
+class Explore:
+    """Maps to choose and measure, until a format's front is known or time is up.
+
+    Attributes:
+        profile, profile_digest, manifest, utterances: as for `Measure`.
+        target: name of the target whose maps are meant.
+        minutes: the time there is; one map is measured in any case.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _READING
+
+    profile: str
+    profile_digest: str
+    target: str
+    manifest: str
+    utterances: int | None
+    minutes: Number
+
+
+Request = Measure | Explore | Transcribe | ComputeProfile | ExportMap
 
 
 @dataclass(frozen=True)
@@ -153,6 +173,7 @@ class Unreadable:
 
 KINDS: dict[str, type[Any]] = {
     "measure": Measure,
+    "explore": Explore,
     "transcribe": Transcribe,
     "profile": ComputeProfile,
     "export": ExportMap,
@@ -173,7 +194,7 @@ def to_json(request: Request) -> str:
     for name in ("language", "task"):
         if not fields.get(name):  # as before they could be asked for
             fields.pop(name, None)
-    if not isinstance(request, ComputeProfile):
+    if not isinstance(request, ComputeProfile | Explore):
         fields["options"] = [option.key for option in request.options]
     return json.dumps(sealed(fields))
 

@@ -25,7 +25,7 @@ from genptq_core.workers.pool import Workers, named_scheduler
 
 from . import processes
 from .queue import CANCELLED, DONE, FAILED, INTERRUPTED, Job, Queue
-from .requests import ComputeProfile, ExportMap, Measure, Transcribe, Unreadable
+from .requests import ComputeProfile, Explore, ExportMap, Measure, Transcribe, Unreadable
 
 _BEAT = 1.0
 """Seconds between heartbeats, and so the longest that a cancellation waits to be seen."""
@@ -172,6 +172,8 @@ def _carry_out(queue: Queue, job: Job) -> dict[str, Any]:
         raise StoreError(f"Job {job.id} is damaged.", "Forget it, and ask for it again.")
     if isinstance(request, Measure):
         return _measure(request, report)
+    if isinstance(request, Explore):
+        return _explore(request, report)
     if isinstance(request, Transcribe):
         return _transcribe(request, report)
     if isinstance(request, ExportMap):
@@ -197,6 +199,30 @@ def _measure(request: Measure, report: Report) -> dict[str, Any]:
     )
     save_measured(Path(request.profile), profile.digest, record)
     return {"wer": record.wer, "wer_full_precision": record.wer_full_precision}
+
+
+def _explore(request: Explore, report: Report) -> dict[str, Any]:
+    profile, began = _current(request), time.monotonic()
+    speech = load_speech(request.manifest, request.utterances)
+    report(Progress("loading the model", 0, 0))
+    from genptq_core.loading import load_model_of
+    from genptq_core.measurement.exploration import explore
+
+    *_, known = explore(
+        load_model_of(profile),
+        Path(request.profile),
+        speech,
+        seconds=60 * request.minutes - (time.monotonic() - began),
+        target=request.target,
+        workers=Workers(scheduler=named_scheduler()),
+        report=report,
+    )
+    return {
+        "maps": len(known.records),
+        "half_width": known.half_width,
+        "enough": known.next is None,
+        "bytes": None if known.pick is None else int(known.front.bytes[known.pick]),
+    }
 
 
 def _transcribe(request: Transcribe, report: Report) -> dict[str, Any]:
@@ -246,7 +272,7 @@ def _export(request: ExportMap, report: Report) -> dict[str, Any]:
     }
 
 
-def _current(request: Measure | Transcribe | ExportMap) -> Profile:
+def _current(request: Measure | Explore | Transcribe | ExportMap) -> Profile:
     """The profile of a job.
 
     Raises:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.allocation.solving import solve
-from genptq_core.bitmaps.bitmap import BitMap
 from genptq_core.errors import PROGRAM, InfeasibleError
 from genptq_core.options import RATES, Option
-from genptq_core.targets import NATIVE, predicted_bytes, target_of
+from genptq_core.targets import NATIVE
 
 from .knobs import BY_SIZE
 from .paths import shown
@@ -94,28 +93,19 @@ def measure_command(folder: Path) -> str:
     return command("measure", flags)
 
 
-def measure_these_commands(
-    scene: Scene, maps: Sequence[BitMap], speech: str, utterances: int | None
-) -> str:
-    """The commands that solve for maps of these sizes and measure them, a line each.
+def explore_command(scene: Scene, speech: str, utterances: int | None, minutes: int) -> str:
+    """The command that measures the maps that teach most of a format's front.
 
     Args:
-        scene: the scene; its constraints count.
-        maps: the maps.
+        scene: the scene; its constraints do not count.
         speech: path of the manifest.
         utterances: measure only this many, from its start; None for all.
+        minutes: the time there is.
     """
-    profile = ["--profile", shown(scene.folder)]
-    lines, files = [], []
-    for number, chosen in enumerate(maps, 1):
-        size = predicted_bytes(target_of(scene.target), scene.profile, chosen.options)
-        files += ["--bitmap", f"map-{number}.json"]
-        flags = [*profile, "--size-mb", f"{size / 1e6:.6f}", *_target_flags(scene.target)]
-        flags += [*_constraint_flags(scene.limits), "--out", files[-1]]
-        lines.append(command("solve", flags))
-    flags = [*profile, *files, "--speech", shown(speech)]
+    flags = ["--profile", shown(scene.folder), "--speech", shown(speech)]
     flags += [] if utterances is None else ["--limit", str(utterances)]
-    return "\n".join([*lines, command("measure", flags)])
+    flags += [*_target_flags(scene.target), "--minutes", str(minutes)]
+    return command("explore", [*flags, "--out", "FOLDER"])
 
 
 def export_command(folder: Path, target: str, out: str = "FOLDER") -> str:

@@ -176,6 +176,11 @@ def drag_of(scene: Scene) -> DragTable:
     return full.result() if coarse is None or full.done() else coarse
 
 
+def whole_drag_of(scene: Scene) -> DragTable:
+    """The same with all maps, of a large model too, however long they take to find."""
+    return _drags(scene)[1].result()
+
+
 def is_coarse(scene: Scene, table: DragTable) -> bool:
     """Whether more maps are still to come than a table of the scene's has."""
     return table is _drags(scene)[0]

@@ -13,6 +13,7 @@ from genptq_core.measurement.comparison import Comparison, WerDifference, compar
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.speech_sets import across_sets
 from genptq_core.profile import Profile
+from genptq_core.units import readable
 
 from ..charts.compare import changes_figure, transition_figure
 from ..charts.component import plot
@@ -43,7 +44,7 @@ def draw(scene: Scene) -> None:
         )
         return
     keys = list(sides)
-    second = next((k for k in keys if k.startswith("kept")), keys[1])
+    second = next((k for k in keys if k.startswith("kept")), _nearest(scene, sides) or keys[1])
     left_column, right_column = st.columns(2)
     with left_column:
         left = _choose("A", sides, second if _NOW in sides else keys[0], "compare_left")
@@ -57,6 +58,16 @@ def draw(scene: Scene) -> None:
     st.markdown(_verdict(comparison, differences))
     st.table(_figures(scene, left, right, comparison))
     _layers(scene.profile, comparison)
+
+
+def _nearest(scene: Scene, sides: Mapping[str, Side]) -> str | None:
+    """The measured map on the set shown whose size is nearest to the pick's, or None."""
+    if scene.pick is None:
+        return None
+    size = scene.pick.allocation.bytes
+    near = sorted(scene.records_shown, key=lambda m: abs(m.bytes - size))
+    keys = (f"measured:{record.map_digest}" for record in near)
+    return next((key for key in keys if key in sides), None)
 
 
 def _choose(label: str, sides: Mapping[str, Side], first: str, key: str) -> Side:
@@ -233,7 +244,7 @@ def _layers(profile: Profile, comparison: Comparison) -> None:
 def _changes(profile: Profile, comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "layer": profile.units[change.unit].name,
+            "layer": readable(profile.units[change.unit]),
             "A": change.left.label,
             "B": change.right.label,
             "kB": round(change.bytes / 1e3, 1),

@@ -28,6 +28,7 @@ from ..jobs.queue import (
 from ..jobs.requests import (
     KINDS,
     ComputeProfile,
+    Explore,
     ExportMap,
     Measure,
     Request,
@@ -36,7 +37,7 @@ from ..jobs.requests import (
 )
 from ..page import loaders
 from ..page.knobs import SHORT
-from ..wording import markdown, seconds, widths
+from ..wording import markdown, megabytes, points, seconds, widths
 from . import failure
 
 ICONS = {
@@ -52,6 +53,7 @@ UNDONE = (FAILED, CANCELLED, INTERRUPTED)
 
 _ENDED_AS = {
     Measure: "Measured",
+    Explore: "Explored",
     Transcribe: "Transcribed",
     ComputeProfile: "Computed",
     ExportMap: "Exported",
@@ -91,8 +93,8 @@ def _latest() -> list[Job]:
 
 def readable_speech() -> dict[str, loaders.Readable]:
     """Speech whose recordings can be read here, by digest: the demo, and what was measured on."""
-    requests = [job.request for job in latest(Measure) if job.state == DONE]
-    manifests = [(r.manifest, r.utterances) for r in requests if isinstance(r, Measure)]
+    requests = [job.request for job in _latest() if job.state == DONE]
+    manifests = [(r.manifest, r.utterances) for r in requests if isinstance(r, Measure | Explore)]
     return loaders.readable_speech(list(dict.fromkeys(manifests)))
 
 
@@ -108,13 +110,13 @@ def _of(job: Job, profile: Path | None) -> bool:
     return profile is None or of is None or of == str(profile)
 
 
-def history(kind: type, profile: Path | None = None) -> None:
-    """The jobs of a kind of request that ended, with a way to run again those without a result.
+def history(kind: type | tuple[type, ...], profile: Path | None = None) -> None:
+    """The jobs of some kinds of request that ended; those without a result can be run again.
 
     Damaged jobs are among them; those of which not even the kind can be read, among measurements.
 
     Args:
-        kind: the kind of request.
+        kind: the kind of request, or the kinds, first the one that damaged ones stand among.
         profile: folder of the profile whose jobs are meant; all if None.
     """
     ended = [
@@ -123,7 +125,7 @@ def history(kind: type, profile: Path | None = None) -> None:
         if job.state in ENDED
         and _of(job, profile)
         and (
-            KINDS.get(job.request.kind, Measure) is kind
+            KINDS.get(job.request.kind, Measure) in (kind if isinstance(kind, tuple) else (kind,))
             if isinstance(job.request, Unreadable)
             else isinstance(job.request, kind)
         )
@@ -138,7 +140,7 @@ def history(kind: type, profile: Path | None = None) -> None:
 def ended_line(job: Job) -> None:
     """A line for a job that ended."""
     with st.container(horizontal=True, vertical_alignment="center", key=f"past-{job.id}"):
-        message = f" {markdown(job.message)}" if job.message else ""
+        message = f" {markdown(job.message)}" if job.message else _found(job)
         st.markdown(f"{ICONS[job.state]} {title(job)}: {job.state}.{message}", width="stretch")
         # A recording is still there only where its job was cut off.
         complete = not isinstance(job.request, Transcribe) or job.state == INTERRUPTED
@@ -147,6 +149,22 @@ def ended_line(job: Job) -> None:
             again = "Resume" if job.state == INTERRUPTED else "Run again"
             st.button(again, key=f"again-{job.id}", on_click=_run_again, args=(job.id,))
         forget_button(job)
+
+
+def _found(job: Job) -> str:
+    """What an exploration found, as a sentence to add; "" for any other job."""
+    if not isinstance(job.request, Explore) or job.state != DONE:
+        return ""
+    known = job.result
+    said = (
+        f" {known['maps']} maps measured on this speech; those that cost up to a point are known "
+        f"within {points(known['half_width'], 2).lstrip('+')} points."
+    )
+    if known["bytes"] is not None:
+        said += f" The smallest that is known to be safe takes {megabytes(known['bytes'])}."
+    elif not known["enough"]:
+        said += " None is known to be safe yet: another run goes on from here."
+    return said
 
 
 def forget_button(job: Job) -> None:
@@ -237,6 +255,11 @@ def title(job: Job) -> str:
         first = f", first {request.utterances}" if request.utterances else ""
         name, speech = markdown(Path(request.out).name), _speech(request.manifest)
         return f"profile {name} of {markdown(request.model)} on {speech}{first}"
+    if isinstance(request, Explore):
+        first = f", first {request.utterances}" if request.utterances else ""
+        profile = markdown(Path(request.profile).name)
+        speech = _speech(request.manifest)
+        return f"maps of {profile} on {speech}{first}, {request.minutes:g} min at most"
     chosen = f"map {request.map_digest[:SHORT]}"
     if isinstance(request, Transcribe):
         # Other people who look at this page need not know what the recording is called.

@@ -77,11 +77,8 @@ def draw(loaded: Loaded, speech: MeasuredSet | None) -> Drawn:
     """Draw the rarer knobs; returns what all of them say."""
     sizes, menu = loaded.sizes, loaded.free.menu
     _limits(loaded.profile, menu)
-    left, right = st.columns(2)
-    with left:
-        _second(loaded.measured, speech)
-    with right:
-        _picker(loaded.measured.records)
+    _second(loaded.measured, speech)
+    _picker(loaded.measured.records)
     start = loaders.start_of(loaded, speech)
     curve = loaded.measured.guide(speech)
     budget.begin_at(start.size_mb, sizes, POINTS[1] if curve is None else most_points(curve))

@@ -38,7 +38,7 @@ def draw(scene: Scene) -> None:
         demanded = demands.parse(scene.knobs.pins)
     except ConstraintError:
         return
-    label = f"Locks, limits, ties and budgets ({len(demanded)})" if demanded else "Locks as a table"
+    label = f"Locks as a table ({len(demanded)})" if demanded else "Locks as a table"
     box = st.popover(label, key="locks_box", on_change="rerun", icon=":material/lock:")
     if not box.open:
         return

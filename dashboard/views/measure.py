@@ -10,7 +10,7 @@ from genptq_core.measurement.next_map import Suggestion, suggest_next_map
 from genptq_core.speech.sources import HUB
 from genptq_core.workers.pool import named_scheduler
 
-from ..jobs.requests import Measure
+from ..jobs.requests import Explore, Measure
 from ..page import loaders
 from ..page.knobs import SHORT
 from ..page.paths import shown, typed
@@ -83,7 +83,7 @@ def queue_measurement(
 
 
 def draw(scene: Scene) -> None:
-    """The form, what would teach most, and the queue's history."""
+    """The form, and what would teach most."""
     pick = scene.pick
     suggestion = suggest_next_map(scene.front, scene.curve, scene.records_shown)
     if pick is None:
@@ -133,7 +133,11 @@ def draw(scene: Scene) -> None:
                 count = int(limit) or None
                 queue_measurement(scene, chosen, manifest, count, label, asked=asked)
         job_list.said(Measure, scene.folder)
-    job_list.history(Measure, scene.folder)
+
+
+def history(scene: Scene) -> None:
+    """What was measured and explored before."""
+    job_list.history((Measure, Explore), scene.folder)
 
 
 def judged_speech(scene: Scene) -> tuple[str, int | None]:

@@ -122,10 +122,7 @@ def _free_port(named: int | None) -> int:
 @contextlib.contextmanager
 def _serving(port: int, proxies: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The page's process, which ends when this one is told to."""
-    environment = {**ENVIRONMENT, **os.environ}
-    if PAGE.parents[1] != Path.cwd():
-        # The page imports `dashboard`, and this folder may hold another module of that name.
-        environment["PYTHONSAFEPATH"] = "1"
+    environment = page_environment()
     command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
     command += ["--server.address", HOST, "--server.port", str(port)]
     if proxies:
@@ -142,6 +139,15 @@ def _serving(port: int, proxies: Sequence[str]) -> Iterator[subprocess.Popen[byt
         signal.signal(signal.SIGTERM, before)
         server.terminate()
         server.wait()
+
+
+def page_environment() -> dict[str, str]:
+    """What a process of the page's code is started with."""
+    environment = {**ENVIRONMENT, **os.environ}
+    if PAGE.parents[1] != Path.cwd():
+        # The page imports `dashboard`, and this folder may hold another module of that name.
+        environment["PYTHONSAFEPATH"] = "1"
+    return environment
 
 
 def _wait(server: subprocess.Popen[bytes]) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..allocation.constraints import Constraints
 from ..bitmaps.file import write_bit_map
-from ..errors import PROGRAM, ConstraintError, SpeechError
+from ..errors import PROGRAM, ConstraintError, GenPTQError, SpeechError
 from ..measurement.exploring import ENOUGH
 from ..options import BLOCKS, Option, block_options
 from ..profile import Settings, load_profile
@@ -37,6 +37,7 @@ from .arguments import (
 from .command import Answer, Command
 from .measured import public_record
 from .profile import usual_options
+from .report import write_report
 
 if TYPE_CHECKING:
     from ..measurement.exploration import Explored
@@ -171,7 +172,9 @@ def run(arguments: ExploreArguments, report: Report) -> Answer:
         normalizer=arguments.normalizer,
         report=report,
     )
-    return _answer(known, folder, arguments, runaways.names_of(speech))
+    path, said = _report(known, folder, arguments)
+    answer = _answer(known, folder, arguments, runaways.names_of(speech))
+    return Answer({**answer.result, "report": path}, f"{said}\n{answer.text}")
 
 
 def _calibration(arguments: ExploreArguments, speech: SpeechSet) -> tuple[SpeechSet, SpeechSet]:
@@ -252,6 +255,21 @@ def _answer(
         lines.append(words)
     write_json(arguments.out / "explored.json", SCHEMA, VERSION, result)
     return Answer(result, "\n".join(lines))
+
+
+def _report(known: Explored, folder: Path, arguments: ExploreArguments) -> tuple[str | None, str]:
+    """The page's report of the pick, else of the recommended size: its path, and a sentence."""
+    if arguments.constraints != Constraints():
+        return None, f"A report with these demands: {PROGRAM} dashboard, Export."
+    path, pick, size = arguments.out / "report.html", "", None
+    if known.pick is not None:
+        chosen, size = known.map_at(known.pick), float(known.front.bytes[known.pick]) / 1e6
+        pick = chosen.digest if known.record_of(chosen) is not None else ""
+    try:
+        write_report(folder, size, arguments.target, path, pick=pick, speech=known.speech_digest)
+    except GenPTQError as error:  # what was measured is there all the same
+        return None, str(error)
+    return str(path), f"Report: {path}"
 
 
 def _state(known: Explored) -> str:

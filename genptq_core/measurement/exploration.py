@@ -65,6 +65,11 @@ class Explored:
         """The point of the front to recommend, or None."""
         return recommended(self.front, self.curve, self.records)
 
+    @property
+    def speech_digest(self) -> str:
+        """Digest of the set, or "" before anything was measured on it."""
+        return self.records[0].speech_digest if self.records else ""
+
     def map_at(self, point: int) -> BitMap:
         """The map of a point of the front."""
         options = [self.problem.menu[column] for column in self.front.choices[point]]

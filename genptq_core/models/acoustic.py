@@ -37,11 +37,19 @@ def encoder_states(encoder: nn.Module, features: Any, samples: np.ndarray) -> Te
     """An encoder's states of one utterance, (frames, features).
 
     Utterances are encoded one at a time: padding would change their states, and add frames.
+
+    Raises:
+        ModelError: the recording is longer than the model hears at a time.
     """
     missing = int(SHORTEST * RATE) - len(samples)
     if missing > 0:
         samples = np.pad(samples, (0, missing))
     batch = features([samples], sampling_rate=RATE, return_tensors="pt")
+    if len(batch[features.model_input_names[0]]) > 1:
+        raise ModelError(
+            f"A recording of {len(samples) / RATE:.0f} s is longer than the model hears at a time.",
+            "Cut it into shorter ones.",
+        )
     inputs, mask = batch[features.model_input_names[0]], batch.get("attention_mask")
     if mask is not None:  # extractors may add a frame of padding at the end
         inputs = inputs[:, : int(mask[0].sum())]

@@ -73,7 +73,7 @@ def block_of(name: str) -> int:
 
 def encoder_kind(name: str) -> str:
     """What a layer of an encoder does; "convolution" is one of the front end, as in Whisper."""
-    if not re.search(r"(?:encoder|encoder\.encoder|audio_tower)\.layers\.\d+\.", name):
+    if not re.search(r"encoder\.layers\.\d+\.", name):
         return "convolution"
     if re.search(r"attention|attn", name):
         return "attention"

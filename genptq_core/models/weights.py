@@ -59,5 +59,5 @@ def replaced(model: SpeechModel, weights: Mapping[str, Tensor]) -> Iterator[None
 
 
 def unit_weight(parameter: Tensor, unit: Unit) -> Tensor:
-    """A unit's weights: shape (rows, columns), float32."""
-    return parameter.detach()[unit.start : unit.stop].flatten(1).float().cpu()
+    """A unit's weights, where the parameter is: shape (rows, columns), float32."""
+    return parameter.detach()[unit.start : unit.stop].flatten(1).float()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..errors import ProfileError
 from ..models import Transcript
-from ..models.asking import in_language
-from ..models.divergence import divergence
+from ..models.asking import by_language
+from ..models.divergence import CHUNK, divergence
 from ..models.weights import replaced
 from ..options import UNQUANTIZED, USUAL_GROUP, Option, divides
 from ..profile import Anchor, anchored
@@ -26,6 +26,12 @@ COARSE = 2
 
 UNIFORM = 4
 """Widths up to this one are measured on all units at once."""
+
+_SPARED = 5
+"""Entropy codes measured on all units, from which on every second rate is enough.
+
+Of the bundled profiles, the loss predicted of measured maps then spreads no more (standard
+deviation of log(measured / predicted) 0.542 instead of 0.541, and 0.387 instead of 0.386)."""
 
 Weights = Callable[[tuple[Option, ...]], Mapping[str, Tensor]]
 """Gives the parameters of a configuration, by name."""
@@ -49,21 +55,26 @@ def measure_anchors(
     workspace.hits += sum(options in losses for options in wanted)
     missing = [options for options in wanted if options not in losses]
     if missing:
-        count = anchored(len(workspace.speech))
+        model, count = workspace.model, anchored(len(workspace.speech))
         used = workspace.speech.utterances[:count]
-        heard = [(in_language(workspace.model, u.language), load_audio(u)) for u in used]
-        model, written = workspace.model, transcripts[:count]
+        audio = [load_audio(u) for u in used]
+        on_cpu = next(iter(workspace.parameters.values())).device.type == "cpu"
+        step = 1 if on_cpu else CHUNK  # a processor's cache holds one utterance
+        parts = [
+            (spoken, members[start : start + step])
+            for spoken, members in by_language(model, used)
+            for start in range(0, len(members), step)
+        ]
         with torch.no_grad():
-            original = [spoken.encode([samples]) for spoken, samples in heard]
+            original = [spoken.encode([audio[i] for i in members]) for spoken, members in parts]
 
             def log_probs(encode_again: bool) -> list[Tensor]:
-                out = []
-                for (spoken, samples), before, transcript in zip(
-                    heard, original, written, strict=True
-                ):
-                    encoded = spoken.encode([samples]) if encode_again else before
-                    out.append(spoken.log_probs(spoken.head_inputs(encoded, [transcript])[0]))
-                return out
+                out: dict[int, Tensor] = {}
+                for (spoken, members), before in zip(parts, original, strict=True):
+                    encoded = spoken.encode([audio[i] for i in members]) if encode_again else before
+                    states = spoken.head_inputs(encoded, [transcripts[i] for i in members])
+                    out |= zip(members, map(spoken.log_probs, states), strict=True)
+                return [out[i] for i in range(count)]
 
             reference = log_probs(encode_again=False)
             for options in missing:
@@ -127,7 +138,12 @@ def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[
         for group in dict.fromkeys(unit.group for unit in units)
         for option in checked
     ]
-    maps += [tuple(option for _ in units) for option in tried if option.bits <= UNIFORM]
+    uniform = [option for option in tried if option.bits <= UNIFORM]
+    coded = [option for option in uniform if option.form == "coded"]
+    if len(coded) >= _SPARED:
+        spared = sorted(coded)[::-1][1::2]
+        uniform = [option for option in uniform if option not in spared]
+    maps += [tuple(option for _ in units) for option in uniform]
     return maps + [
         tuple(
             option if unit.kind != "convolution" and divides(option, unit.columns) else UNQUANTIZED

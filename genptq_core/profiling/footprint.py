@@ -13,19 +13,24 @@ from ..loading import expected_parameters
 from ..models import SpeechModel
 from ..models.layered import HELD as HELD_WEIGHTS
 from ..models.weights import parameter_count
+from ..options import Option
 from ..profile import Settings
 from ..quantizers import is_wide
+from ..quantizers.near_codes import kept_bytes
 from ..speech.utterances import LONGEST, SpeechSet, Utterance, duration
 from ..units import Unit
 
-MOST_TOGETHER = 1
-"""Most utterances whose gradients are held together.
+MOST_TOGETHER = 4
+"""Most utterances whose gradients are held together: rounding errors are then computed once."""
 
-With four, `benchmarks/profile_cost.py` measured 3 GB more for tiny.en and no less time.
-"""
+ROUNDED_TOGETHER = 1 << 23
+"""Weights that are rounded together, unless a unit has more: all their options are held."""
 
 HELD = 4_000_000_000
 """Most bytes of gradients that are held if no limit is given."""
+
+HELD_CODES = {"cpu": 500_000_000, "cuda": 9_000_000_000}
+"""Most bytes of codes of all units that stay in a device's memory; more are read each time."""
 
 _PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
 _MARGIN = 1.5  # factor for activations other than units' inputs and outputs
@@ -39,11 +44,11 @@ class Footprint:
     Attributes:
         model: the weights, float32.
         moments: sums over inputs in the calibration pass.
-        rounding: the largest unit at every option, with its Hessian.
+        rounding: units with the same inputs at every option, with what they share.
         activations: what a backward pass keeps of the forward pass.
         gradients: gradients held together, and the rounding errors of one unit.
         anchors: changed weights in addition to the original ones.
-        disk: rounding errors and sums in the cache folder.
+        disk: codes of every option, or sums, in the cache folder.
     """
 
     model: int
@@ -85,7 +90,13 @@ def footprint(
     sizes = _parameter_sizes(units)
     inputs = {unit.inputs: unit.columns for unit in units}.values()
     summed = [n * (2 * settings.rank + 1 if is_wide(n, settings.rank) else n) for n in inputs]
+    shared: dict[str, int] = {}
+    for unit in units:
+        shared[unit.inputs] = shared.get(unit.inputs, 0) + unit.weights
+    most = min(max(shared.values()), max(largest, ROUNDED_TOGETHER))
     activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
+    codes = _codes(units, settings.options)
+    sketches = sum(n * (settings.rank + 4) for n in inputs)
     held = together * settings.draws * weights if together else 0
     # Weights of an anchor: all of them, or for a large model one layer's with its errors.
     changed = 4 * parameters if 4 * parameters <= HELD_WEIGHTS else 12 * max(sizes.values())
@@ -94,13 +105,19 @@ def footprint(
     return Footprint(
         model=4 * parameters,
         moments=4 * (sum(summed) + max(summed)) + 8 * 4 * min(widest, 1 << 14) * settings.rank,
-        # Codes, remainders and steps of each option; four Hessians in double precision.
-        rounding=16 * options * largest + 4 * 8 * widest**2,
+        # Weights in order, twice; codes of each option, of the last two also as they are kept.
+        rounding=(16 + 5 * options) * most + 8 * 8 * widest * settings.rank,
         activations=int(_MARGIN * 4 * activations),
-        gradients=4 * gradients,
+        gradients=4 * gradients + (codes if codes <= HELD_CODES["cpu"] else 0),
         anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
-        disk=2 * options * weights + 2 * 4 * sum(summed),
+        # Each file is written anew before the old one goes; sums are gone before codes come.
+        disk=max(2 * 4 * sum(summed), codes) + 2 * sketches,
     )
+
+
+def _codes(units: Sequence[Unit], options: Sequence[Option]) -> int:
+    """Bytes of the files that hold what every unit is rounded to."""
+    return sum(kept_bytes(unit.rows, unit.columns, option) for unit in units for option in options)
 
 
 def check_weights(name: str, max_memory: int | None = None) -> None:

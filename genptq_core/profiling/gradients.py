@@ -7,22 +7,24 @@ rounding errors within the backward pass and dropped, so that only one is in mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import ModelError
 from ..models import Transcript
 from ..models.asking import in_language
+from ..models.weights import unit_weight
 from ..options import divides
 from ..progress import Progress
 from ..speech.utterances import load_audio
 from ..storage.cache import read_cached, write_cached
+from .footprint import HELD_CODES
 from .hooks import GradientsOf, Take
+from .unit_errors import UnitErrors, content_of
 from .workspace import Workspace
 
 
@@ -59,8 +61,8 @@ def groups_of(total: int, together: int) -> list[range]:
 
 
 def groups_left(workspace: Workspace, groups: Sequence[range]) -> list[range]:
-    """Groups whose gradients are not in the cache."""
-    return [members for members in groups if read_cached(_path(workspace, members)) is None]
+    """Groups whose gradients are not all in the cache."""
+    return [members for members in groups if _cached(workspace, members) is None]
 
 
 ShareGradients = Callable[
@@ -91,7 +93,7 @@ def project(
     groups: Sequence[range],
     held: bool,
 ) -> np.ndarray:
-    """Inner products of gradients with rounding errors, one file per group; resumes.
+    """Inner products of gradients with rounding errors, one file per utterance; resumes.
 
     Args:
         workspace: the profile being computed.
@@ -108,33 +110,56 @@ def project(
     """
     rows: list[np.ndarray] = []
     total = len(workspace.speech)
+    read: dict[int, dict[str, Tensor]] = {}
     for members in groups:
-        path = _path(workspace, members)
-        cached = read_cached(path)
+        cached = _cached(workspace, members)
         if cached is not None:
-            rows.append(cached[0]["projections"].numpy())
-            workspace.hits += len(rows[-1])
+            rows.append(cached)
+            workspace.hits += len(cached)
             continue
-        projections = _project_group(workspace, transcripts, members, errors(), held)
+        projections = _project_group(
+            workspace, transcripts, members, paths=errors(), held=held, read=read
+        )
         _check_finite(workspace, projections, members)
-        write_cached(path, {"projections": torch.from_numpy(projections)})
+        for index, one in zip(members, torch.from_numpy(projections).split(1), strict=True):
+            write_cached(_path(workspace, index), {"projections": one.contiguous()})
         rows.append(projections)
     workspace.report(Progress("gradients", total, total))
     return np.concatenate(rows)
 
 
-def _path(workspace: Workspace, members: range) -> Path:
-    return workspace.folder / "projections" / f"{members.start}-{members.stop}.safetensors"
+def _path(workspace: Workspace, index: int) -> Path:
+    return workspace.folder / "projections" / f"{index}-{index + 1}.safetensors"
+
+
+def _cached(workspace: Workspace, members: Sequence[int]) -> np.ndarray | None:
+    """What is in the cache of a group, if all of it is."""
+    found: list[np.ndarray] = []
+    for index in members:
+        entry = read_cached(_path(workspace, index))
+        if entry is None:
+            return None
+        found.append(entry[0]["projections"].numpy())
+    return np.concatenate(found)
 
 
 def _project_group(
     workspace: Workspace,
     transcripts: Sequence[Transcript],
     members: Sequence[int],
+    *,
     paths: Sequence[Path],
     held: bool,
+    read: dict[int, dict[str, Tensor]],
 ) -> np.ndarray:
-    """Inner products of one group: shape (members, draws, units, options)."""
+    """Inner products of one group: shape (members, draws, units, options).
+
+    What was read of the files stays in `read`, by unit, if all of them fit.
+    """
+    device = next(iter(workspace.parameters.values())).device
+    room = HELD_CODES.get(device.type, 0)
+    if not read and sum(path.stat().st_size for path in paths) <= room:
+        read.update((row, content_of(path, device)) for row, path in enumerate(paths))
     draws = workspace.settings.draws
     count = len(members) * draws
     out = np.zeros((count, len(paths), len(workspace.settings.options)), dtype=np.float32)
@@ -146,29 +171,31 @@ def _project_group(
 
     def multiply(name: str, slope: Tensor) -> None:
         row = passed[name] = passed.get(name, -1) + 1
-        _inner_products(workspace, name, slope[None], paths, out[row : row + 1])
+        _inner_products(workspace, name, slope[None], paths, read, out=out[row : row + 1])
 
     for index in members:
         workspace.report(Progress("gradients", index, len(workspace.speech)))
         backward(workspace, transcripts[index], index, draws, hold if held else multiply)
     for name in list(slopes):
-        _inner_products(workspace, name, torch.stack(slopes.pop(name)), paths, out)
+        _inner_products(workspace, name, torch.stack(slopes.pop(name)), paths, read, out=out)
     return out.reshape((len(members), draws, *out.shape[1:]))
 
 
 def _inner_products(
-    workspace: Workspace, name: str, slopes: Tensor, paths: Sequence[Path], out: np.ndarray
+    workspace: Workspace,
+    name: str,
+    slopes: Tensor,
+    paths: Sequence[Path],
+    read: Mapping[int, Mapping[str, Tensor]],
+    *,
+    out: np.ndarray,
 ) -> None:
     """<gradient, rounding error> of one parameter's units, into (gradients, units, options)."""
     for row, unit in workspace.rows_of[name]:
-        part = slopes[:, unit.start : unit.stop].reshape(len(slopes), -1)
-        with safe_open(paths[row], framework="pt") as handle:
-            for column, option in enumerate(workspace.settings.options):
-                if not divides(option, unit.columns):
-                    out[:, row, column] = np.nan
-                    continue
-                error = handle.get_tensor(option.key).view(-1).to(part.device).float()
-                out[:, row, column] = (part @ error).cpu().numpy()
+        weight = unit_weight(workspace.parameters[name], unit)
+        errors = UnitErrors(paths[row], weight, read.get(row))
+        part = slopes[:, unit.start : unit.stop].flatten(2).float()
+        out[:, row] = errors.products(part, workspace.settings.options).numpy()
 
 
 def _check_finite(workspace: Workspace, projections: np.ndarray, members: Sequence[int]) -> None:

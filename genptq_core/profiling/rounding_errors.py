@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..models.layered import held_or_layered
 from ..models.weights import unit_weight
 from ..options import UNQUANTIZED, Option, divides
 from ..progress import Progress
-from ..quantizers import Sketch, quantize, restored
-from ..storage.cache import read_cached, write_cached
+from ..quantizers import Sketch, quantize_together
+from ..storage.cache import read_cached
 from ..units import Unit
-from .workspace import Workspace
+from .footprint import ROUNDED_TOGETHER
+from .unit_errors import UnitErrors, write_errors
+from .workspace import ROUNDED, Workspace
 
 
 class RoundingErrors:
@@ -49,33 +50,41 @@ class RoundingErrors:
 
     def _write(self) -> list[Path]:
         workspace = self._workspace
-        paths: list[Path] = []
-        for index, unit in enumerate(workspace.model.units):
-            path = workspace.folder / "errors" / f"{index}.safetensors"
-            paths.append(path)
-            if read_cached(path) is not None:  # checked here: later reads take single tensors
-                workspace.hits += 1
-                continue
-            workspace.report(Progress("rounding", index, len(workspace.model.units)))
-            weight = unit_weight(workspace.parameters[unit.parameter], unit)
-            sketch = self._sketches.get(unit.inputs)
-            rows = self._importance[unit.parameter][unit.start : unit.stop].float()
-            options = [o for o in workspace.settings.options if divides(o, unit.columns)]
-            hessian = None if sketch is None else sketch.dense()
-            rounded = quantize(weight, hessian, rows, options)
-            errors = {
-                # NaN for an option with which the unit cannot be stored; the solver leaves it out.
-                option.key: torch.full_like(weight, torch.nan).half()
-                if stored is None
-                else (restored(stored) - weight).half()
-                for option, stored in zip(options, rounded, strict=True)
-            }
-            write_cached(path, errors)
-        workspace.report(Progress("rounding", len(paths), len(paths)))
+        units = workspace.model.units
+        folder = workspace.folder / ROUNDED
+        paths = [folder / f"{index}.safetensors" for index in range(len(units))]
+        missing = {i for i, path in enumerate(paths) if read_cached(path) is None}
+        done = len(units) - len(missing)
+        workspace.hits += done
+        for members in groups_of_units(units):
+            # The whole group, as before a run was cut off: other sums might round otherwise.
+            left = missing.intersection(members)
+            if left:
+                workspace.report(Progress("rounding", done, len(units)))
+                self._write_group(members, {i: paths[i] for i in left})
+                done += len(left)
+        workspace.report(Progress("rounding", len(units), len(units)))
         return paths
 
+    def _write_group(self, members: Sequence[int], paths: Mapping[int, Path]) -> None:
+        """Round units with the same inputs at every option, and write those that have a path."""
+        parameters, options = self._workspace.parameters, self._workspace.settings.options
+        units = [self._workspace.model.units[index] for index in members]
+        weights = [unit_weight(parameters[unit.parameter], unit) for unit in units]
+        importance = [self._importance[u.parameter][u.start : u.stop].float() for u in units]
+        held = [option for option in options if divides(option, units[0].columns)]
+        sketch = self._sketches.get(units[0].inputs)
+        rounded = quantize_together(weights, sketch, importance, held)
+        for index, weight, stored in zip(members, weights, rounded, strict=True):
+            if index in paths:
+                of_option = dict(zip(held, stored, strict=True))
+                write_errors(paths[index], weight, {o: of_option.get(o) for o in options})
+
     def weights(self, options: tuple[Option, ...]) -> Mapping[str, Tensor]:
-        """Parameters of a configuration, by name, without those that are left as they are."""
+        """Parameters of a configuration, by name, without those that are left as they are.
+
+        A unit that cannot be stored with its option is NaN.
+        """
         parts: dict[str, list[tuple[Unit, Option, Path]]] = {}
         for unit, option, path in zip(
             self._workspace.model.units, options, self.paths, strict=True
@@ -83,16 +92,32 @@ class RoundingErrors:
             if option != UNQUANTIZED:
                 parts.setdefault(unit.parameter, []).append((unit, option, path))
         parameters = self._workspace.parameters
-        makers = {name: partial(_shifted, parameters[name], units) for name, units in parts.items()}
+        makers = {name: partial(_rounded, parameters[name], units) for name, units in parts.items()}
         return held_or_layered(self._workspace.model.module, makers)
 
 
-def _shifted(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> Tensor:
-    """A parameter with the rounding errors of its units added."""
+def groups_of_units(units: Sequence[Unit]) -> list[list[int]]:
+    """Indices of units that are rounded together: of the same inputs, and not too many."""
+    groups: list[list[int]] = []
+    latest: dict[tuple[str, int], list[int]] = {}
+    for index, unit in enumerate(units):
+        key = unit.inputs, unit.columns
+        group = latest.get(key)
+        if group is None or sum(units[i].weights for i in group) + unit.weights > ROUNDED_TOGETHER:
+            group = latest[key] = []
+            groups.append(group)
+        group.append(index)
+    return groups
+
+
+def _rounded(parameter: Tensor, parts: Sequence[tuple[Unit, Option, Path]]) -> Tensor:
+    """A parameter with its units as they are rounded."""
     weight = parameter.detach().clone()
     for unit, option, path in parts:
-        with safe_open(path, framework="pt") as handle:
-            error = handle.get_tensor(option.key).to(weight.device, weight.dtype)
+        rounded = UnitErrors(path, unit_weight(parameter, unit)).restored(option)
         part = weight[unit.start : unit.stop]
-        part += error.view_as(part)
+        if rounded is None:
+            part.fill_(torch.nan)
+        else:
+            part.copy_(rounded.view_as(part))
     return weight

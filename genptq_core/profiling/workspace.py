@@ -23,6 +23,11 @@ from .footprint import plan_memory
 SCHEMA = "genptq-work"
 VERSION = 3
 
+ROUNDED = "rounded"
+"""The folder of what every unit is rounded to."""
+
+_ERRORS = "errors"  # its name in earlier versions, which kept errors instead
+
 
 @dataclass(kw_only=True)
 class Workspace:
@@ -73,8 +78,9 @@ class Workspace:
         return before + seconds
 
     def finish(self) -> None:
-        """Delete the rounding errors: they are large, and not needed again."""
-        shutil.rmtree(self.folder / "errors", ignore_errors=True)
+        """Delete what units were rounded to: it is large, and not needed again."""
+        for name in (ROUNDED, _ERRORS):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 @contextmanager

@@ -59,8 +59,12 @@ class Coded:
 
     def dequantize(self) -> Tensor:
         """The weight that the codes stand for: shape (rows, columns), float32."""
-        steps = _power(self.row)[:, None] * _power(self.column)
+        steps = power(self.row)[:, None] * power(self.column)
         return self.codes.float() * (self.step * steps)
+
+    def cpu(self) -> Coded:
+        """The same in the processor's memory."""
+        return Coded(self.codes.cpu(), self.step, self.row.cpu(), self.column.cpu())
 
 
 @dataclass
@@ -166,14 +170,14 @@ def quantize_coded_together(
         column = _logarithm(passed.diagonal[torch.argsort(order)])
         if not filled:
             column = torch.zeros_like(column)
-        passed = passed.in_steps(_power(column)[order])
+        passed = passed.in_steps(power(column)[order])
     known = [
         _scaled(weight.detach().float(), column, order, rows)
         for weight, rows in zip(weights, importance, strict=True)
     ]
     searches = [[_search(weight, rate) for rate in rates] for weight in known]
     while left := [s for some in searches for s in some if not s.over]:
-        for batch in batches_of(left, lambda search: search.weight.scaled.shape[1]):
+        for batch in batches_of(left, lambda search: search.weight.scaled.shape[1], device):
             rows = [s.weight.scaled.shape[1] for s in batch]
             for search, codes in zip(batch, _round(batch, passed).split(rows, 1), strict=True):
                 search.tried(codes)
@@ -195,7 +199,7 @@ def _scaled(weight: Tensor, column: Tensor, order: Tensor, importance: Tensor | 
     if importance is not None and float(importance.mean()) > 0:
         softened = (importance.float() + FLOOR * float(importance.mean())) ** -0.25
         row = _logarithm(softened.to(weight.device))
-    scaled = weight / (_power(row)[:, None] * _power(column))
+    scaled = weight / (power(row)[:, None] * power(column))
     spread = float(scaled.square().mean().sqrt())
     turned = scaled.T[order].contiguous()
     sides = side_bits(row) + side_bits(column)
@@ -244,7 +248,8 @@ def _logarithm(steps: Tensor) -> Tensor:
     return rounded.clamp(-_LARGEST_LOG, _LARGEST_LOG).to(torch.int8)
 
 
-def _power(logs: Tensor) -> Tensor:
+def power(logs: Tensor) -> Tensor:
+    """`codec.powers` of logarithms, where they are."""
     return _powers(logs.device)[logs.int() + 128]
 
 

@@ -37,6 +37,10 @@ class Blocks:
         """The weight that the codes stand for: shape (rows, columns), float32."""
         return torch.from_numpy(restored(self.codes.numpy(), self.scales))
 
+    def cpu(self) -> Blocks:
+        """The same, which is always in the processor's memory."""
+        return self
+
     def packed(self) -> np.ndarray:
         """The blocks: shape (rows, row bytes), uint8."""
         return pack(self.codes.numpy(), self.scales)

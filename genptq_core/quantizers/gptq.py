@@ -70,7 +70,7 @@ def quantize_grids_together(
     place = torch.argsort(passed.order)
     found: list[list[Quantized]] = [[] for _ in weights]
     jobs = [(w, grid) for w, some in enumerate(fitted) for grid in some]
-    for batch in batches_of(jobs, lambda job: len(job[1].scale)):
+    for batch in batches_of(jobs, lambda job: len(job[1].scale), device):
         codes = _round([turned[w] for w, _ in batch], [grid for _, grid in batch], passed)
         for (w, grid), part in zip(batch, codes, strict=True):
             found[w].append(Quantized(part[place].T.contiguous(), grid))

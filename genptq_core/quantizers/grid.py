@@ -54,9 +54,16 @@ class Quantized:
     def dequantize(self) -> Tensor:
         """The weight that the codes stand for: shape (rows, columns), float32."""
         columns = self.codes.shape[1]
-        scale = _spread(self.grid.scale, self.grid.group_size, columns)
-        zero = _spread(self.grid.zero, self.grid.group_size, columns)
+        scale = spread(self.grid.scale, self.grid.group_size, columns)
+        zero = spread(self.grid.zero, self.grid.group_size, columns)
         return (self.codes.float() - zero) * scale
+
+    def cpu(self) -> Quantized:
+        """The same in the processor's memory."""
+        grid = Grid(
+            self.grid.bits, self.grid.group_size, self.grid.scale.cpu(), self.grid.zero.cpu()
+        )
+        return Quantized(self.codes.cpu(), grid)
 
 
 def groups(columns: int, group_size: int) -> int:
@@ -120,11 +127,12 @@ def _search(blocks: Tensor, bits: int, importance: Tensor) -> tuple[Tensor, Tens
 def round_to_nearest(weight: Tensor, grid: Grid) -> Quantized:
     """Round every weight to its nearest code (RTN)."""
     columns = weight.shape[1]
-    scale = _spread(grid.scale, grid.group_size, columns)
-    zero = _spread(grid.zero, grid.group_size, columns)
+    scale = spread(grid.scale, grid.group_size, columns)
+    zero = spread(grid.zero, grid.group_size, columns)
     codes = torch.round(weight / scale + zero).clamp(0, grid.levels)
     return Quantized(codes.to(torch.uint8), grid)
 
 
-def _spread(values: Tensor, group_size: int, columns: int) -> Tensor:
+def spread(values: Tensor, group_size: int, columns: int) -> Tensor:
+    """Each group's value (rows, groups) for each of its columns: (rows, columns)."""
     return values.repeat_interleave(group_size, dim=1)[:, :columns]

@@ -103,7 +103,7 @@ def round_in_order(
                     raise ModelError(
                         f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one."
                     )
-                rounded[unit] = stored
+                rounded[unit] = stored.cpu()
             _save_block(path, rounded, option_of)
         done |= rounded
         fresh = restored_weights(model, ((u, option_of[u], s) for u, s in rounded.items()))

@@ -115,7 +115,7 @@ def _rounded(profile: Profile, unit: Unit, option: Option, parameter: Tensor) ->
     stored = quantize(unit_weight(parameter, unit), hessian, rows, [option])[0]
     if stored is None:
         raise ModelError(f"{unit.name} cannot be stored at {option.label}.", "Choose a wider one.")
-    return stored
+    return stored.cpu()
 
 
 def check_model(model: SpeechModel, profile: Profile) -> None:
@@ -137,8 +137,8 @@ def check_model(model: SpeechModel, profile: Profile) -> None:
         )
 
 
-def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor | None]:
-    """A unit's Hessian (columns, columns) and the importance of its rows (rows,).
+def unit_statistics(profile: Profile, unit: Unit) -> tuple[Sketch | None, Tensor | None]:
+    """The sketch of a unit's Hessian (columns, columns) and the importance of its rows (rows,).
 
     Each is None where the profile has none.
     """
@@ -148,7 +148,7 @@ def unit_statistics(profile: Profile, unit: Unit) -> tuple[Tensor | None, Tensor
         tensors = {name: torch.from_numpy(np.array(part)) for name, part in parts.items()}
         hessian = Sketch(
             factor=tensors["factor"], scale=tensors["scale"], diagonal=tensors["diagonal"]
-        ).dense()
+        )
     if rows is not None:
         importance = torch.from_numpy(np.array(rows[unit.start : unit.stop])).float()
     return hessian, importance

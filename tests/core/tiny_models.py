@@ -9,14 +9,22 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import nn
 from transformers import (
+    CanaryConfig,
+    CanaryForConditionalGeneration,
+    CohereAsrConfig,
+    CohereAsrFeatureExtractor,
+    CohereAsrForConditionalGeneration,
     GenerationConfig,
     HubertConfig,
     HubertForCTC,
     LasrCTCConfig,
     LasrFeatureExtractor,
     LasrForCTC,
+    MoonshineConfig,
+    MoonshineForConditionalGeneration,
     ParakeetCTCConfig,
     ParakeetFeatureExtractor,
     ParakeetForCTC,
@@ -24,6 +32,7 @@ from transformers import (
     ParakeetForTDT,
     ParakeetRNNTConfig,
     ParakeetTDTConfig,
+    PreTrainedTokenizerFast,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
     Wav2Vec2BertForCTC,
@@ -49,7 +58,10 @@ HUBERT, WAVLM, BERT, LASR = "hubert", "wavlm", "wav2vec2-bert", "lasr_ctc"
 ARCHITECTURES = (PARAKEET, CONFORMER, WAV2VEC2, HUBERT, WAVLM, BERT, LASR)
 TDT, RNNT = "parakeet_tdt", "parakeet_rnnt"
 TRANSDUCERS = (TDT, RNNT)
-FAMILIES = (*ARCHITECTURES, *TRANSDUCERS)
+MOONSHINE, CANARY, COHERE = "moonshine", "canary", "cohere_asr"
+ENCODER_DECODERS = (MOONSHINE, CANARY, COHERE)
+WHISPER = "whisper"
+FAMILIES = (WHISPER, *ARCHITECTURES, *TRANSDUCERS, *ENCODER_DECODERS)
 """All of which `random_model` makes one."""
 
 VOCABULARY = ("<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz")
@@ -122,7 +134,12 @@ def random_model(folder: Path, family: str, gain: float = 2.0) -> Path:
     settings: dict[str, Any] = {"num_hidden_layers": 1}
     if family in (PARAKEET, *TRANSDUCERS):
         settings |= {"subsampling_factor": 8, "subsampling_conv_channels": 32}
-    (random_transducer if family in TRANSDUCERS else random_ctc)(folder, family, **settings)
+    if family == WHISPER:
+        random_whisper(folder)
+    elif family in ENCODER_DECODERS:
+        random_encoder_decoder(folder, family)
+    else:
+        (random_transducer if family in TRANSDUCERS else random_ctc)(folder, family, **settings)
     path = folder / "model.safetensors"
     weights = {
         name: (tensor * (gain if tensor.dim() > 1 else 1)).half().float()
@@ -189,6 +206,79 @@ def random_transducer(folder: Path, architecture: str, seed: int = 2, **settings
             module.joint.head.bias[blank + 1] -= 1
     module.save_pretrained(folder)
     _save_settings(folder, PARAKEET, (*VOCABULARY, "<blank>"))
+    return folder
+
+
+def random_encoder_decoder(folder: Path, architecture: str, seed: int = 0, **settings: Any) -> Path:
+    """Write a recognizer of one block on each side, 32 wide, that writes words of a few letters.
+
+    Args:
+        folder: where to.
+        architecture: one of `ENCODER_DECODERS`.
+        seed: of the weights.
+        settings: of the configuration, in place of these.
+    """
+    torch.manual_seed(seed)
+    control = ["<pad>", "<s>", "</s>", "\N{LOWER ONE EIGHTH BLOCK}", "<|en|>", "<|de|>"]
+    task = ("startofcontext", "startoftranscript", "emo:undefined", "pnc", "noitn")
+    control += [f"<|{token}|>" for token in (*task, "notimestamp", "nodiarize")]
+    letters = VOCABULARY[3:]
+    words = [*control, *letters, *(a + b for a in letters[:20] for b in letters)]
+    tokens: dict[str, Any] = {
+        "vocab_size": len(words),
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": {CANARY: 6, COHERE: 3}.get(architecture, 1),
+    }
+    sizes: dict[str, Any] = {
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 2 * WIDTH,
+        "max_position_embeddings": 24,
+        "head_dim": WIDTH // 2,
+    }
+    encoder = {**_FAST, "num_hidden_layers": 1, "subsampling_factor": 8, "num_mel_bins": 128}
+    if architecture == MOONSHINE:
+        both = {f"{side}_{k}": v for side in ("encoder", "decoder") for k, v in sizes.items()}
+        kept = {k: v for k, v in both.items() if "_num_" in k}
+        plain = {k: sizes[k] for k in ("hidden_size", "intermediate_size")}
+        config: Any = MoonshineConfig(**{**tokens, **plain, **kept, **settings})
+        module: Any = MoonshineForConditionalGeneration(config)
+    elif architecture == CANARY:
+        decoder = {**sizes, **{k: v for k, v in tokens.items() if "start" not in k}}
+        config = CanaryConfig(
+            **{**tokens, "encoder_config": encoder, "decoder_config": decoder, **settings}
+        )
+        module = CanaryForConditionalGeneration(config)
+    else:
+        config = CohereAsrConfig(**{**tokens, **sizes, "encoder_config": encoder, **settings})
+        module = CohereAsrForConditionalGeneration(config)
+    _vary(module)
+    with torch.no_grad():
+        module.model.decoder.embed_tokens.weight.normal_(std=0.1)
+        module.model.decoder.norm.weight *= 5
+        if architecture != MOONSHINE:
+            module.model.decoder.embedding_layernorm.weight *= 0.1
+        for layer in module.model.decoder.layers:  # what it writes depends on what it hears
+            layer.encoder_attn.o_proj.weight *= 4
+        if architecture == COHERE:  # its output is no embedding
+            module.proj_out.weight *= 3
+        module.proj_out.weight[: len(control)] *= 0.2  # it seldom ends, and writes words
+    module.save_pretrained(folder)
+    extractor = {
+        CANARY: ParakeetFeatureExtractor(feature_size=128),
+        COHERE: CohereAsrFeatureExtractor(),
+    }.get(architecture, Wav2Vec2FeatureExtractor())
+    extractor.save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
+    tokenizer.add_special_tokens(control)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    fast.save_pretrained(folder)
     return folder
 
 

@@ -98,6 +98,47 @@ def test_slider_address_and_download(browser: Any, site: Site) -> None:
     _check_no_exception(browser)
 
 
+# Pairs of texts of the front that overlap, of those that are shown.
+OVERLAPS = """
+const texts = [...document.querySelectorAll('.front svg text')]
+  .filter((e) => e.textContent && getComputedStyle(e).visibility !== 'hidden')
+  .map((e) => [e.textContent, e.getBoundingClientRect()]).filter(([, r]) => r.width > 0);
+const frame = document.querySelector('.front').getBoundingClientRect();
+const bad = texts.flatMap(([a, r], i) => texts.slice(i + 1)
+  .filter(([, s]) => r.left < s.right && s.left < r.right && r.top + 2 < s.bottom - 2
+    && s.top + 2 < r.bottom - 2)
+  .map(([b]) => `${a} | ${b}`));
+for (const [a, r] of texts)
+  if (r.left < frame.left - 1 || r.right > frame.right + 1) bad.push(`${a} is cut`);
+return [bad, texts.length];
+"""
+
+
+@pytest.mark.skipif(
+    not (bundled_profiles() / "whisper-tiny.en" / JSON_NAME).is_file(),
+    reason="the bundled profile is not here",
+)
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_no_two_names_on_the_front_overlap(
+    browser: Any, site: Site, width: int, height: int
+) -> None:
+    device = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+    try:
+        # At the last size, the pick has a name of its own.
+        for model, size in (
+            ("whisper-tiny.en", "14"),
+            ("made-up", "0.1"),
+            ("whisper-tiny.en", "7"),
+        ):
+            browser.get(site.url(model, mb=size))
+            _until(lambda: _digest(browser), "the map")
+            overlaps, texts = browser.execute_script(OVERLAPS)
+            assert overlaps == [] and texts > 10
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def _choose(browser: Any, knob: str, text: str) -> None:
     """Choose what has a text in it from a list."""
 

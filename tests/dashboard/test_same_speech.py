@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +11,21 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.jobs import processes
-from dashboard.jobs.queue import Queue
-from dashboard.jobs.requests import Measure
+from dashboard.jobs.queue import DONE, Queue
+from dashboard.jobs.requests import Explore, Measure
 from dashboard.page import loaders
-from genptq_core.allocation.wer_curve import LEAST_POINTS
+from genptq_core.cli import explore
+from genptq_core.cli.main import build_parser
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
 from genptq_core.speech.utterances import SpeechSet, load_manifest
 
-from .conftest import APP, run_command
+from .conftest import APP
 
 
-def _page(*, measure_first_commands: bool = False, **params: str) -> AppTest:
+def _page(*, explore_how: bool = False, **params: str) -> AppTest:
     page = AppTest.from_file(str(APP), default_timeout=60)
-    page.session_state["measure_first_commands"] = measure_first_commands
+    page.session_state["explore_how"] = explore_how
     for name, value in params.items():
         page.query_params[name] = value
     return page.run()
@@ -84,26 +85,36 @@ def test_what_was_queued_is_said_where_it_was_asked_for_and_to_no_other_profile(
 
 
 def test_a_new_profile_measures_what_its_front_needs_by_one_button(
-    profiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    profiles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "start_worker", lambda queue: None)
-    page = _page(measure_first_commands=True)
+    page = _page(explore_how=True)
     assert not page.exception
-    (button,) = [b for b in page.button if b.key == "measure_first"]
-    assert button.label == f"Measure {LEAST_POINTS} maps"
-    lines = next(c.value for c in page.code if "map-1.json" in c.value).splitlines()
-    assert len(lines) == LEAST_POINTS + 1
-    run_command(lines[0].replace("map-1", str(tmp_path / "map-1")))
+    page.number_input(key="explore_minutes").set_value(7).run()
+    (line,) = [c.value for c in page.code if " explore " in c.value]
+    (button,) = [b for b in page.button if b.key == "explore"]
+    assert button.label == "Measure maps for 7 min"
     button.click().run()
     assert not page.exception
-    requests = [job.request for job in Queue().jobs()]
-    digests = {r.map_digest for r in requests if isinstance(r, Measure)}
-    assert len(digests) == LEAST_POINTS
-    written = json.loads((tmp_path / "map-1.json").read_text())
-    assert written["digest"] in digests
-    assert any(f"{LEAST_POINTS} maps left" in info.value for info in page.info)
-    assert "measure_first" not in {b.key for b in page.button}
+    (job,) = Queue().jobs()
+    asked = job.request
+    assert isinstance(asked, Explore) and asked.minutes == 7 and asked.target == "native"
+    # The command reads as the program reads it, and asks for the same.
+    flags = build_parser().parse_args(shlex.split(line)[1:])
+    command = explore.from_flags(flags)
+    assert command.profile == profiles / "made-up" == Path(asked.profile)
+    assert (command.minutes, command.target) == (asked.minutes, asked.target)
+    assert Path(command.speech).resolve() == Path(asked.manifest)
+    assert any("Measuring" in info.value for info in page.info)
+    assert "explore" not in {b.key for b in page.button}
+    queue = Queue()
+    queue.claim()
+    found = {"maps": 6, "half_width": 0.0042, "enough": True, "bytes": 14_200_000}
+    queue.finish(job.id, DONE, result=found)
+    said = " ".join(m.value for m in _page(tab="Measure").markdown)
+    assert "6 maps measured" in said and "within 0.42 points" in said and "14.2 MB" in said
 
 
-def test_a_measured_profile_needs_no_button(records: list[Measured]) -> None:
-    assert "measure_first" not in {b.key for b in _page().button}
+def test_a_measured_profile_offers_it_under_measure_alone(records: list[Measured]) -> None:
+    assert "explore" not in {b.key for b in _page().button}
+    assert "explore" in {b.key for b in _page(tab="Measure").button}

@@ -107,7 +107,7 @@ def test_the_doctor_is_quiet_next_to_running_jobs(cache: Path, tmp_path: Path) -
     queue.add(ComputeProfile("whisper-tiny.en", "speech.jsonl", 2, str(tmp_path / "out")))
     assert queue.claim() is not None
     work = cache / "work" / KEY
-    entry = work / "errors" / "0.safetensors"
+    entry = work / "rounded" / "0.safetensors"
     with (
         locked(work),
         atomic(cache / "baselines" / f"{KEY}.safetensors") as temporary,

@@ -188,8 +188,9 @@ export class Front {
     const more = this.full === null ? "more words wrong, points" : "words wrong";
     const what = this.lossy ? "change of the output" : more;
     drawn.push(svg("text", { class: "tick", x: EDGE.left, y: bottom + 29 }, `\u2191 ${what}`));
-    drawn.push(svg("text", { class: "tick end", x: right - 5, y: EDGE.top + 15 }, over));
-    this.labels.take(over, [right - 5, EDGE.top + 15, "end"]);
+    const inStrip = [[right - 5, "end"], [EDGE.left + 5, "start"], [(EDGE.left + right) / 2, "middle"]];
+    const places = inStrip.map(([x, anchor]) => [x, EDGE.top + 15, anchor]);
+    drawn.push(...this.label(over, places, " tick", true));
     return drawn;
   }
 
@@ -285,10 +286,10 @@ export class Front {
     return places;
   }
 
-  // Places on the band, from its middle outwards.
+  // Places on the band: at the right, where it reaches to both sides of full precision, from below.
   onBand() {
-    const [left, right] = [EDGE.left, this.width - EDGE.right];
-    return [58, 76, 94, 112, 130].map((down) => [(left + right) / 2, EDGE.top + STRIP + down, "middle"]);
+    const bottom = this.height - EDGE.bottom;
+    return [6, 24, 42, 60, 78].map((up) => [this.width - EDGE.right - 4, bottom - up, "end"]);
   }
 
   level(inside, value, words, second) {
@@ -303,7 +304,7 @@ export class Front {
 
   points() {
     const drawn = [];
-    const labels = [];
+    const tags = [];
     this.places = [];
     const right = this.width - EDGE.right;
     for (const mark of this.marks()) {
@@ -324,7 +325,7 @@ export class Front {
       group.append(svg("path", { class: "shape", d: SHAPES[kind] }));
       if (mark.kind === "tool" || mark.kind === "uniform" || above) {
         const words = above && !this.lossy ? `${mark.wer.toFixed(0)} %` : mark.name;
-        labels.push(...this.tag(words, x, y, above ? [4] : NEAR));
+        tags.push([words, x, y, above ? [4] : NEAR]);
       }
       if (mark.map) {
         group.setAttribute("role", "button");
@@ -333,7 +334,17 @@ export class Front {
       drawn.push(group);
       this.places.push({ x, y, mark, group });
     }
-    return [...drawn, ...labels];
+    // From one side or from the other, whichever finds a place for more.
+    tags.sort(([, a], [, b]) => b - a);
+    const before = [this.labels.texts, this.labels.shapes, this.named];
+    const tries = [tags, [...tags].reverse()].map((order) => {
+      [this.labels.texts, this.labels.shapes, this.named] = before.map((list) => [...list]);
+      const made = order.flatMap((tag) => this.tag(...tag));
+      return { made, texts: this.labels.texts, named: this.named };
+    });
+    const best = tries[1].texts.length > tries[0].texts.length ? tries[1] : tries[0];
+    [this.labels.texts, this.named] = [best.texts, best.named];
+    return [...drawn, ...best.made];
   }
 
   // A mark's label beside it; where that is taken, farther away, with a line to it.
@@ -341,14 +352,18 @@ export class Front {
     const beside = near.flatMap((dy) => [[x + 9, y + dy, "start"], [x - 9, y + dy, "end"]]);
     const close = this.label(words, beside, "", true);
     if (close.length || near !== NEAR) return close;
-    const away = FAR.flatMap((dy) => [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]]);
-    const label = this.label(words, away, "", true);
-    if (!label.length) return [];
-    const [, top, , bottom] = this.labels.texts.at(-1);
-    const ends = top > y ? [y + 7, bottom - 3] : [y - 7, top + 3];
-    const line = svg("line", { class: "leader", x1: x, x2: x, y1: ends[0], y2: ends[1] });
-    this.named.push([this.labels.texts.at(-1), line]);
-    return [line, ...label];
+    for (const dy of FAR) {
+      const [y1, y2] = dy > 0 ? [y + 7, y + dy + 1] : [y + dy - 9, y - 7];
+      const way = [x - 2, y1, x + 2, y2];
+      if (!this.labels.free(way, this.labels.texts)) continue;
+      const label = this.label(words, [[x + 5, y + dy, "start"], [x - 5, y + dy, "end"]], "", true);
+      if (!label.length) continue;
+      this.labels.shapes.push(way);
+      const line = svg("line", { class: "leader", x1: x, x2: x, y1, y2 });
+      this.named.push([this.labels.texts.at(-1), line]);
+      return [line, ...label];
+    }
+    return [];
   }
 
   // The pick moves: MB, its height, whether it was measured, and the map that it is.

@@ -59,10 +59,4 @@ export class Labels {
     this.texts.push(found[1]);
     return found[0];
   }
-
-  // A text that stands where it stands.
-  take(text, place) {
-    this.texts.push(this.box(text, place));
-    return place;
-  }
 }

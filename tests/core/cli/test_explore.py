@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dashboard.page.knobs import SHORT
 from genptq_core.allocation.constraints import Constraints
 from genptq_core.bitmaps.file import read_bit_map
 from genptq_core.cli import explore
@@ -48,6 +49,10 @@ def test_a_model_and_speech_are_enough(
     assert len(digests) == 2 and first["measured"][0]["digest"] in digests
     kept = json.loads((out / "explored.json").read_text())
     assert kept["measured"] == second["measured"] and kept["front"] == second["front"]
+    assert second["report"] == str(out / "report.html")
+    report = (out / "report.html").read_text()
+    assert "default-src 'none'" in report
+    assert all(digest[:SHORT] in report for digest in digests)
 
 
 def test_the_pick_is_written_and_said_with_its_export(tmp_path: Path, cache: Path) -> None:

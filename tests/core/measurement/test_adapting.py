@@ -10,7 +10,7 @@ import pytest
 
 from genptq_core.errors import ModelError
 from genptq_core.loading import load_model
-from genptq_core.measurement.adapting import FEWEST, adapt, listened, maps_to_measure
+from genptq_core.measurement.adapting import FEWEST, WIDTHS, adapt, listened, maps_to_measure
 from genptq_core.measurement.speech_scale import form_of, load_adapted, scale_for
 from genptq_core.progress import Progress
 from genptq_core.speech.utterances import Utterance, load_manifest, speech_set
@@ -63,5 +63,5 @@ def test_a_few_recordings_of_a_large_set_are_listened_to(
 def test_a_profile_of_one_form_is_measured_in_that_form() -> None:
     made = synthetic.profile(0, bits=(), rates=(2, 3, 4))
     maps = maps_to_measure(made)
-    assert len(maps) == 2
+    assert len(maps) == len(WIDTHS["native"])
     assert {form_of(made, options) for options in maps} == {"coded"}

@@ -50,7 +50,10 @@ def test_inputs_go_to_where_the_weights_are(
     """On the meta device, as on a GPU, any tensor that stays on the CPU is an error."""
     folder = random_whisper
     if architecture != "whisper":
-        folder = tiny_models.random_ctc(tmp_path / "ctc", architecture)
+        try:
+            folder = tiny_models.random_ctc(tmp_path / "ctc", architecture)
+        except ImportError as error:  # Parakeet's features want librosa in some versions
+            pytest.skip(f"a {architecture} cannot be made here: {error}")
     model = load_model(str(folder))
     key = shard_key(model, "map", ())
     model.module.to("meta")

@@ -209,7 +209,7 @@ def test_more_options_and_parameters_take_more() -> None:
         inputs="a",
     )
     base = footprint(20_000, (unit,), {"a": 50}, SETTINGS, 0)
-    more = dataclasses.replace(SETTINGS, options=grid_options((2, 3, 4, 5), (8,)))
+    more = dataclasses.replace(SETTINGS, options=grid_options(range(1, 9), (8, 16)))
     assert footprint(20_000, (unit,), {"a": 50}, more, 0).disk > base.disk
     assert footprint(40_000, (unit,), {"a": 50}, SETTINGS, 0).memory > base.memory
     assert footprint(20_000, (unit,), {"a": 500}, SETTINGS, 0).activations > base.activations

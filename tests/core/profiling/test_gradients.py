@@ -55,7 +55,8 @@ def errors(workspace: Workspace) -> list[Path]:
         weight = unit_weight(workspace.parameters[unit.parameter], unit)
         path = workspace.folder / f"{row}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({o.key: torch.randn_like(weight).half() for o in SETTINGS.options}, path)
+        made = {f"{o.key}:error": torch.randn_like(weight).half() for o in SETTINGS.options}
+        save_file(made, path)
         paths.append(path)
     return paths
 
@@ -77,7 +78,7 @@ def plainly(workspace: Workspace, transcripts: list[Transcript], paths: list[Pat
             for row, unit in enumerate(model.units):
                 part = slope_of[unit.parameter][unit.start : unit.stop].flatten(1).double()
                 for column, option in enumerate(SETTINGS.options):
-                    error = load_file(paths[row])[option.key].double()
+                    error = load_file(paths[row])[f"{option.key}:error"].double()
                     out[index, draw, row, column] = float((part * error).sum())
     return out
 

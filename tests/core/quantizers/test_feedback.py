@@ -65,5 +65,5 @@ def test_weights_together_are_rounded_as_each_alone(rank: int) -> None:
 
 def test_batches_hold_all_in_order() -> None:
     sizes = [3000, 2000, 5000, 96, 4000]
-    batches = batches_of(sizes, lambda rows: rows)
+    batches = batches_of(sizes, lambda rows: rows, torch.device("cpu"))
     assert batches == [[3000], [2000], [5000], [96, 4000]]

@@ -12,20 +12,24 @@ import pytest
 
 from dashboard.charts.live import markup, script
 from dashboard.charts.live_pick import pick_of
-from dashboard.charts.live_table import table_of
+from dashboard.charts.live_table import REFERENCE_BITS, reference_column, table_of
 from dashboard.page import loaders
 from dashboard.page.build import Constrained, scene_of
 from dashboard.page.knobs import BY_ACCURACY, Knobs, most_points
 from dashboard.page.offers import offers
 from dashboard.page.scene import Scene
 from dashboard.page.verdict import WORDS
+from genptq_core.allocation.problem import problem
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.store import ship
 from genptq_core.measurement.verdict import LIMITS
-from genptq_core.profile import Profile
+from genptq_core.profile import JSON_NAME, Profile, load_profile
 from genptq_core.speech.utterances import SpeechSet
+from genptq_core.storage.locations import bundled_profiles
 
 from ..conftest import record
+
+TINY = bundled_profiles() / "whisper-tiny.en"
 
 
 def scene(folder: Path, size_mb: float = 0.0, target: str = "native", **more: object) -> Scene:
@@ -62,6 +66,9 @@ def test_the_table_says_what_each_size_gets(shown: Scene) -> None:
     assert max(sent["allowed"]["values"]) <= most_points(curve) + 1e-9
     assert {mark["map"] for mark in sent["marks"]} == {r.map_digest for r in shown.records}
     assert sent["id"] == table_of(shown, table)["id"], "equal content is sent once"
+    assert shown.way is not None and sent["memory"] == [
+        shown.way.memory(shown.profile, [shown.problem.menu[c] for c in choices[0]])
+    ], "float32 in this program, whatever the map"
 
 
 def test_the_pick_is_the_exact_answer(shown: Scene) -> None:
@@ -127,6 +134,16 @@ def test_a_verdict_says_whose_maps_it_rests_on(
         shown = scene(folder, target=target)
         sent = table_of(shown, loaders.drag_of(shown))
         assert sent["verdict"]["others"] == (sent["verdict"]["sets"] if stand_in else [])
+
+
+@pytest.mark.skipif(not (TINY / JSON_NAME).is_file(), reason="the bundled profile is not here")
+@pytest.mark.parametrize("target", ["native", "onnx", "mlx", "gguf", "compressed-tensors"])
+def test_sensitivities_are_there_for_each_format(target: str) -> None:
+    task = problem(load_profile(TINY), target=target)
+    column = reference_column(task)
+    known = task.allowed[:, column] & (task.loss.separable[:, column] > 0)
+    assert known.sum() >= 40, "all but what the format leaves as it is"
+    assert abs(task.widths[column] - REFERENCE_BITS) <= 2
 
 
 def test_the_modules_fit_together() -> None:

@@ -13,6 +13,7 @@ from dashboard.jobs.queue import (
 )
 from dashboard.jobs.requests import (
     ComputeProfile,
+    Explore,
     Request,
     from_json,
     kind_of,
@@ -23,6 +24,8 @@ from genptq_core.storage.json_files import sealed, unsealed
 
 from .conftest import COMPUTE, REQUEST, transcribe_request
 
+EXPLORE = Explore("profile", "d" * 64, "gguf", "m.jsonl", None, 7.5)
+
 
 @pytest.mark.parametrize(
     "request_",
@@ -30,6 +33,7 @@ from .conftest import COMPUTE, REQUEST, transcribe_request
         REQUEST,
         replace(transcribe_request("/a/b.wav"), said="what I said", owner="me"),
         COMPUTE,
+        EXPLORE,
     ],
 )
 def test_every_kind_of_request_comes_back(queue: Queue, request_: Request) -> None:
@@ -58,6 +62,8 @@ def test_every_kind_of_request_comes_back(queue: Queue, request_: Request) -> No
         (COMPUTE, "rates", [True]),
         (COMPUTE, "bits", [3.0001]),
         (COMPUTE, "draws", float("nan")),
+        (EXPLORE, "minutes", "30"),
+        (EXPLORE, "minutes", float("inf")),
     ],
 )
 def test_a_request_with_a_wrong_field_is_an_error(

@@ -13,7 +13,7 @@ import soundfile
 
 from dashboard.jobs import processes, uploads, worker
 from dashboard.jobs.queue import DONE, FAILED, QUEUED, SILENCE, Queue
-from dashboard.jobs.requests import Measure, Transcribe
+from dashboard.jobs.requests import Explore, Measure, Transcribe
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.extras import install_command
 from genptq_core.loading import load_model
@@ -157,6 +157,21 @@ def test_a_measurement_goes_to_the_cluster_that_is_named(
     worker.run_queue(queue)
     failed = queue.jobs()[0]
     assert failed.state == FAILED and "No Dask scheduler answers" in failed.message
+
+
+def test_an_exploration_measures_and_goes_on_where_it_was(tmp_path: Path, tones: Path) -> None:
+    model = load_model(str(random_ctc(tmp_path / "model", WAV2VEC2)))
+    folder = tmp_path / "profile"
+    profile = save(synthetic.profile_of(model, group_size=16, bits=(2, 4)), folder)
+    request = Explore(str(folder), profile.digest, "native", str(tones), 2, minutes=1e-3)
+    queue = Queue()
+    for maps in (1, 2):  # in no time, one map is measured in any case
+        queue.add(request)
+        worker.run_queue(queue)
+        job = queue.jobs()[0]
+        assert (job.state, job.result["maps"]) == (DONE, maps), job.message
+        assert len(load_measured(folder, profile.digest)) == maps
+        assert job.result["half_width"] > 0
 
 
 def test_the_page_says_who_decodes(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
