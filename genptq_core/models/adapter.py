@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import safe_open
 
 from ..errors import ModelError
+from ..extras import install_command
 from .folders import AGAIN, MODEL_FILES, read_object, whole_reason
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -47,7 +48,7 @@ def base_of(source: str) -> str | None:
         raise ModelError(
             f"{source} holds an adapter of {base} ({CONFIG}), such as LoRA makes, without its "
             "model, and merging needs a package that is not installed.",
-            f"pip install peft. {_MERGE}.",
+            f"{install_command('lora')}. {_MERGE}.",
         ) from None
     return base
 
