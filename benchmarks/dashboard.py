@@ -5,7 +5,7 @@
     python -m benchmarks.dashboard --memory 500           # the browser's and the server's memory
     python -m benchmarks.dashboard --moves 0 --drag 60    # how far a drag is from the exact answer
     python -m benchmarks.dashboard --sessions 10          # as many browsers' sessions at once
-    python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png
+    python -m benchmarks.dashboard --moves 0 --screenshot docs/dashboard.png --moving docs/drag.webp
 
 A move drags the size slider to a size drawn at random and lets go. While it is dragged, figures,
 front and layers follow on every frame: what a frame takes is the time of the page's main thread
@@ -17,6 +17,7 @@ is slow: the load is printed next to each figure.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import socket
@@ -169,8 +170,7 @@ def drag(driver: webdriver.Chrome, place: float) -> None:
     steps += [("mouseMoved", x + (end - x) * (i + 1) / STEPS, 1) for i in range(STEPS)]
     steps.append(("mouseReleased", end, 0))
     for kind, at, buttons in steps:
-        event = {"type": kind, "x": at, "y": y, "button": "left", "buttons": buttons}
-        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})
+        _mouse(driver, kind, at, y, buttons)
 
 
 def moves(driver: webdriver.Chrome, count: int, seed: int = 0, pause: float = 0.2) -> np.ndarray:
@@ -216,6 +216,36 @@ def _say(what: str, times: np.ndarray, each: str = "moves") -> None:
         f"{os.cpu_count()} cores)",
         flush=True,
     )
+
+
+def _pictures(driver: webdriver.Chrome, still: Path | None, moving: Path | None) -> None:
+    """The first screen as a picture, and as a moving one of a drag to a small size and back."""
+    from PIL import Image
+
+    screen = {"width": 1440, "height": 860, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    time.sleep(3)
+    if still is not None:
+        driver.save_screenshot(str(still))
+    if moving is None:
+        return
+    x, y, left, right = driver.execute_script(THUMB)
+    ends = np.array([x, left + 0.12 * (right - left), left + 0.55 * (right - left), x])
+    steps = np.interp(np.linspace(0, 3, 40), np.arange(4), ends)
+    frames = []
+    _mouse(driver, "mousePressed", x, y, 1)
+    for at in steps:
+        _mouse(driver, "mouseMoved", at, y, 1)
+        time.sleep(0.05)
+        frames.append(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB"))
+    _mouse(driver, "mouseReleased", x, y, 0)
+    small = [frame.resize((1008, 602), Image.Resampling.LANCZOS) for frame in frames]
+    small[0].save(moving, save_all=True, append_images=small[1:], duration=110, loop=0, quality=70)
+
+
+def _mouse(driver: webdriver.Chrome, kind: str, x: float, y: float, buttons: int) -> None:
+    event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1}
+    driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
 
 def _say_moves(driver: webdriver.Chrome, count: int, what: str) -> None:
@@ -327,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--drag", type=int, default=0, metavar="SIZES")
     parser.add_argument("--screenshot", type=Path)
+    parser.add_argument("--moving", type=Path, help="a WebP file of a drag")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         profiles = None
@@ -335,7 +366,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             profiles = _shape(options.shape, Path(folder))
         if options.drag:
             _drag_error(TINY if profiles is None else profiles / options.shape, options.drag)
-        if not (options.moves or options.memory or options.sessions or options.screenshot):
+        pictured = options.screenshot or options.moving
+        if not (options.moves or options.memory or options.sessions or pictured):
             return
         started = time.perf_counter()
         page = stack.enter_context(server(profiles))
@@ -348,10 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{time.perf_counter() - up:.1f} s of it since the address was opened",
             flush=True,
         )
-        if options.screenshot:
-            options.screenshot.parent.mkdir(parents=True, exist_ok=True)
-            time.sleep(2)
-            driver.save_screenshot(str(options.screenshot))
+        if pictured:
+            _pictures(driver, options.screenshot, options.moving)
         if options.priority is not None:
             for process in (page.process, driver.service.process.pid):
                 _prioritize(process, options.priority)

@@ -145,7 +145,8 @@ def report(rows: dict[str, Any]) -> str:
         "| --- " * 11 + "|",
     ]
     single = rows[SINGLE]
-    for name, row in rows.items():
+    for name in sorted(rows, key=_order):
+        row = rows[name]
         words = " ".join(row["references"])
         counted = [count_errors([words], [" ".join(row["texts"])], WHISPER_ENGLISH)]
         texts = single["texts"][: row["utterances"]]
@@ -166,6 +167,14 @@ def report(rows: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def _order(name: str) -> tuple[int, float]:
+    """Single utterances, then longer and longer recordings, then smaller and smaller maps."""
+    kind, _, value = name.partition(" ")
+    if name == SINGLE:
+        return 0, 0.0
+    return (1, float(value)) if kind == "minutes" else (2, -float(value))
 
 
 def _difference(change: float, low: float, high: float) -> tuple[str, str]:

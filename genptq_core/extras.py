@@ -15,6 +15,7 @@ EXTRAS = {
     "ctranslate2": ("ctranslate2==4.8.5", "faster-whisper==1.2.1"),
     "datasets": ("datasets==5.2.0",),
     "gguf": ("transcribe-cpp==0.4.1",),
+    "lora": ("peft==0.21.2",),
     "mlx": ("mlx[cpu]==0.32.4", "mlx-audio==0.6.2"),
     "onnx": ("onnx==1.23.2", "onnxruntime==1.32.0"),
 }

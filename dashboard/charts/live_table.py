@@ -56,6 +56,7 @@ def table_of(scene: Scene, table: DragTable) -> Json:
         "menu": [[option.label, option.bits] for option in scene.problem.menu],
         "cost": _packed(scene.problem.cost.astype("<i4")),
         "bytes": table.bytes.tolist(),
+        "memory": _memory(scene, table),
         "loss": _listed(table.loss, 4),
         "choices": _packed(table.choices),
         "relaxed": {
@@ -150,6 +151,16 @@ def _blocks(units: Sequence[Unit]) -> list[list[object]]:
         else:
             runs.append([index, index + 1, name, unit.part])
     return runs
+
+
+def _memory(scene: Scene, table: DragTable) -> list[int] | None:
+    """Bytes of each point's weights in what runs it; None where nothing that is known does."""
+    if scene.way is None:
+        return None
+    menu = scene.problem.menu
+    maps = [[menu[column] for column in choice] for choice in table.choices]
+    memories = scene.way.memories(scene.profile, maps, table.bytes.tolist())
+    return memories[:1] if len(set(memories)) == 1 else memories
 
 
 def _words_wrong(scene: Scene, table: DragTable) -> Json | None:

@@ -10,7 +10,7 @@ import streamlit as st
 from genptq_core.measurement.records import Measured
 from genptq_core.measurement.worth_hearing import TranscriptPair, worth_hearing
 from genptq_core.speech.names import readable
-from genptq_core.speech.normalizers import rate_of
+from genptq_core.speech.normalizers import rate_of, unit_of
 from genptq_core.speech.utterances import SpeechSet, Utterance
 from genptq_core.speech.wer import align
 
@@ -66,7 +66,8 @@ def draw(scene: Scene) -> None:
         _button(scene, readable)
     key = f"{shown.map_digest} {shown.set_key} {shown.when}"
     pairs = _pairs(key, shown, speech)
-    _summary(pairs, "your pick" if of_pick is not None else "this map")
+    which = "your pick" if of_pick is not None else "this map"
+    _summary(pairs, which, unit_of(shown.normalizer))
     pages = math.ceil(len(pairs) / _SHOWN)
     page = 1
     if pages > 1:
@@ -142,14 +143,14 @@ def _pairs(key: str, _record: Measured, _speech: SpeechSet) -> list[TranscriptPa
     return worth_hearing(_record, {u.digest: u.text for u in _speech.utterances})
 
 
-def _summary(pairs: list[TranscriptPair], which: str) -> None:
-    """The word errors of both models, in a sentence; `which` names the map."""
+def _summary(pairs: list[TranscriptPair], which: str, unit: str) -> None:
+    """The errors of both models, in a sentence; `which` names the map, `unit` what is counted."""
     new = sum(pair.newly_wrong for pair in pairs)
     worse = sum(pair.picked_errors > pair.full_errors for pair in pairs)
     better = sum(pair.picked_errors < pair.full_errors for pair in pairs)
     st.markdown(
         f"On {len(pairs)} recordings {which} makes "
-        f"**{sum(pair.picked_errors for pair in pairs)} word errors**, full precision "
+        f"**{sum(pair.picked_errors for pair in pairs)} {unit} errors**, full precision "
         f"**{sum(pair.full_errors for pair in pairs)}**: {worse} recordings come out worse, "
         f"{better} better, and on **{new}** only {which} errs; they come first."
     )

@@ -110,7 +110,14 @@ def _key(scene: Scene) -> tuple[object, ...]:
     """What the table's content depends on."""
     measured = tuple((m.map_digest, m.set_key, m.wer, m.bytes) for m in scene.records)
     sets = tuple(s.key if s is not None else "" for s in (scene.speech, scene.second))
-    return (scene.profile.digest, scene.target, repr(scene.limits), sets, hash(measured))
+    return (
+        scene.profile.digest,
+        scene.target,
+        scene.knobs.runtime,
+        repr(scene.limits),
+        sets,
+        hash(measured),
+    )
 
 
 def _asked(asked: dict[str, Any]) -> None:

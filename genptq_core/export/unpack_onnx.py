@@ -13,7 +13,7 @@ from ..formats import onnx_folder
 from ..formats.native_file import StoredParameter, UnitOfFile
 from ..formats.onnx_weights import Integers, Width
 from ..formats.parameters import Parameter, array_of, half
-from ..formats.whisper_layout import EMBEDDING, POSITIONS, TEXT_POSITIONS, WhisperLayout
+from ..formats.whisper_layout import EMBEDDING, POSITIONS, TEXT_POSITIONS, WhisperLayout, check_tied
 from ..models.whisper_settings import settings_of
 from ..options import Option
 from ..progress import Progress, Report, silent
@@ -50,6 +50,7 @@ def write(
         ExportError: a parameter cannot be read, or the graphs cannot be written.
         ModelError: the settings do not say how the model decodes.
     """
+    check_tied(layout.config, layout.where, "ONNX Runtime")
     config = SimpleNamespace(**{"scale_embedding": False, **layout.config})
     generation = SimpleNamespace(**layout.generation)
     asked = settings_of(layout.where, config, generation, layout.tokens)

@@ -119,6 +119,8 @@ def _check_computed(model: SpeechModel) -> None:
         reason = "it computes the encoder's positions, and the model has learned its own"
     elif {config.encoder_ffn_dim, config.decoder_ffn_dim} != {4 * config.d_model}:
         reason = "its feed-forward layers are four times as wide as its states"
+    elif not config.tie_word_embeddings:
+        reason = "its output is its embedding"
     elif config.scale_embedding:
         reason = "it does not scale embeddings"
     elif config.activation_function != "gelu":

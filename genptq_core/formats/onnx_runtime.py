@@ -27,6 +27,7 @@ from .onnx_notes import Notes
 from .onnx_weights import Integers, Width, by_parameter
 from .plain_settings import Files, saved
 from .transcriber import WhisperTranscriber
+from .whisper_layout import check_tied
 
 FILES = (ENCODER, DECODER)
 """What is read besides settings."""
@@ -39,11 +40,13 @@ def write(folder: Path, model: SpeechModel, stored: Iterable[tuple[Unit, Option,
         Bytes of all parameters in the graphs.
 
     Raises:
-        ExportError: a package is missing, or a weight cannot be written.
+        ExportError: a package is missing, a weight cannot be written, or the graph does not compute
+            what the model does.
     """
     whisper: Any = model
     weights = ModuleWeights(model, stored)
     config, asked = whisper.module.config, whisper.settings
+    check_tied(config.to_dict(), model.name, "ONNX Runtime")
     return onnx_folder.write(folder, weights, config, asked, saved(model))
 
 
@@ -51,10 +54,11 @@ def overhead(model: SpeechModel, settings: Files) -> int:
     """Bytes of all that `write` writes besides the parameters, whatever the map.
 
     Raises:
-        ExportError: a package is missing.
+        ExportError: a package is missing, or the graph does not compute what the model does.
     """
     whisper: Any = model
     config, asked = whisper.module.config, whisper.settings
+    check_tied(config.to_dict(), model.name, "ONNX Runtime")
     return onnx_folder.overhead(_shapes(model), model.units, config, asked, settings=settings)
 
 

@@ -21,6 +21,9 @@ from .settings_files import feature_settings, json_object
 FAMILY = "whisper"
 EMBEDDING = "model.decoder.embed_tokens.weight"
 POSITIONS = "model.encoder.embed_positions.weight"
+HEAD = "proj_out.weight"
+"""The weight of the output layer, where it is not the embedding."""
+
 TEXT_POSITIONS = "model.decoder.embed_positions.weight"
 
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
@@ -181,6 +184,8 @@ class WhisperLayout:
             TEXT_POSITIONS: (self.size("max_target_positions"), width),
             **self._layer_shapes("decoder", ("self_attn", "encoder_attn")),
         }
+        if self.config.get("tie_word_embeddings") is False:
+            shapes[HEAD] = shapes[EMBEDDING]
         return shapes
 
     def _layer_shapes(self, side: str, attentions: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -226,6 +231,20 @@ class WhisperLayout:
             "num_mel_bins"
         ):
             raise ExportError(f"{self.where} has features of another number of bands.", _REMEDY)
+
+
+def check_tied(config: Mapping[str, Any], where: str, runtime: str) -> None:
+    """Make sure that a Whisper's output is its embedding.
+
+    Raises:
+        ExportError: it has one of its own.
+    """
+    if config.get("tie_word_embeddings") is False:
+        raise ExportError(
+            f"{where} has tie_word_embeddings False: an output layer that is not its embedding, "
+            f"which the graph for {runtime} does not have.",
+            "Unpack it with --to transformers.",
+        )
 
 
 def _tokenizer(

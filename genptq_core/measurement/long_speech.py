@@ -18,8 +18,8 @@ from ..models.divergence import divergences
 from ..models.long_form import Window, long_form_of, states_of
 from ..models.weights import replaced
 from ..rounding.long_recordings import groups
-from ..speech.long_audio import LongAudio
-from ..speech.utterances import RATE, Utterance
+from ..speech.long_audio import LongAudio, is_long
+from ..speech.utterances import RATE, SpeechSet, Utterance
 from .long_figures import LongHeard
 
 
@@ -39,6 +39,17 @@ class Compared:
     loss: float
     tokens: int
     figures: LongHeard
+
+
+def check_lengths(model: SpeechModel, speech: SpeechSet) -> None:
+    """Make sure, before hours of work, that a model hears recordings as long as a set's.
+
+    Raises:
+        ModelError: it takes no recordings of more than 30 s, and there is one.
+        SpeechError: a recording cannot be opened.
+    """
+    if any(map(is_long, speech.utterances)):
+        long_form_of(model)
 
 
 def transcribe_long(model: SpeechModel, recording: Utterance) -> str:

@@ -30,7 +30,7 @@ from ..speech.normalizers import MULTILINGUAL
 from ..speech.utterances import SpeechSet, load_audio
 from ..speech.writing import normalizer_for
 from .evaluation import Evaluation, Score
-from .long_speech import transcribe_long
+from .long_speech import check_lengths, transcribe_long
 from .records import Measured
 
 ROUNDING = "inputs of full precision"
@@ -78,6 +78,7 @@ def measure(
         ConstraintError: `stop` is not an increase of WER.
     """
     check_model(model, profile)
+    check_lengths(model, speech)
     normalizer = normalizer_of(model, speech, normalizer)
     evaluation = Evaluation(speech, normalizer, stop)
     if weights is None:

@@ -27,6 +27,7 @@ from ..workers.local_copies import (
 )
 from ..workers.pool import Workers
 from .evaluation import Evaluation
+from .long_speech import check_lengths
 from .measure import ROUNDED, measure, normalizer_of, record_of
 from .records import Measured
 from .shards import ShardResult, measure_shard, save_result, shard_key
@@ -66,6 +67,7 @@ def measure_maps(
         ClusterError: a worker died for good, or the cluster cannot be reached.
     """
     profile = load_profile(folder)
+    check_lengths(model, speech)
     normalizer = normalizer_of(model, speech, normalizer)
     if workers is None or workers.here:
         for number, (label, chosen) in enumerate(maps):

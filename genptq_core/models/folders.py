@@ -31,6 +31,9 @@ MOST_SIZE = 2**24
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+MODEL_FILES = ("config.json", _SAFE, _PICKLED)
+"""Files of a model's folder, one of which is there."""
+
 _FEATURES = ("preprocessor_config.json", "processor_config.json")
 _SETTINGS = (
     *_FEATURES,

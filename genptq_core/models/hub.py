@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import GenPTQError, ModelError
 from . import SpeechModel
+from .adapter import base_of, merged
 from .checkpoint import load_whole
 from .folders import (
     check_folder,
@@ -26,6 +27,7 @@ from .folders import (
     stored_tensors,
     whole_reason,
 )
+from .nearest import nearest
 from .weights import parameter_count
 
 _HUB_REMEDY = "Give a local folder written by save_pretrained, or a model that is bundled."
@@ -41,6 +43,9 @@ def load(source: str, name: str) -> SpeechModel:
     Raises:
         ModelError: it cannot be loaded, with the reason.
     """
+    base = base_of(source)
+    if base is not None:
+        return _adapted(source, name, base)
     with _explained(source) as offline:
         config = _configuration(source, offline)
         family = family_of(config.model_type)
@@ -65,8 +70,20 @@ def expected_parameters(source: str) -> int:
     Raises:
         ModelError: it has no readable settings, or is of no supported family.
     """
+    source = base_of(source) or source
     with _explained(source) as offline:
         return _described(_configuration(source, offline))
+
+
+def _adapted(source: str, name: str, base: str) -> SpeechModel:
+    """A model that an adapter's folder names, with the adapter merged into it."""
+    with _explained(base) as offline:
+        config = _configuration(base, offline)
+        family = family_of(config.model_type)
+        settings = family.settings(base, _files_of(base, offline), offline)
+        module = load_whole(checkpoint_of(config.model_type), base, offline, family.computed)
+    adapted: SpeechModel = family.MODEL(name, merged(module, Path(source)).eval(), *settings)
+    return adapted
 
 
 @contextmanager
@@ -123,7 +140,7 @@ def _check_family(where: str, model_type: str) -> None:
     if model_type not in known:
         raise ModelError(
             f"{where} holds a {model_type!r} model; supported are {', '.join(known)}.",
-            "CONTRIBUTING.md says how another family is added.",
+            f"{nearest(model_type)} CONTRIBUTING.md says how another family is added.",
         )
 
 

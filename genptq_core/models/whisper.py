@@ -32,7 +32,7 @@ from . import Transcript
 from .asking import generation_settings
 from .checkpoint import check_finite, check_shapes
 from .decoding import GREEDY, Decoding, seed_of
-from .folders import AGAIN, FEATURE_FILES, check_rate, own_settings, require
+from .folders import FEATURE_FILES, check_rate, own_settings, require
 from .greedy import Choose, Written, drawn, likeliest, write
 from .text_digest import text_digest
 from .timed_windows import TimedWindows, timestamps_of, with_times
@@ -70,7 +70,6 @@ class Whisper:
     """A Whisper model behind the core's protocol; see `SpeechModel` for the methods."""
 
     family = "whisper"
-    head = EMBEDDING
 
     def __init__(self, name: str, module: Any, features: Any, tokenizer: Any) -> None:
         check_finite(module, name)
@@ -84,6 +83,7 @@ class Whisper:
         self.decoding = self.settings.words
         self.normalizer = whisper_normalizer(self.settings.language, self.settings.english)
         self.module: nn.Module = module
+        self.head = head_of(module)
         self.units = units(module)
         self.derived = derived(module)
         self.digest = weights_digest(module)
@@ -286,7 +286,7 @@ def require_settings(folder: Path) -> None:
 
 
 def _check_fit(name: str, module: Any, features: Any) -> None:
-    """Make sure that features are those of the model, and that its output is its embedding.
+    """Make sure that features are those of the model.
 
     Raises:
         ModelError: they are not.
@@ -299,11 +299,6 @@ def _check_fit(name: str, module: Any, features: Any) -> None:
             f"{name} hears {config.num_mel_bins} mel bands and {2 * config.max_source_positions} "
             f"frames, and its preprocessor_config.json makes {bands} and {frames}.",
             "Take the preprocessor_config.json that the model was trained with.",
-        )
-    if module.proj_out.weight is not module.model.decoder.embed_tokens.weight:
-        raise ModelError(
-            f"{name} has an output layer ({HEAD}) that is not its embedding, as Whisper's is.",
-            AGAIN,
         )
 
 
@@ -319,12 +314,19 @@ def derived(module: Any) -> dict[str, Tensor]:
     return {POSITIONS: computed} if same else {}
 
 
+def head_of(module: Any) -> str:
+    """The name of the output layer's weight: the embedding's, as in OpenAI's, or one of its own."""
+    tied = module.proj_out.weight is module.model.decoder.embed_tokens.weight
+    return EMBEDDING if tied else f"{HEAD}.weight"
+
+
 def units(module: Any) -> tuple[Unit, ...]:
-    """Every convolution and Linear weight, and the tied embedding in blocks of rows.
+    """Every convolution and Linear weight, and that of the output in blocks of rows.
 
     The decoder's positions stay at 16 bit: calibration speech reaches few of them, so the others
-    could not be scored.
+    could not be scored. So do embeddings that are not the output's.
     """
+    head = head_of(module)
     listed: list[Unit] = []
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv1d):
@@ -364,8 +366,8 @@ def units(module: Any) -> tuple[Unit, ...]:
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         listed.append(
             Unit(
-                name=f"{EMBEDDING}@{start}:{stop}",
-                parameter=EMBEDDING,
+                name=f"{head}@{start}:{stop}",
+                parameter=head,
                 start=start,
                 stop=stop,
                 columns=columns,

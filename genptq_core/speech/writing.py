@@ -56,6 +56,7 @@ class _Writing:
         other: letters that are not Latin.
         marks: combining marks that no letter has in itself.
         unspaced: letters of scripts that are written without spaces.
+        hangul: letters of Korean.
         words: runs of all other letters and numbers.
         accented: those with a Latin letter that is not ASCII.
     """
@@ -64,6 +65,7 @@ class _Writing:
     other: int
     marks: int
     unspaced: int
+    hangul: int
     words: int
     accented: int
 
@@ -85,11 +87,13 @@ class _Writing:
             if category == "L":
                 kinds["other"] += count * (not _is_latin(character))
                 kinds["unspaced"] += count * _is_unspaced(character)
+                kinds["hangul"] += count * unicodedata.name(character, "").startswith("HANGUL")
         return _Writing(
             letters=kinds["L"],
             other=kinds["other"],
             marks=kinds["M"],
             unspaced=kinds["unspaced"],
+            hangul=kinds["hangul"],
             words=words,
             accented=accented,
         )
@@ -117,7 +121,8 @@ def normalizer_for(
 
     Args:
         references: what was said.
-        own: the model's normalizer, taken if it fits; otherwise one that does is taken.
+        own: the model's normalizer, taken if it fits; otherwise one that does is taken. Texts in
+            Korean are counted in characters.
         wanted: the one that was asked for; "" for none.
         where: what holds the references, for messages.
 
@@ -132,6 +137,8 @@ def normalizer_for(
             )
     normalize("", wanted or own)  # raises if there is none
     writing = _Writing.of(references)
+    if not wanted and writing.hangul > _HALF * writing.letters:  # as is usual, though words fit
+        return MULTILINGUAL_CHARACTERS
     fault = writing.misfit(wanted or own)
     if not fault:
         return wanted or own

@@ -67,6 +67,19 @@ class Way:
             return self.form.memory(profile)
         return self.runtime.memory(profile, self.target, options)
 
+    def memories(
+        self, profile: Profile, maps: Sequence[Sequence[Option]], sizes: Sequence[int]
+    ) -> list[int]:
+        """Bytes of all weights in memory, of maps whose sizes are known; see `memory`."""
+        if not maps:
+            return []
+        if not self.bounds_map:
+            return [self.memory(profile, maps[0])] * len(maps)
+        if self.runtime.unit_memory is None:  # as the file stores them
+            besides = sizes[0] - self.memory(profile, maps[0])
+            return [size - besides for size in sizes]
+        return [self.memory(profile, options) for options in maps]
+
     def sizes(self, profile: Profile, options: Sequence[Option]) -> Sizes:
         """Download, weights and memory of a map."""
         size = predicted_bytes(self.target, profile, options)

@@ -89,8 +89,10 @@ export function figuresOf(table, point) {
         guess: point < wer.beyond,
       }
     : null;
+  const { memory } = table;
   return {
     bytes: table.bytes[point],
+    memory: memory && memory[memory.length > 1 ? point : 0],
     loss: table.loss[point],
     cost,
     verdict: verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -230,8 +231,19 @@ def test_a_wrong_pairing_is_named(
 
 def test_another_family_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match=r"'bert' model; supported are whisper, parakeet_ctc"):
+    with pytest.raises(
+        ModelError, match=r"'bert' model; supported are whisper, parakeet_ctc"
+    ) as it:
         load_model(str(tmp_path))
+    assert "no speech recognizer" in str(it.value)
+    for kind, said in (
+        ("sew", "SEWForCTC is a CTC model; the nearest family that is supported is wav2vec2"),
+        ("qwen3_asr", "Qwen3ASRForConditionalGeneration is .* supported is whisper"),
+        ("nemotron_asr_streaming", "ForRNNT is a transducer; .* is parakeet_rnnt"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        with pytest.raises(ModelError, match=said):
+            load_model(str(tmp_path))
 
 
 def test_damaged_weights_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -155,11 +155,13 @@ def test_positions_need_not_be_stored(random_whisper: Path, tmp_path: Path) -> N
     assert load_model(str(folder)).digest == load_model(str(random_whisper)).digest
 
 
-def test_an_output_of_its_own_is_refused(random_whisper: Path, tmp_path: Path) -> None:
+def test_an_output_of_its_own_is_taken(random_whisper: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(random_whisper, tmp_path / "model"))
     edit(folder, lambda w: {**w, "proj_out.weight": w["model.decoder.embed_tokens.weight"] + 1})
     change(folder / "config.json", tie_word_embeddings=False)
-    refused(folder, "not its embedding")
+    model = load_model(str(folder))
+    assert model.head == "proj_out.weight"
+    assert {u.parameter for u in model.units if u.part == "embedding"} == {"proj_out.weight"}
 
 
 @pytest.mark.parametrize(
@@ -172,12 +174,59 @@ def test_a_pointer_is_called_one(folder: Path, name: str) -> None:
     assert "git lfs pull" in refused(folder, f"{name} is a Git LFS pointer")
 
 
-def test_an_adapter_without_its_model_is_refused(folder: Path) -> None:
+def test_an_adapter_next_to_its_model_is_refused(folder: Path) -> None:
     change(folder / "adapter_config.json", base_model_name_or_path="openai/whisper-small")
     refused(folder, "which of them is meant")
-    (folder / "model.safetensors").unlink()
-    (folder / "config.json").unlink()
-    assert "merge_and_unload" in refused(folder, "without its model")
+
+
+def adapter(folder: Path, base: Path, rank: int = 2) -> Weights:
+    """Write an adapter of a Whisper's queries to a folder; its matrices."""
+    folder.mkdir()
+    change(
+        folder / "adapter_config.json",
+        base_model_name_or_path=str(base),
+        peft_type="LORA",
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=["q_proj"],
+    )
+    torch.manual_seed(0)
+    names = [n.removesuffix(".weight") for n in load_file(base / "model.safetensors")]
+    weights = {
+        f"base_model.model.{name}.lora_{side}.weight": 0.1 * torch.randn(shape)
+        for name in names
+        if name.endswith("q_proj")
+        for side, shape in (("A", (rank, 16)), ("B", (16, rank)))
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    return weights
+
+
+def test_an_adapter_is_merged_or_says_what_it_needs(
+    random_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lora"
+    weights = adapter(folder, random_whisper)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "peft", None)
+        with pytest.raises(ModelError, match="without its model") as caught:
+            load_model(str(folder))
+        assert "pip install peft" in str(caught.value) and "\n" not in str(caught.value)
+    change(folder / "adapter_config.json", peft_type="IA3")
+    refused(folder, "adapter of type 'IA3'")
+    change(folder / "adapter_config.json", peft_type="LORA")
+    pytest.importorskip("peft", reason="peft is not installed")
+    merged = dict(load_model(str(folder)).module.named_parameters())
+    for name, plain in load_model(str(random_whisper)).module.named_parameters():
+        low, high = (
+            weights.get(f"base_model.model.{name.removesuffix('.weight')}.lora_{side}.weight")
+            for side in "AB"
+        )
+        wanted = plain if low is None or high is None else plain + 2 * high @ low
+        torch.testing.assert_close(merged[name], wanted)
+    spare = {**weights, "base_model.model.other.q_proj.lora_A.weight": torch.zeros(2, 16)}
+    save_file(spare, folder / "adapter_model.safetensors")
+    refused(folder, "does not fit its model")
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "compressed-tensors", None])

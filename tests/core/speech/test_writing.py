@@ -38,8 +38,8 @@ UNSPACED = {
         (GERMAN, BASIC, BASIC),
         (RUSSIAN, WHISPER_ENGLISH, MULTILINGUAL),
         (RUSSIAN, BASIC, BASIC),
-        (KOREAN, WHISPER_ENGLISH, MULTILINGUAL),
-        (KOREAN, BASIC, BASIC),
+        (KOREAN, WHISPER_ENGLISH, MULTILINGUAL_CHARACTERS),
+        (KOREAN, BASIC, MULTILINGUAL_CHARACTERS),
         (HINDI, WHISPER_ENGLISH, MULTILINGUAL),
         (HINDI, BASIC, MULTILINGUAL),
         *((texts, BASIC, MULTILINGUAL_CHARACTERS) for texts in UNSPACED.values()),
@@ -86,3 +86,10 @@ def test_unknown_names_and_endless_texts_are_refused() -> None:
         normalizer_for(["(" * (LONGEST + 1)], BASIC)
     for mark in "(<[":  # and quickly
         assert normalizer_for([mark * LONGEST], BASIC) == BASIC
+
+
+def test_korean_is_counted_in_characters_unless_words_are_asked_for() -> None:
+    texts = ["오늘 날씨가 좋네요", "네"]
+    assert normalizer_for(texts, BASIC) == MULTILINGUAL_CHARACTERS
+    assert normalizer_for(texts, BASIC, MULTILINGUAL) == MULTILINGUAL
+    assert normalizer_for([*ENGLISH, "네"], WHISPER_ENGLISH) == WHISPER_ENGLISH

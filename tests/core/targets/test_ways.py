@@ -91,6 +91,15 @@ def test_download_is_known_where_the_profile_knows_the_folder(tiny: Profile) -> 
     assert sizes.memory == bare_sizes.memory
 
 
+@pytest.mark.parametrize("target", ["native", "gguf", "onnx", "mlx", "compressed-tensors"])
+def test_memories_of_many_maps_are_those_of_each(tiny: Profile, target: str) -> None:
+    task = problem(tiny, target=target)
+    sizes = [solve(task, size).options for size in (60_000_000, 90_000_000)]
+    for way in ways_for(TARGETS[target], "whisper", tiny.source.overhead):
+        taken = [predicted_bytes(TARGETS[target], tiny, options) for options in sizes]
+        assert way.memories(tiny, sizes, taken) == [way.memory(tiny, one) for one in sizes]
+
+
 def test_memory_bounds_a_map_of_the_runtimes_own_types(tiny: Profile) -> None:
     way = way_of(tiny, "onnx")
     task = problem(tiny, target="onnx")

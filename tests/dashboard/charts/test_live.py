@@ -66,6 +66,9 @@ def test_the_table_says_what_each_size_gets(shown: Scene) -> None:
     assert max(sent["allowed"]["values"]) <= most_points(curve) + 1e-9
     assert {mark["map"] for mark in sent["marks"]} == {r.map_digest for r in shown.records}
     assert sent["id"] == table_of(shown, table)["id"], "equal content is sent once"
+    assert shown.way is not None and sent["memory"] == [
+        shown.way.memory(shown.profile, [shown.problem.menu[c] for c in choices[0]])
+    ], "float32 in this program, whatever the map"
 
 
 def test_the_pick_is_the_exact_answer(shown: Scene) -> None:

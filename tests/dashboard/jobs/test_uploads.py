@@ -64,6 +64,14 @@ def test_what_is_no_short_recording_is_refused(data: bytes, name: str, sentence:
     assert not uploads.folder().exists() or not list(uploads.folder().iterdir())
 
 
+def test_a_long_one_is_taken_and_one_of_hours_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = uploads.keep(recording(31), "a.wav")
+    assert path.exists()
+    monkeypatch.setattr(uploads, "LONGEST", 30.0)
+    with pytest.raises(SpeechError, match="The recording lasts more than 0 minutes"):
+        uploads.keep(recording(31), "a.wav")
+
+
 def test_only_our_own_recordings_are_deleted(tmp_path: Path) -> None:
     other = tmp_path / "other.wav"
     other.write_bytes(b"")
