@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -203,6 +204,8 @@ def _measure(request: Measure, report: Report) -> dict[str, Any]:
 
 def _explore(request: Explore, report: Report) -> dict[str, Any]:
     profile, began = _current(request), time.monotonic()
+    # Maps are begun until then, if they can be done.
+    ends = time.strftime("till %H:%M", time.localtime(time.time() + 60 * request.minutes))
     speech = load_speech(request.manifest, request.utterances)
     report(Progress("loading the model", 0, 0))
     from genptq_core.loading import load_model_of
@@ -215,7 +218,7 @@ def _explore(request: Explore, report: Report) -> dict[str, Any]:
         seconds=60 * request.minutes - (time.monotonic() - began),
         target=request.target,
         workers=Workers(scheduler=named_scheduler()),
-        report=report,
+        report=lambda at: report(dataclasses.replace(at, stage=f"{at.stage}, {ends}")),
     )
     return {
         "maps": len(known.records),

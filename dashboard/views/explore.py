@@ -138,5 +138,5 @@ def _progress(scene: Scene) -> None:
     text = "Measuring" + (f": {markdown(job.stage)}" if job.stage else "")
     left = job.seconds_left(time.time())
     if left is not None:
-        text += f", about {seconds(left)} for this map"
+        text += f"; about {seconds(left)} for this map"
     st.info(f"{text}.", icon=":material/autorenew:")

@@ -259,7 +259,7 @@ def random_encoder_decoder(folder: Path, architecture: str, seed: int = 0, **set
     _vary(module)
     with torch.no_grad():
         module.model.decoder.embed_tokens.weight.normal_(std=0.1)
-        module.model.decoder.norm.weight *= 5
+        module.model.decoder.norm.weight *= 3 if architecture == MOONSHINE else 5
         if architecture != MOONSHINE:
             module.model.decoder.embedding_layernorm.weight *= 0.1
         for layer in module.model.decoder.layers:  # what it writes depends on what it hears

@@ -170,6 +170,7 @@ def test_an_exploration_measures_and_goes_on_where_it_was(tmp_path: Path, tones:
         worker.run_queue(queue)
         job = queue.jobs()[0]
         assert (job.state, job.result["maps"]) == (DONE, maps), job.message
+        assert "map 1, " in job.stage and ", till " in job.stage
         assert len(load_measured(folder, profile.digest)) == maps
         assert job.result["half_width"] > 0
 
