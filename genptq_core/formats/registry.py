@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from types import ModuleType
 
 from ..errors import ExportError
 from ..models import SpeechModel
 from ..targets import TARGETS
-from . import compressed_tensors, gguf, mlx, native, onnx_runtime
 from .plain_settings import saved
 
-FORMATS: dict[str, ModuleType] = {
-    "native": native,
-    "compressed_tensors": compressed_tensors,
-    "gguf": gguf,
-    "mlx": mlx,
-    "onnx_runtime": onnx_runtime,
-}
+
+class _Modules(Mapping[str, ModuleType]):
+    """Modules of this package by name, each imported when it is asked for: they take a moment."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if name not in self._names:
+            raise KeyError(name)
+        return import_module(f".{name}", __package__)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+FORMATS = _Modules("native", "compressed_tensors", "gguf", "mlx", "onnx_runtime")
 
 
 def overheads(model: SpeechModel) -> dict[str, int]:

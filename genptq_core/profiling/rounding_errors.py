@@ -1,4 +1,4 @@
-"""Rounding errors of every option of every unit, kept in files while a profile is computed."""
+"""What every unit is rounded to at every option, kept in files while a profile is computed."""
 
 from __future__ import annotations
 
