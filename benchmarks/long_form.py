@@ -33,7 +33,7 @@ from genptq_core.speech.wer import WHISPER_ENGLISH, blockwise, count_errors, pai
 RESULTS = Path("benchmarks/results/long_form.json")
 SINGLE = "single utterances"
 MINUTES = (60, 5, 20)
-WIDTHS = (2.0, 1.75, 3.0)
+WIDTHS = (2.0, 1.75)
 HOUR = 3600.0
 
 
