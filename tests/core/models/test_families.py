@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jiwer
 import numpy as np
@@ -27,22 +25,13 @@ from genptq_core.rounding.rounded import quantized_weights
 from genptq_core.speech.utterances import load_manifest
 from genptq_core.targets import NATIVE, usable_targets
 from genptq_core.units import readable
-from tests.core.tiny_models import FAMILIES, LASR, MOONSHINE, TDT, WAVLM, WHISPER, random_model
+from tests.core.tiny_models import FAMILIES, MOONSHINE, TDT, WHISPER, random_model
 
 OPTIONS = (*grid_options((4, 8), (16,)), *coded_options((4,)), *block_options(("q8_0",)))
-USUAL = (WAVLM, LASR, TDT, MOONSHINE)
-"""Families that differ most; the others are tried with `-m slow`."""
-
 SETTINGS = Settings(OPTIONS, draws=2, rank=8)
 
 
-def _marked(families: Sequence[str]) -> list[Any]:
-    """All but Whisper, which `test_whisper_shapes` tries."""
-    rare = pytest.mark.slow
-    return [pytest.param(f, marks=[] if f in USUAL else rare) for f in families if f != WHISPER]
-
-
-@pytest.mark.parametrize("family", _marked(FAMILIES))
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != WHISPER])  # see its shapes
 def test_from_profile_to_every_target_and_back(family: str, tones: Path, tmp_path: Path) -> None:
     model = load_model(str(random_model(tmp_path / "model", family)))
     speech = load_manifest(tones, 2)
@@ -81,7 +70,7 @@ def _check_units(model: SpeechModel, profile: Profile) -> None:
     assert not dead
 
 
-@pytest.mark.parametrize("family", [TDT, pytest.param(MOONSHINE, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", [TDT, MOONSHINE])
 def test_predicted_and_measured_losses_rank_alike(family: str, tones: Path, tmp_path: Path) -> None:
     model = load_model(str(random_model(tmp_path / "model", family)))
     settings = Settings(grid_options((3, 4, 6), (16,)), draws=12, rank=8)

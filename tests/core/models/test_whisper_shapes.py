@@ -32,11 +32,7 @@ SIZES = {"large-v3": 51866, "multilingual, resized": 51872}
 ELSEWHERE = ("gguf", "onnx", "mlx")
 
 
-@pytest.mark.parametrize(
-    "shape",
-    # Those that other runtimes load, or that have 50,000 words, take longer.
-    [pytest.param(s, marks=[] if s == "untied" else pytest.mark.slow) for s in SHAPES],
-)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_from_profile_to_every_target_and_back(shape: str, tones: Path, tmp_path: Path) -> None:
     model = load_model(str(shaped_whisper(tmp_path / "model", shape)))
     speech = load_manifest(tones, 2)
