@@ -20,7 +20,7 @@ from ..quantizers.near_codes import kept_bytes
 from ..speech.utterances import LONGEST, SpeechSet, Utterance, duration
 from ..units import Unit
 
-MOST_TOGETHER = 4
+MOST_TOGETHER = 2
 """Most utterances whose gradients are held together: rounding errors are then computed once."""
 
 ROUNDED_TOGETHER = 1 << 23
