@@ -7,16 +7,14 @@ import time
 import streamlit as st
 
 from genptq_core.allocation.constraints import Constraints
-from genptq_core.errors import GenPTQError
 from genptq_core.measurement.exploring import ENOUGH
 
-from ..jobs import processes
-from ..jobs.queue import LIVE, Job, Queue
+from ..jobs.queue import LIVE, Job
 from ..jobs.requests import Explore, Measure
 from ..page.command_line import explore_command
 from ..page.scene import Scene
 from ..wording import markdown, seconds
-from . import failure, job_list
+from . import job_list
 from .measure import judged_speech
 
 _POLL = 2.0
@@ -86,33 +84,20 @@ def _button(scene: Scene) -> None:
                 wrap_lines=True,
             )
     if pressed:
-        _queue(
-            scene,
-            Explore(
-                profile=str(scene.folder),
-                profile_digest=scene.profile.digest,
-                target=scene.target,
-                manifest=manifest,
-                utterances=utterances,
-                minutes=minutes,
-            ),
+        asked = Explore(
+            profile=str(scene.folder),
+            profile_digest=scene.profile.digest,
+            target=scene.target,
+            manifest=manifest,
+            utterances=utterances,
+            minutes=minutes,
         )
+        job_list.queue_request(asked, told=False)  # its progress stands right here
 
 
 def _keep_minutes() -> None:
     # Of a widget that is not drawn, Streamlit forgets what it was set to.
     st.session_state["explore_for"] = st.session_state["explore_minutes"]
-
-
-def _queue(scene: Scene, request: Explore) -> None:
-    queue = Queue()
-    try:
-        queue.add(request)
-        processes.start_worker(queue)
-    except GenPTQError as error:
-        failure.show(error)
-    else:
-        st.rerun(scope="app")
 
 
 def _jobs(scene: Scene) -> list[Job]:

@@ -65,8 +65,13 @@ _SHOWN = 8
 """Ended jobs in a list."""
 
 
-def queue_request(request: Request) -> None:
-    """Queue a request, start a worker, and redraw; an error is shown."""
+def queue_request(request: Request, told: bool = True) -> None:
+    """Queue a request, start a worker, and redraw; an error is shown.
+
+    Args:
+        request: what is asked for.
+        told: whether a note says where its progress stands.
+    """
     queue = Queue()
     try:
         queue.add(request)
@@ -74,7 +79,8 @@ def queue_request(request: Request) -> None:
     except GenPTQError as error:
         failure.show(error)
     else:
-        st.toast("Queued. How far it is stands at the foot of the page.", icon=ICONS[QUEUED])
+        if told:
+            st.toast("Queued. How far it is stands at the foot of the page.", icon=ICONS[QUEUED])
         st.rerun(scope="app")
 
 
