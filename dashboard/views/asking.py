@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from genptq_core.models.whisper_asking import may_be_asked
 from genptq_core.profile import Profile
 from genptq_core.speech.languages import LANGUAGES, name_of
-
-_EMBEDDING, _ENGLISH_TOKENS = "embed_tokens.weight", 51_864
-"""The parameter with a row for each token, and its rows in a Whisper that knows only English."""
 
 _TASKS = {"": "as the model does", "transcribe": "transcribe", "translate": "translate to English"}
 
@@ -37,9 +35,8 @@ def fields(place: Any, key: str, own: str) -> tuple[str, str]:
 
 def of_profile(place: Any, key: str, profile: Profile) -> tuple[str, str]:
     """The fields for a profile's model; none for what cannot be asked."""
-    source = profile.source
-    tokens = max((u.stop for u in profile.units if u.parameter.endswith(_EMBEDDING)), default=0)
-    if source.family != "whisper" or tokens == _ENGLISH_TOKENS:
+    if not may_be_asked(profile):
         return "", ""
-    asked = f"as the profile, {name_of(source.language)}" if source.language else "as rows say"
+    language = profile.source.language
+    asked = f"as the profile, {name_of(language)}" if language else "as rows say"
     return fields(place, key, f"{asked}, else the model's own")

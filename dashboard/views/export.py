@@ -39,8 +39,7 @@ _ZIP_LIMIT = 400_000_000
 
 _RUNS = {
     "gguf": "Loaded by transcribe.cpp, on processors and on graphics cards.",
-    "native": f"Loaded by this program into a transformers model: {PROGRAM} "
-    "transcribe --model FOLDER. Any processor that torch runs on.",
+    "native": "Loaded by this program into a transformers model. Any processor that torch runs on.",
     "integer": "The same program and processors, from integers in groups as other runtimes hold "
     "them.",
     "compressed-tensors": "Loaded by transformers with the compressed-tensors package; any "

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ..errors import ModelError
+from ..profile import Profile
 from ..speech.languages import LANGUAGES
 
 TRANSCRIBE, TRANSLATE = "transcribe", "translate"
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
+_EMBEDDING = "embed_tokens.weight"  # the end of the name of the parameter with a row for each token
+_ENGLISH = 51_864  # tokens of OpenAI's Whispers that know only English
 
 _Settings = TypeVar("_Settings", bound=Any)
 
@@ -27,6 +30,12 @@ class Known:
 
     languages: Mapping[str, int]
     tasks: Mapping[str, int]
+
+
+def may_be_asked(profile: Profile) -> bool:
+    """Whether a profile's model may know several languages, as far as can be told without it."""
+    rows = max((u.stop for u in profile.units if u.parameter.endswith(_EMBEDDING)), default=0)
+    return profile.source.family == "whisper" and rows != _ENGLISH
 
 
 def known_in(vocabulary: Mapping[str, int], prompt: Sequence[int]) -> Known:

@@ -21,11 +21,13 @@ from genptq_core.measurement.shards import random_blocks, shard_key
 from genptq_core.measurement.store import load_measured, save_measured, ship
 from genptq_core.models.asking import asked_of, in_language, with_language
 from genptq_core.models.decoding import FALLBACK, with_decoding
+from genptq_core.models.whisper_asking import may_be_asked
 from genptq_core.options import grid_options
 from genptq_core.profile import Settings, load_profile
 from genptq_core.profiling.compute import compute
 from genptq_core.rounding.baseline import baseline
 from genptq_core.speech.utterances import SpeechSet, load_audio, load_manifest, speech_set
+from genptq_core.storage.locations import bundled_profiles
 from genptq_core.workers.local_copies import identity_of, local_model
 from tests.core.tiny_models import PARAKEET, random_ctc
 
@@ -184,3 +186,9 @@ def test_the_command_line_asks(
     assert len(set(texts.values())) > 1
     assert main(["transcribe", "--model", str(folder), audio, "--language", "xyzzy"]) == 2
     assert "'xyzzy' is no language that is known" in capsys.readouterr().err
+
+
+def test_a_profile_tells_whether_its_model_may_be_asked() -> None:
+    expected = {"whisper-base": True, "whisper-tiny.en": False, "conformer-an4": False}
+    told = {name: may_be_asked(load_profile(bundled_profiles() / name)) for name in expected}
+    assert told == expected
