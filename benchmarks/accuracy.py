@@ -136,7 +136,7 @@ class Bench:
                     "increase": measured.wer_increase,
                     "ci95": measured.ci95,
                     "loss": measured.loss,
-                    "looped": measured.looped,
+                    "looped": len(measured.runaways.loops),
                     "utterances": len(self.speech),
                     "prepared": prepared,
                 }
