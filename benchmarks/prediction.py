@@ -2,17 +2,19 @@
 
     python -m benchmarks.prediction --profile data/profiles/whisper-tiny.en
     python -m benchmarks.prediction --profile data/profiles/whisper-tiny.en --borrowed
+    python -m benchmarks.prediction --profile data/profiles/* --summary
 
 Uses the measured configurations that ship with the profile (or were measured since). `--borrowed`
 judges what a model is told of its word errors before, or after a few, maps of it are measured: the
-band borrowed from the other models that ship, on maps that it was not shown.
+band borrowed from the other models that ship, on maps that it was not shown. `--summary` is a row
+for each profile, speech set and format.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,8 @@ from genptq_core.targets import NATIVE, predicted_bytes, target_of
 SPLITS = 200
 SHOWN = (0, 1, 2, 4)
 """Own maps that a borrowed curve is shown."""
+FORMATS = (NATIVE, "integer", "gguf")
+"""Formats of which maps were measured."""
 DRAWS = 10
 """Random choices of these."""
 
@@ -86,33 +90,68 @@ def report(profile: Profile, records: list[Measured]) -> None:
             f"  [{100 * low:+6.2f}, {100 * high:+6.2f}] {m.loss:8.4f} {m.predicted_loss:9.4f}"
             f" {guess:+12.2f}        {m.label}"
         )
-    changed = np.array([m.predicted_loss > 0 for m in records])
-    true = np.array([m.loss for m in records])[changed]
-    predicted = np.array([m.predicted_loss for m in records])[changed]
-    ratio = true / predicted
-    small = true < 0.3
+    changed = [m for m in records if m.predicted_loss > 0]
+    true = [m.loss for m in changed]
+    alone = [part for part, m in zip(separable, records, strict=True) if m.predicted_loss > 0]
+    found = agreement(changed)
     print(
-        f"Spearman, predicted loss and measured divergence: {spearmanr(predicted, true)[0]:.4f}"
-        f" (separable part alone: {spearmanr(separable[changed], true)[0]:.4f})"
+        f"Spearman, predicted loss and measured divergence: {found.rank:.4f}"
+        f" (separable part alone: {spearmanr(alone, true)[0]:.4f})"
     )
     print(
-        f"measured over predicted, median {np.median(ratio):.2f}, within a factor of 1.5 where "
-        f"measured is below 0.3: {np.mean(np.abs(np.log(ratio[small])) < np.log(1.5)):.2f} "
-        f"of {small.sum()}"
+        f"measured over predicted, median {found.ratio:.2f}, within a factor of 1.5 where "
+        f"measured is below 0.3: {found.near:.2f} of {found.useful}"
     )
     if curve:
         print(
             f"WER increase = {curve.scale:.3f} * loss^{curve.power:.3f}; held-out mean error "
             f"{100 * curve.held_out:.2f} points over {curve.points} maps"
         )
-    print(halves(records))
+    judged = halves(changed)
+    if judged is None:
+        print(f"WER curve on halves: {len(changed)} maps are too few, {2 * LEAST_POINTS} needed")
+    else:
+        print(
+            f"WER curve on halves of {len(changed)} maps, {SPLITS} random ones, below +5 points: "
+            f"mean error {100 * judged[0]:.2f} points, {100 * judged[1]:.0f} % in the band"
+        )
 
 
-def halves(records: list[Measured]) -> str:
-    """The WER curve fitted on one half of the maps, judged on the other, over random halves."""
-    changed = [m for m in records if m.predicted_loss > 0]
+@dataclass(frozen=True)
+class Agreement:
+    """How well loss was predicted.
+
+    Attributes:
+        rank: Spearman's correlation of predicted loss and measured divergence.
+        ratio: measured over predicted, the median.
+        near: fraction within a factor of 1.5, of those whose measured divergence is below 0.3.
+        useful: how many these are.
+    """
+
+    rank: float
+    ratio: float
+    near: float
+    useful: int
+
+
+def agreement(records: Sequence[Measured]) -> Agreement:
+    """Predicted and measured loss of quantized maps, compared."""
+    true = np.array([m.loss for m in records])
+    predicted = np.array([m.predicted_loss for m in records])
+    ratio = true / predicted
+    near = np.abs(np.log(ratio[true < 0.3])) < np.log(1.5)
+    rank = float(spearmanr(predicted, true)[0])
+    return Agreement(rank, float(np.median(ratio)), float(near.mean()), len(near))
+
+
+def halves(changed: Sequence[Measured]) -> tuple[float, float] | None:
+    """The WER curve fitted on one half of the maps, judged on the other, over random halves.
+
+    Of maps below +5 points: the mean error, a fraction, and how many are in the band. None if the
+    maps are too few.
+    """
     if len(changed) < 2 * LEAST_POINTS:
-        return f"WER curve on halves: {len(changed)} maps are too few, {2 * LEAST_POINTS} needed"
+        return None
     loss = np.array([m.predicted_loss for m in changed])
     true = np.array([m.wer_increase for m in changed])
     random = np.random.default_rng(0)
@@ -128,10 +167,28 @@ def halves(records: list[Measured]) -> str:
             low, high = curve.interval(loss[i])
             errors.append(abs(float(curve.increase(loss[i])) - true[i]))
             held.append(bool(low <= true[i] <= high))
-    return (
-        f"WER curve on halves of {len(changed)} maps, {SPLITS} random ones, below +5 points: "
-        f"mean error {100 * np.mean(errors):.2f} points, {100 * np.mean(held):.0f} % in the band"
-    )
+    return float(np.mean(errors)), float(np.mean(held))
+
+
+def summary(folder: Path) -> Iterator[str]:
+    """Rows of a profile in the table of all: each speech set and format."""
+    profile = load_profile(folder)
+    stored = load_measured(folder, profile.digest)
+    for target in FORMATS:
+        measured = with_predictions(profile, stored, target)
+        own = own_of(profile, measured, target)
+        if len(own) == len(measured):  # so few are its own that those of all formats stand for them
+            continue
+        for measured_set in measured_sets(own):
+            changed = [m for m in measured_set.records if m.predicted_loss > 0]
+            if len(changed) < LEAST_POINTS - 1:
+                continue
+            found, judged = agreement(changed), halves(changed)
+            said = "" if judged is None else f"{100 * judged[0]:.2f}, {100 * judged[1]:.0f} %"
+            yield (
+                f"| {profile.source.model} | {measured_set.name} | {target} | {len(changed)} "
+                f"| {found.rank:.2f} | {found.ratio:.2f} | {100 * found.near:.0f} % | {said} |"
+            )
 
 
 def borrowed(profile: Profile, measured_set: MeasuredSet, target: str) -> Iterator[str]:
@@ -163,26 +220,34 @@ def borrowed(profile: Profile, measured_set: MeasuredSet, target: str) -> Iterat
 def main() -> None:
     """Report every speech set of a profile."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--profile", type=Path, required=True, nargs="+")
     parser.add_argument("--target", default=NATIVE, help="whose own maps are reported")
     parser.add_argument("--markdown", action="store_true", help="print the README's table")
     parser.add_argument("--borrowed", action="store_true", help="judge the borrowed bands")
+    parser.add_argument("--summary", action="store_true", help="a row for each set and format")
     options = parser.parse_args()
-    profile = load_profile(options.profile)
-    stored = load_measured(options.profile, profile.digest)
-    measured = with_predictions(profile, stored, options.target)
+    if options.summary:
+        print("| profile | speech | format | maps | rank | ratio | within 1.5 | on halves |")
+        print("| --- " * 8 + "|")
+        for folder in options.profile:
+            if folder.is_dir():
+                print(*summary(folder), sep="\n")
+        return
     if options.borrowed:
         print("| model | target | speech | maps | shown | in the band | half width | error |")
         print("| --- " * 8 + "|")
-    for measured_set in measured_sets(own_of(profile, measured, options.target)):
-        if options.borrowed:
-            print("\n".join(borrowed(profile, measured_set, options.target)))
-            continue
-        records = list(measured_set.records)
-        if options.markdown:
-            markdown(profile, records)
-        else:
-            report(profile, records)
+    for folder in options.profile:
+        profile = load_profile(folder)
+        stored = load_measured(folder, profile.digest)
+        measured = with_predictions(profile, stored, options.target)
+        for measured_set in measured_sets(own_of(profile, measured, options.target)):
+            records = list(measured_set.records)
+            if options.borrowed:
+                print("\n".join(borrowed(profile, measured_set, options.target)))
+            elif options.markdown:
+                markdown(profile, records)
+            else:
+                report(profile, records)
 
 
 if __name__ == "__main__":
