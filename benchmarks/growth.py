@@ -11,8 +11,8 @@ to `benchmarks/results/growth.json` as soon as it ends. Few options are rounded 
     python -m benchmarks.growth --report [--plot docs/growth.png]
 
 The first prints what a profile of each would take, by the program's own estimate, the second what
-was measured so far; nothing is run. Redrawing is timed on profiles of these shapes with drawn
-scores (`benchmarks/dashboard.py`), of the clock.
+was measured so far, with what an earlier version took in brackets; nothing is run. Redrawing is
+timed on profiles of these shapes with drawn scores (`benchmarks/dashboard.py`), of the clock.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from genptq_core.bitmaps.file import read_bit_map, write_bit_map
 ROOT = Path(__file__).resolve().parent.parent
 
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
+BEFORE = RESULTS.with_name("growth_before.json")
+"""The same of the version before weights were rounded in bulk."""
 
 PASSES = 2  # utterances of the bare passes
 MOVES = 40
@@ -272,10 +274,10 @@ def main() -> None:
         if options.estimate:
             print(growth_report.estimates(options.shapes, options.bits, options.rates))
         else:
-            results = json.loads(options.results.read_text())
-            print(growth_report.table(results))
+            results, before = (json.loads(p.read_text()) for p in (options.results, BEFORE))
+            print(growth_report.table(results, before))
             if options.plot:
-                growth_report.plot(results, options.plot)
+                growth_report.plot(results, options.plot, before)
         return
     if options.speech is None:
         parser.error("--speech is missing")

@@ -91,14 +91,25 @@ def _figures(name: str, measured: dict[str, Any]) -> dict[str, float]:
     return out
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The results as Markdown, with exponents over the parameters fitted on a log-log scale."""
+def table(
+    results: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]] | None = None
+) -> str:
+    """The results as Markdown, with exponents over the parameters fitted on a log-log scale.
+
+    Those of an earlier version are in brackets, where anything was measured anew.
+    """
     names = _names(results)
+    earlier = rows(before or {})
     sizes = {name: results[name]["make"]["parameters"] for name in names}
     heads = [f"{name} ({sizes[name] / 1e6:.0f} M)" for name in names]
     lines = ["| | " + " | ".join(heads) + " | exponent |", "| --- |" + " ---: |" * (len(names) + 1)]
     for label, values in rows(results).items():
-        cells = [f"{values[n]:.3g}" if n in values else "" for n in names]
+        then = earlier.get(label, {})
+        cells = [
+            (f"{values[n]:.3g}" if n in values else "")
+            + (f" ({then[n]:.3g})" if n in values and then.get(n, values[n]) != values[n] else "")
+            for n in names
+        ]
         slope = _exponent([sizes[n] for n in values], list(values.values()))
         lines.append(f"| {label} | " + " | ".join(cells) + f" | {slope} |")
     return "\n".join(lines)
@@ -111,28 +122,45 @@ def _exponent(sizes: Sequence[float], values: Sequence[float]) -> str:
     return f"{np.polyfit(np.log(sizes), np.log(values), 1)[0]:.2f}"
 
 
-def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Draw times and peaks over the parameters, both logarithmic, as a PNG; needs Chromium."""
+def plot(
+    results: dict[str, dict[str, Any]], path: Path, before: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Draw times and peaks over the parameters, both logarithmic, as a PNG; needs Chromium.
+
+    Those of an earlier version are dotted.
+    """
     from plotly.colors import qualitative
     from plotly.subplots import make_subplots
 
     sizes = {n: results[n]["make"]["parameters"] / 1e6 for n in _names(results)}
     figure = make_subplots(1, 2, subplot_titles=("seconds", "peak of memory, GB"))
-    for label, values in rows(results).items():
+    earlier = rows(before or {})
+    for number, (label, values) in enumerate(rows(results).items()):
+        color = qualitative.Dark24[number % len(qualitative.Dark24)]
+        column = 2 if label.endswith("GB") else 1
+        if earlier.get(label, values) != values:
+            figure.add_scatter(
+                x=[sizes[n] for n in earlier[label] if n in sizes],
+                y=[value for n, value in earlier[label].items() if n in sizes],
+                line={"color": color, "dash": "dot"},
+                mode="lines",
+                showlegend=False,
+                row=1,
+                col=column,
+            )
         figure.add_scatter(
             x=[sizes[n] for n in values],
             y=list(values.values()),
             text=list(values),
             name=label,
+            line={"color": color},
             mode="lines+markers",
             row=1,
-            col=2 if label.endswith("GB") else 1,
+            col=column,
         )
     figure.update_xaxes(type="log", title="million parameters", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
-    figure.update_layout(
-        template="plotly_white", colorway=qualitative.Dark24, width=1380, height=620
-    )
+    figure.update_layout(template="plotly_white", width=1380, height=620)
     with tempfile.TemporaryDirectory() as folder, browser(1400, 760) as driver:
         page = Path(folder) / "plot.html"
         figure.write_html(page, config={"displayModeBar": False})

@@ -49,6 +49,7 @@ class ProfileArguments:
         out: folder for the profile.
         extend: folder of a profile that the options are added to; None to compute a new one.
         asked: language and task that the model is asked for; each "" for rows or its own.
+        float32: gradients in float32, whatever the processor multiplies faster.
     """
 
     model: str
@@ -61,6 +62,7 @@ class ProfileArguments:
     out: Path
     extend: Path | None = None
     asked: tuple[str, str] = ("", "")
+    float32: bool = False
 
 
 def usual_options() -> tuple[Option, ...]:
@@ -110,6 +112,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--max-memory", type=float, metavar="GB", help="refuse before the work what takes more"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the profile")
+    parser.add_argument(
+        "--float32",
+        action="store_true",
+        help="gradients in float32 also where the processor multiplies bf16 much faster",
+    )
     add_workers(parser)
     add_language(parser)
 
@@ -153,6 +160,7 @@ def from_flags(flags: argparse.Namespace) -> ProfileArguments:
         out=flags.out,
         extend=flags.extend,
         asked=asked_from_flags(flags),
+        float32=flags.float32,
     )
 
 
@@ -203,6 +211,7 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
             listening=listening,
             max_memory=arguments.max_memory,
             share=share,
+            float32=arguments.float32,
         )
     else:
         computed = extend(
@@ -214,6 +223,7 @@ def run(arguments: ProfileArguments, report: Report) -> Answer:
             report=report,
             max_memory=arguments.max_memory,
             share=share,
+            float32=arguments.float32,
         )
         _carry_over(arguments.extend, known, arguments.out, computed.profile)
     profile = computed.profile

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -42,3 +45,20 @@ def device_key(module: nn.Module) -> list[str]:
     """
     kind = next(module.parameters()).device.type
     return [] if kind == "cpu" else [kind]
+
+
+def multiplies_bf16(module: nn.Module) -> bool:
+    """Whether a model is on a processor with tiles that multiply matrices of bf16 (Intel's AMX)."""
+    kind = next(module.parameters()).device.type
+    return kind == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+@contextmanager
+def bf16_products() -> Iterator[None]:
+    """While active, float32 matrices may be rounded to bf16 to be multiplied, with float32 sums."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -31,7 +31,7 @@ EMBEDDED = "whisper-tiny.en"
 """The profile that is meant where no name is given."""
 
 _OVERHEAD = "overhead"  # the field of the source that no result depends on
-_ASKED = ("language", "task")
+_LATER = ("language", "task", "anchored")  # fields of the source that earlier versions lack
 _REMEDY = f"Compute the profile again with: {PROGRAM} profile."
 
 
@@ -69,8 +69,8 @@ def _content(profile: Profile, tensors_digest: str) -> dict[str, Any]:
     """The fields that a profile's digest is over."""
     source = dataclasses.asdict(profile.source)
     del source[_OVERHEAD]
-    for name in _ASKED:
-        if not source[name]:  # as before they could be asked for
+    for name in _LATER:
+        if not source[name]:
             del source[name]
     return {
         "source": source,

@@ -40,6 +40,7 @@ class SourceRecord(_Record):
     overhead: dict[str, _Count] = Field(default_factory=dict)
     language: str = ""
     task: str = ""
+    anchored: _Count = 0
 
 
 class SettingsRecord(_Record):

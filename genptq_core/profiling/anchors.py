@@ -14,7 +14,8 @@ from ..models.asking import by_language
 from ..models.divergence import CHUNK, divergence
 from ..models.weights import replaced
 from ..options import UNQUANTIZED, USUAL_GROUP, Option, divides
-from ..profile import Anchor, anchored
+from ..profile import Anchor
+from ..profile.values import said_anchored
 from ..progress import Progress
 from ..speech.utterances import load_audio
 from ..storage.json_files import read_json, write_json
@@ -38,7 +39,7 @@ Weights = Callable[[tuple[Option, ...]], Mapping[str, Tensor]]
 
 
 def measure_anchors(
-    workspace: Workspace, transcripts: Sequence[Transcript], weights: Weights
+    workspace: Workspace, transcripts: Sequence[Transcript], weights: Weights, count: int
 ) -> tuple[Anchor, ...]:
     """Measure the loss of each possible anchor on calibration speech; resumes.
 
@@ -48,14 +49,16 @@ def measure_anchors(
         workspace: the profile being computed.
         transcripts: what the model wrote, one per utterance.
         weights: gives the parameters of a configuration.
+        count: how many utterances, from the first on, to measure on.
     """
     path = workspace.folder / "anchors.json"
     wanted = anchor_maps(workspace.model.units, workspace.settings.options)
-    losses = _read_losses(path)
+    said = said_anchored(count, len(workspace.speech))
+    losses = _read_losses(path, said)
     workspace.hits += sum(options in losses for options in wanted)
     missing = [options for options in wanted if options not in losses]
     if missing:
-        model, count = workspace.model, anchored(len(workspace.speech))
+        model = workspace.model
         used = workspace.speech.utterances[:count]
         audio = [load_audio(u) for u in used]
         on_cpu = next(iter(workspace.parameters.values())).device.type == "cpu"
@@ -87,15 +90,20 @@ def measure_anchors(
                     continue
                 with replaced(model, changed):
                     losses[options] = divergence(reference, log_probs(encoder_changed))
-                _write_losses(path, losses)
+                _write_losses(path, losses, said)
     workspace.report(Progress("anchors", len(wanted), len(wanted)))
     return tuple(Anchor(options, losses[options]) for options in wanted if options in losses)
 
 
-def _read_losses(path: Path) -> dict[tuple[Option, ...], float]:
-    """Losses measured so far, by the options of each unit; none if the file is damaged."""
+def _read_losses(path: Path, said: int) -> dict[tuple[Option, ...], float]:
+    """Losses measured so far, by the options of each unit.
+
+    None if the file is damaged, or of other utterances than are said.
+    """
     try:
         document = read_json(path, SCHEMA, VERSION, ProfileError, "")
+        if document.get("utterances", 0) != said:
+            return {}
         return {
             tuple(Option.parse(key) for key in record["options"]): float(record["loss"])
             for record in document["anchors"]
@@ -104,12 +112,12 @@ def _read_losses(path: Path) -> dict[tuple[Option, ...], float]:
         return {}
 
 
-def _write_losses(path: Path, losses: Mapping[tuple[Option, ...], float]) -> None:
+def _write_losses(path: Path, losses: Mapping[tuple[Option, ...], float], said: int) -> None:
     records = [
         {"options": [option.key for option in options], "loss": loss}
         for options, loss in losses.items()
     ]
-    write_json(path, SCHEMA, VERSION, {"anchors": records})
+    write_json(path, SCHEMA, VERSION, {"utterances": said, "anchors": records})
 
 
 def anchor_maps(units: Sequence[Unit], options: Sequence[Option]) -> list[tuple[Option, ...]]:

@@ -32,9 +32,10 @@ from ..errors import ModelError
 from ..formats.registry import overheads
 from ..models import SpeechModel
 from ..models.asking import asked_of, text_digests
-from ..models.device import device_key
+from ..models.device import device_key, multiplies_bf16
 from ..models.weights import parameter_count
-from ..profile import Profile, Settings, Source
+from ..profile import Profile, Settings, Source, anchored
+from ..profile.values import said_anchored
 from ..progress import Progress, Report, silent
 from ..speech.utterances import SpeechSet
 from ..speech.windows import in_windows
@@ -78,6 +79,7 @@ def compute(
     listening: SpeechSet | None = None,
     max_memory: int | None = None,
     share: ShareGradients | None = None,
+    float32: bool = False,
 ) -> ComputedProfile:
     """Compute a profile, as far as it is not in the cache, and write it to `out`.
 
@@ -92,6 +94,7 @@ def compute(
             cheap, and rounding overfits the inputs that it is fitted to.
         max_memory: most bytes of memory that may be used; with less, fewer gradients are held.
         share: has gradients taken by other processes; see `profiling.shared_gradients`.
+        float32: gradients in float32 also where the processor multiplies bf16 much faster.
 
     Raises:
         FootprintError: the computation needs more memory than that, or more disk than is free.
@@ -108,11 +111,13 @@ def compute(
                 f"{name} of {model.name} holds NaN or infinite weights.", "Get the model again."
             )
     audio_digests = [[u.digest for u in s.utterances] for s in (speech, listening) if s]
+    bf16 = multiplies_bf16(model.module) and not float32
     key = sha256_json(
         [VERSION, model.digest, model.text_digest, audio_digests, settings_key(settings)]
         + [[unit.name, unit.inputs] for unit in model.units]
         + device_key(model.module)
         + text_digests(model, [u for s in (speech, listening) if s for u in s.utterances])
+        + bf16 * ["bf16"]
     )
     workspace = Workspace(
         folder=workspace_folder(key),
@@ -121,6 +126,7 @@ def compute(
         listening=listening,
         settings=settings,
         report=report,
+        bf16=bf16,
     )
     with opened(workspace, max_memory) as together:
         return _compute(workspace, out, together, share)
@@ -136,7 +142,8 @@ def _compute(
     importance = _importance(workspace, calibration)
     errors = RoundingErrors(workspace, calibration.sketches, importance)
     projections = project_all(workspace, transcripts, lambda: errors.paths, together, share)
-    anchors = measure_anchors(workspace, transcripts, errors.weights)
+    count = anchored(len(speech))
+    anchors = measure_anchors(workspace, transcripts, errors.weights, count)
     lengths = np.array([len(t.tokens) for t in transcripts], dtype=np.int64)
     seconds = workspace.spent(time.perf_counter() - started)
     profile = Profile(
@@ -155,6 +162,7 @@ def _compute(
             overhead=overheads(model),
             language=asked_of(model)[0],
             task=asked_of(model)[1],
+            anchored=said_anchored(count, len(speech)),
         ),
         settings=workspace.settings,
         units=model.units,

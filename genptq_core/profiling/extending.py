@@ -19,7 +19,7 @@ from .. import profile as profiles
 from ..errors import ConstraintError, ModelError, ProfileError
 from ..models import SpeechModel, Transcript
 from ..models.asking import by_language, text_digests
-from ..models.device import device_key
+from ..models.device import device_key, multiplies_bf16
 from ..models.divergence import CHUNK
 from ..options import Option
 from ..profile import Profile, Settings
@@ -48,6 +48,7 @@ def extend(
     report: Report = silent,
     max_memory: int | None = None,
     share: ShareGradients | None = None,
+    float32: bool = False,
 ) -> ComputedProfile:
     """Add options to a profile, as far as it does not have them, and write it to `out`.
 
@@ -60,6 +61,7 @@ def extend(
         report: called with the progress of each stage.
         max_memory: most bytes of memory that may be used.
         share: has gradients taken by other processes; see `profiling.shared_gradients`.
+        float32: gradients in float32 also where the processor multiplies bf16 much faster.
 
     Raises:
         ConstraintError: the profile has these options.
@@ -82,7 +84,8 @@ def extend(
         model.text_digest,
         settings_key(settings),
     ]
-    parts += text_digests(model, speech.utterances)
+    bf16 = multiplies_bf16(model.module) and not float32
+    parts += text_digests(model, speech.utterances) + bf16 * ["bf16"]
     key = sha256_json([*parts, *device_key(model.module)])
     workspace = Workspace(
         folder=workspace_folder(key),
@@ -91,6 +94,7 @@ def extend(
         listening=None,
         settings=settings,
         report=report,
+        bf16=bf16,
     )
     with opened(workspace, max_memory) as together:
         return _extend(profile, workspace, out, together, share)
@@ -137,7 +141,7 @@ def _extend(
     transcripts = _transcripts(workspace)
     errors = RoundingErrors(workspace, sketches, importance)
     columns = project_all(workspace, transcripts, lambda: errors.paths, together, share)
-    anchors = measure_anchors(workspace, transcripts, errors.weights)
+    anchors = measure_anchors(workspace, transcripts, errors.weights, profile.anchored)
     seconds = workspace.spent(time.perf_counter() - started)
     settings = dataclasses.replace(
         profile.settings,

@@ -30,7 +30,10 @@ HELD = 4_000_000_000
 """Most bytes of gradients that are held if no limit is given."""
 
 HELD_CODES = {"cpu": 500_000_000, "cuda": 9_000_000_000}
-"""Most bytes of codes of all units that stay in a device's memory; more are read each time."""
+"""Most bytes of rounding errors' files that stay in a device's memory; more are read each time."""
+
+NUMBERS = 3_000_000_000
+"""Most bytes of rounding errors that are kept as numbers, in float16; of more, codes are kept."""
 
 _PROGRAM = 800_000_000  # the interpreter with its libraries, and their working memory
 _MARGIN = 1.5  # factor for activations other than units' inputs and outputs
@@ -48,7 +51,7 @@ class Footprint:
         activations: what a backward pass keeps of the forward pass.
         gradients: gradients held together, and the rounding errors of one unit.
         anchors: changed weights in addition to the original ones.
-        disk: codes of every option, or sums, in the cache folder.
+        disk: errors or codes of every option, or sums, in the cache folder.
     """
 
     model: int
@@ -95,7 +98,7 @@ def footprint(
         shared[unit.inputs] = shared.get(unit.inputs, 0) + unit.weights
     most = min(max(shared.values()), max(largest, ROUNDED_TOGETHER))
     activations = sum((u.rows + u.columns) * positions[u.name] for u in units)
-    codes = _codes(units, settings.options)
+    kept = _kept(units, settings.options)
     sketches = sum(n * (settings.rank + 4) for n in inputs)
     held = together * settings.draws * weights if together else 0
     # Weights of an anchor: all of them, or for a large model one layer's with its errors.
@@ -108,15 +111,26 @@ def footprint(
         # Weights in order, twice; codes of each option, of the last two also as they are kept.
         rounding=(16 + 5 * options) * most + 8 * 8 * widest * settings.rank,
         activations=int(_MARGIN * 4 * activations),
-        gradients=4 * gradients + (codes if codes <= HELD_CODES["cpu"] else 0),
+        gradients=4 * gradients + (kept if kept <= HELD_CODES["cpu"] else 0),
         anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
         # Each file is written anew before the old one goes; sums are gone before codes come.
-        disk=max(2 * 4 * sum(summed), codes) + 2 * sketches,
+        disk=max(2 * 4 * sum(summed), kept) + 2 * sketches,
     )
 
 
-def _codes(units: Sequence[Unit], options: Sequence[Option]) -> int:
+def kept_as_numbers(units: Sequence[Unit], options: Sequence[Option]) -> bool:
+    """Whether rounding errors are kept as numbers, and not as codes."""
+    return _numbers(units, options) <= NUMBERS
+
+
+def _numbers(units: Sequence[Unit], options: Sequence[Option]) -> int:
+    return 2 * len(options) * sum(unit.weights for unit in units)
+
+
+def _kept(units: Sequence[Unit], options: Sequence[Option]) -> int:
     """Bytes of the files that hold what every unit is rounded to."""
+    if kept_as_numbers(units, options):
+        return _numbers(units, options)
     return sum(kept_bytes(unit.rows, unit.columns, option) for unit in units for option in options)
 
 

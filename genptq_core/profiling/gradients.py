@@ -7,6 +7,7 @@ rounding errors within the backward pass and dropped, so that only one is in mem
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..models import Transcript
 from ..models.asking import in_language
+from ..models.device import bf16_products
 from ..models.weights import unit_weight
 from ..options import divides
 from ..progress import Progress
@@ -32,6 +34,9 @@ def backward(
     workspace: Workspace, transcript: Transcript, index: int, draws: int, take: Take
 ) -> None:
     """Run backward passes of one utterance's loss on drawn labels.
+
+    In bf16 a gradient is wrong by about half a percent; the forward pass is in float32, for there
+    it would be more than one (`python -m benchmarks.precision`).
 
     Args:
         workspace: the profile being computed.
@@ -50,7 +55,8 @@ def backward(
         ).to(log_probs.device)
         for draw in range(draws):
             loss = -log_probs.gather(1, labels[:, draw : draw + 1]).sum()
-            loss.backward(retain_graph=draw + 1 < draws)
+            with bf16_products() if workspace.bf16 else contextlib.nullcontext():
+                loss.backward(retain_graph=draw + 1 < draws)
             workspace.backward_passes += 1
 
 
@@ -171,20 +177,20 @@ def _project_group(
 
     def multiply(name: str, slope: Tensor) -> None:
         row = passed[name] = passed.get(name, -1) + 1
-        _inner_products(workspace, name, slope[None], paths, read, out=out[row : row + 1])
+        _inner_products(workspace, name, [slope], paths, read, out=out[row : row + 1])
 
     for index in members:
         workspace.report(Progress("gradients", index, len(workspace.speech)))
         backward(workspace, transcripts[index], index, draws, hold if held else multiply)
     for name in list(slopes):
-        _inner_products(workspace, name, torch.stack(slopes.pop(name)), paths, read, out=out)
+        _inner_products(workspace, name, slopes.pop(name), paths, read, out=out)
     return out.reshape((len(members), draws, *out.shape[1:]))
 
 
 def _inner_products(
     workspace: Workspace,
     name: str,
-    slopes: Tensor,
+    slopes: Sequence[Tensor],
     paths: Sequence[Path],
     read: Mapping[int, Mapping[str, Tensor]],
     *,
@@ -194,7 +200,7 @@ def _inner_products(
     for row, unit in workspace.rows_of[name]:
         weight = unit_weight(workspace.parameters[name], unit)
         errors = UnitErrors(paths[row], weight, read.get(row))
-        part = slopes[:, unit.start : unit.stop].flatten(2).float()
+        part = [slope[unit.start : unit.stop].flatten(1).float() for slope in slopes]
         out[:, row] = errors.products(part, workspace.settings.options).numpy()
 
 

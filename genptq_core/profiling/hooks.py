@@ -79,6 +79,7 @@ class GradientsOf:
         self, module: nn.Module, parameters: dict[str, nn.Parameter], take: Take | None = None
     ) -> None:
         self._all = list(module.parameters())
+        self._lookups = [m for m in module.modules() if isinstance(m, nn.Embedding)]
         self._parameters = parameters
         self._take = take
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -88,7 +89,11 @@ class GradientsOf:
         wanted = {id(p) for p in self._parameters.values()}
         for parameter in self._all:
             parameter.requires_grad_(id(parameter) in wanted)
+        self._sparse = [lookup.sparse for lookup in self._lookups]
         if self._take is not None:
+            # Else each pass writes zeros for all tokens, of which a few were looked up.
+            for lookup in self._lookups:
+                lookup.sparse = True
             for name, parameter in self._parameters.items():
                 hook = self._hook(name, self._take)
                 self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
@@ -96,6 +101,8 @@ class GradientsOf:
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
+        for lookup, before in zip(self._lookups, self._sparse, strict=True):
+            lookup.sparse = before
         for parameter, before in zip(self._all, self._before, strict=True):
             parameter.requires_grad_(before)
 
@@ -103,7 +110,7 @@ class GradientsOf:
         def pass_on(parameter: Tensor) -> None:
             gradient, parameter.grad = parameter.grad, None
             if gradient is not None:
-                take(name, gradient)
+                take(name, gradient.to_dense() if gradient.is_sparse else gradient)
 
         return pass_on
 

@@ -16,7 +16,7 @@ from ..progress import Progress
 from ..quantizers import Sketch, quantize_together
 from ..storage.cache import read_cached
 from ..units import Unit
-from .footprint import ROUNDED_TOGETHER
+from .footprint import ROUNDED_TOGETHER, kept_as_numbers
 from .unit_errors import UnitErrors, write_errors
 from .workspace import ROUNDED, Workspace
 
@@ -39,6 +39,7 @@ class RoundingErrors:
         self._workspace = workspace
         self._sketches = sketches
         self._importance = importance
+        self._as_numbers = kept_as_numbers(workspace.model.units, workspace.settings.options)
         self._paths: list[Path] = []
 
     @property
@@ -78,7 +79,8 @@ class RoundingErrors:
         for index, weight, stored in zip(members, weights, rounded, strict=True):
             if index in paths:
                 of_option = dict(zip(held, stored, strict=True))
-                write_errors(paths[index], weight, {o: of_option.get(o) for o in options})
+                found = {option: of_option.get(option) for option in options}
+                write_errors(paths[index], weight, found, as_numbers=self._as_numbers)
 
     def weights(self, options: tuple[Option, ...]) -> Mapping[str, Tensor]:
         """Parameters of a configuration, by name, without those that are left as they are.

@@ -40,6 +40,7 @@ class GradientCall:
         utterances: the whole calibration set; an utterance's index in it seeds its draws.
         transcripts: what the model wrote for each.
         errors: files of the units' rounding errors.
+        bf16: whether backward passes multiply matrices in bf16.
         members: indices of the group's utterances in the set.
         held: whether all its gradients are held in memory together.
     """
@@ -53,6 +54,7 @@ class GradientCall:
     utterances: tuple[Utterance, ...]
     transcripts: tuple[Transcript, ...]
     errors: tuple[Path, ...]
+    bf16: bool
     members: range
     held: bool
 
@@ -79,6 +81,7 @@ def shared_gradients(workers: Workers) -> ShareGradients:
             utterances=with_absolute_paths(workspace.speech.utterances),
             transcripts=tuple(transcripts),
             errors=tuple(path.resolve() for path in errors),
+            bf16=workspace.bf16,
             members=range(0),
             held=held,
         )
@@ -120,6 +123,7 @@ def run_gradient_call(call: GradientCall) -> tuple[int, int]:
             listening=None,
             settings=call.settings,
             report=silent,
+            bf16=call.bf16,
         )
         project(workspace, call.transcripts, lambda: call.errors, [call.members], call.held)
         return len(call.members), workspace.backward_passes

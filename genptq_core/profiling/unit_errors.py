@@ -1,13 +1,15 @@
 """The rounding errors of one unit at every option: a small file, and what is computed from it.
 
-Codes are kept (`quantizers.near_codes`), 2 bits for each weight and option. A gradient's product
-with an error is that with the rounded weight less that with the weight, a few rows at a time.
+Of a small model the errors themselves are kept, in float16. Of a large one codes are
+(`quantizers.near_codes`), 2 bits for each weight and option: a gradient's product with an error is
+then that with the rounded weight less that with the weight, a few rows at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +33,16 @@ def content_of(path: Path, device: torch.device) -> dict[str, Tensor]:
         return {name: handle.get_tensor(name).to(device) for name in handle.keys()}  # noqa: SIM118
 
 
-def write_errors(path: Path, weight: Tensor, rounded: Mapping[Option, Stored | None]) -> None:
+def write_errors(
+    path: Path, weight: Tensor, rounded: Mapping[Option, Stored | None], *, as_numbers: bool
+) -> None:
     """Write what a unit was rounded to.
 
     Args:
         path: the unit's file.
         weight: shape (rows, columns), float32.
         rounded: what is stored, by option; None if the unit cannot be stored with it.
+        as_numbers: errors in float16, which are larger than codes and sooner multiplied.
 
     Raises:
         GenPTQError: the folder cannot be written.
@@ -46,7 +51,7 @@ def write_errors(path: Path, weight: Tensor, rounded: Mapping[Option, Stored | N
     for option, stored in rounded.items():
         if stored is None:
             parts = {_NONE: torch.empty(0)}
-        elif isinstance(stored, Coded | Quantized):
+        elif isinstance(stored, Coded | Quantized) and not as_numbers:
             parts = near_parts(weight, stored)
         else:
             parts = {_ERROR: (restored(stored).to(weight.device) - weight).half().cpu()}
@@ -69,7 +74,10 @@ class UnitErrors:
     content: Mapping[str, Tensor] | None = None
 
     def restored(self, option: Option) -> Tensor | None:
-        """The weight that an option decodes to: shape (rows, columns); None if it cannot be had."""
+        """The weight that an option decodes to: shape (rows, columns); None if it cannot be had.
+
+        To about a thousandth of its error where errors are kept as numbers.
+        """
         parts = self._parts(option)
         if _NONE in parts:
             return None
@@ -77,11 +85,11 @@ class UnitErrors:
             return self.weight + parts[_ERROR].to(self.weight.device).float()
         return restored(stored_of(self.weight, option, parts))
 
-    def products(self, slopes: Tensor, options: Sequence[Option]) -> Tensor:
+    def products(self, slopes: Sequence[Tensor], options: Sequence[Option]) -> Tensor:
         """Inner products of gradients with the errors.
 
         Args:
-            slopes: gradients of the unit, shape (gradients, rows, columns).
+            slopes: gradients of the unit, each of shape (rows, columns), float32.
             options: in the order of the result.
 
         Returns:
@@ -89,35 +97,44 @@ class UnitErrors:
             stored.
         """
         out = torch.full((len(slopes), len(options)), torch.nan, dtype=torch.float64)
+        numbers: dict[int, Tensor] = {}
         alike: dict[int, list[tuple[int, Option, Parts]]] = defaultdict(list)
-        for index, option in enumerate(options):
-            parts = self._parts(option)
+        for index, parts in enumerate(self._parts_of(options)):
             if _ERROR in parts:
-                error = parts[_ERROR].to(slopes.device).float().view(-1)
-                out[:, index] = (slopes.flatten(1) @ error).double().cpu()
+                numbers[index] = parts[_ERROR].to(self.weight.device)
             elif _NONE not in parts:
-                alike[option.group_size].append((index, option, parts))
+                alike[options[index].group_size].append((index, options[index], parts))
+        if numbers:
+            out[:, list(numbers)] = _with_numbers(slopes, list(numbers.values())).cpu()
         for some in alike.values():
             where, which, kept = zip(*some, strict=True)
             out[:, list(where)] = self._products(slopes, which, kept).cpu()
         return out
 
     def _parts(self, option: Option) -> dict[str, Tensor]:
-        head = f"{option.key}:"
-        if self.content is not None:
-            every = self.content.items()
-            found = {k.removeprefix(head): part for k, part in every if k.startswith(head)}
-        else:
-            with safe_open(self.path, framework="pt") as handle:
-                names = [name for name in handle.keys() if name.startswith(head)]  # noqa: SIM118
-                found = {name.removeprefix(head): handle.get_tensor(name) for name in names}
-        if not found:
-            raise KeyError(option.key)
+        (found,) = self._parts_of([option])
         return found
 
-    def _products(self, slopes: Tensor, options: Sequence[Option], kept: Sequence[Parts]) -> Tensor:
+    def _parts_of(self, options: Sequence[Option]) -> list[dict[str, Tensor]]:
+        found: list[dict[str, Tensor]] = []
+        with contextlib.ExitStack() as stack:
+            get: Callable[[str], Tensor]
+            if self.content is None:
+                handle = stack.enter_context(safe_open(self.path, framework="pt"))
+                names, get = list(handle.keys()), handle.get_tensor
+            else:
+                names, get = list(self.content), self.content.__getitem__
+            for head in (f"{option.key}:" for option in options):
+                found.append({n.removeprefix(head): get(n) for n in names if n.startswith(head)})
+                if not found[-1]:
+                    raise KeyError(head)
+        return found
+
+    def _products(
+        self, slopes: Sequence[Tensor], options: Sequence[Option], kept: Sequence[Parts]
+    ) -> Tensor:
         """Products with errors of entropy codes, or of integers in groups of one size."""
-        device, (count, rows, columns) = slopes.device, slopes.shape
+        device, count, (rows, columns) = self.weight.device, len(slopes), self.weight.shape
         scales = _Scales(kept, options, columns, device)
         codes = _Codes(self.weight, kept, scales)
         quarter = -(-rows // 4)
@@ -131,13 +148,31 @@ class UnitErrors:
             for start in range(0, end, step):
                 first, size = number * quarter + start, min(step, end - start)
                 wide, part = (space[:, : size * columns] for space in (room, turned))
-                part.view(count, size, columns).copy_(slopes[:, first : first + size])
+                for place, slope in zip(part, slopes, strict=True):
+                    place.view(size, columns).copy_(slope[first : first + size])
                 codes.write(first, size, number, wide[:-1])
                 wide[-1].view(size, columns).copy_(self.weight[first : first + size])
                 scales.apply(part, wide, first, size)
                 out += wide @ part.T
         products = scales.finished(out[:-1].T) - out[-1][:, None]
-        return products + codes.listed(slopes.flatten(1))
+        return products + codes.listed(slopes)
+
+
+def _with_numbers(slopes: Sequence[Tensor], errors: Sequence[Tensor]) -> Tensor:
+    """Products of gradients with float16 errors: (gradients, options), float64."""
+    device, weights = errors[0].device, errors[0].numel()
+    step = min(weights, max(1, _AT_ONCE // len(errors)))
+    some = torch.empty((len(slopes), step), device=device)
+    wide = torch.empty((len(errors), step), device=device)
+    out = torch.zeros((len(slopes), len(errors)), dtype=torch.float64, device=device)
+    flat = [[one.reshape(-1) for one in of] for of in (slopes, errors)]
+    for start in range(0, weights, step):
+        size = min(step, weights - start)
+        for room, of in zip((some, wide), flat, strict=True):
+            for row, one in zip(room, of, strict=True):
+                row[:size].copy_(one[start : start + size])
+        out += some[:, :size] @ wide[:, :size].T
+    return out
 
 
 class _Scales:
@@ -224,11 +259,14 @@ class _Codes:
         bits = self._near[:, start : start + size] & (3 << (2 * number))
         out.add_(bits.view(out.shape).float(), alpha=4.0**-number).sub_(1)
 
-    def listed(self, slopes: Tensor) -> Tensor:
+    def listed(self, slopes: Sequence[Tensor]) -> Tensor:
         """Products with what codes differ by that are further away: (gradients, options)."""
-        out = torch.zeros((len(slopes), len(self._kept)), dtype=torch.float64, device=slopes.device)
+        device = self._weight.device
+        out = torch.zeros((len(slopes), len(self._kept)), dtype=torch.float64, device=device)
         for index, parts in enumerate(self._kept):
             if len(parts["at"]):
-                at, by = (parts[name].to(slopes.device) for name in ("at", "by"))
-                out[:, index] = slopes[:, at.long()] @ (by * self._scales.at(index, at.long()))
+                at, by = (parts[name].to(device) for name in ("at", "by"))
+                moved = by * self._scales.at(index, at.long())
+                there = torch.stack([slope.reshape(-1)[at.long()] for slope in slopes])
+                out[:, index] = there @ moved
         return out

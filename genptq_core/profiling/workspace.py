@@ -40,6 +40,7 @@ class Workspace:
         listening: more speech, only for the statistics of inputs.
         settings: what to compute.
         report: called with the progress of each stage.
+        bf16: whether backward passes multiply matrices in bf16; see `models.device`.
         hits: how many steps came from the cache.
         backward_passes: how many backward passes were run.
         parameters: parameters that have units, by name.
@@ -52,6 +53,7 @@ class Workspace:
     listening: SpeechSet | None
     settings: Settings
     report: Report
+    bf16: bool = False
     hits: int = 0
     backward_passes: int = 0
     parameters: dict[str, nn.Parameter] = field(init=False)

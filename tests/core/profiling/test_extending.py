@@ -44,7 +44,9 @@ def test_new_columns_are_as_if_computed_at_once(
     assert new.digest == computed.profile.digest != old.digest
     assert new.settings.options == GRIDS + BLOCKS
     assert new.settings.quantizer == old.settings.quantizer + BLOCK_QUANTIZER
-    np.testing.assert_array_equal(new.projections, at_once.projections)
+    np.testing.assert_array_equal(new.projections[..., : len(GRIDS)], old.projections)
+    largest = np.nanmax(abs(at_once.projections))  # sums of other options are in another order
+    np.testing.assert_allclose(new.projections, at_once.projections, atol=1e-5 * largest)
     for unit, scores in zip(new.units, new.projections.transpose(2, 3, 0, 1), strict=True):
         held = [divides(option, unit.columns) for option in new.settings.options]
         assert np.isfinite(scores).all(axis=(1, 2)).tolist() == held

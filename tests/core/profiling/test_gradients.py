@@ -113,3 +113,17 @@ def test_no_gradient_is_left_after_a_backward_pass(
     assert sorted(seen) == sorted([*workspace.parameters, *workspace.parameters])
     assert max(alive) == 0
     assert all(p.grad is None and p.requires_grad for p in model.module.parameters())
+
+
+def test_products_in_bf16_are_near_float32s_and_end_with_the_pass(
+    random_whisper: Path, tones: Path, tmp_path: Path
+) -> None:
+    """A processor without them multiplies float32, and then both are the same."""
+    workspace, transcripts = prepared(load_model(str(random_whisper)), tones, tmp_path)
+    found: dict[bool, dict[str, torch.Tensor]] = {False: {}, True: {}}
+    for workspace.bf16, slopes in found.items():
+        backward(workspace, transcripts[0], 0, 1, slopes.__setitem__)
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert found[True].keys() == found[False].keys() == workspace.parameters.keys()
+    for name, slope in found[False].items():
+        assert float((found[True][name] - slope).norm()) < 0.05 * float(slope.norm()), name

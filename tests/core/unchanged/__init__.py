@@ -146,7 +146,9 @@ PROFILED = {
 def profiled(model: SpeechModel, folder: Path) -> Profile:
     """A model's profile on the first four utterances of the demo speech."""
     with one_thread():
-        return compute(model, load_manifest(DEMO, 4), folder, PROFILED[model.name]).profile
+        return compute(
+            model, load_manifest(DEMO, 4), folder, PROFILED[model.name], float32=True
+        ).profile
 
 
 def scores_of(profile: Profile) -> dict[str, Any]:
@@ -357,7 +359,10 @@ def content_of(profile: Profile) -> dict[str, Any]:
 def _without_overhead(source: Source) -> dict[str, Any]:
     """A source's fields, without those that older profiles lack and that change no result."""
     fields = dict(vars(source))
-    for name in ("overhead", *(name for name in ("language", "task") if not fields[name])):
+    for name in (
+        "overhead",
+        *(name for name in ("language", "task", "anchored") if not fields[name]),
+    ):
         del fields[name]
     return fields
 
@@ -592,7 +597,7 @@ def cached(model: SpeechModel, folder: Path, keep: bool = False) -> Cached:
     """
     with one_thread():
         speech = clips(folder / "clips")
-        outcome = compute(model, speech, folder / "profile", CACHED)
+        outcome = compute(model, speech, folder / "profile", CACHED, float32=True)
         profile = of_weights(outcome.profile)
         chosen = bit_map(profile, ["4/32", *["2/32"] * (len(profile.units) - 2), "16"])
         key = rounding_key(profile, chosen.options)
@@ -649,6 +654,14 @@ def _work_key(
     work = cache_folder() / "work"
     before = set(work.iterdir()) if work.exists() else set()
     with suppress(_Enough):
-        compute(model, speech, cache_folder() / "never", settings, stop, listening=listening)
+        compute(
+            model,
+            speech,
+            cache_folder() / "never",
+            settings,
+            stop,
+            listening=listening,
+            float32=True,
+        )
     (made,) = set(work.iterdir()) - before
     return made.name
