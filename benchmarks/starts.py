@@ -6,7 +6,7 @@
 
 Processor seconds and seconds of the clock, the least of some runs, next to those of a bare
 `python -c "import torch, transformers"` in the same run; one thread. A native export of tiny.en is
-made first, which is not counted, and transcribes a recording of 4 s. The page is timed in a browser
+made first, which is not counted, and transcribes a recording of 5 s. The page is timed in a browser
 that is open already, and left out without Chromium and its driver. With `--against`, the version in
 another checkout does the same, in turn with this one.
 """
