@@ -101,8 +101,8 @@ class Page:
 
 
 @contextmanager
-def server(profiles: Path | None = None) -> Iterator[Page]:
-    """The page on a free port of the loopback interface, with a cache of its own."""
+def server(profiles: Path | None = None, root: Path = ROOT) -> Iterator[Page]:
+    """A checkout's page on a free port of the loopback interface, with a cache of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -110,10 +110,12 @@ def server(profiles: Path | None = None) -> Iterator[Page]:
     command += ["--server.port", str(port), "--server.headless", "true"]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**ENVIRONMENT, **os.environ, "GENPTQ_CACHE": cache}
+        if root != ROOT:
+            environment["PYTHONPATH"] = str(root)
         if profiles is not None:
             environment["GENPTQ_PROFILES"] = str(profiles)
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             address = f"http://127.0.0.1:{port}"

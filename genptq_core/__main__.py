@@ -26,6 +26,9 @@ def run(program: str = _NAME) -> int:
 
         signal.signal(signal.SIGINT, stop)
     from .cli.main import main
+    from .models.lean_imports import in_own_process
+
+    in_own_process()
 
     def listen() -> None:
         if is_usual:

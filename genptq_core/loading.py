@@ -7,7 +7,7 @@ from pathlib import Path
 from .errors import ModelError
 from .models import SpeechModel
 from .models.asking import with_language
-from .models.device import device_of
+from .models.lean_imports import import_transformers
 from .models.other_programs import described
 from .profile import Profile
 from .storage.locations import bundled_models
@@ -27,6 +27,9 @@ def load_model(name: str, device: str = "cpu") -> SpeechModel:
         ModelError: no model of that name can be loaded (with the reason), or there is no such
             device.
     """
+    import_transformers()
+    from .models.device import device_of
+
     place = device_of(device)
     model = _loaded(name)
     if place.type != "cpu":  # models are loaded on the CPU; exports to other runtimes stay there
@@ -66,6 +69,7 @@ def expected_parameters(name: str) -> int:
     Raises:
         ModelError: no model of that name can be loaded.
     """
+    import_transformers()
     from .formats import export_file
     from .models import bundled, hub
 

@@ -17,6 +17,7 @@ from typing import Any
 from genptq_core.bitmaps.bitmap import bit_map
 from genptq_core.errors import GenPTQError, ProfileError, StoreError
 from genptq_core.measurement.store import save_measured
+from genptq_core.models.lean_imports import in_own_process
 from genptq_core.options import coded_options, grid_options
 from genptq_core.profile import Profile, Settings, load_profile
 from genptq_core.progress import Progress, Report
@@ -308,4 +309,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    in_own_process()
     sys.exit(main())

@@ -22,6 +22,7 @@ from genptq_core.allocation.drag import (
     is_large,
 )
 from genptq_core.allocation.front import Front, predicted_front
+from genptq_core.allocation.predicted_loss import QuadraticLoss, quadratic_loss
 from genptq_core.allocation.problem import Problem, problem
 from genptq_core.allocation.wer_curve import WerCurve
 from genptq_core.errors import ProfileError, SpeechError
@@ -171,13 +172,13 @@ def constrain(loaded: Loaded, knobs: Knobs) -> Constrained:
 
 
 def drag_of(scene: Scene) -> DragTable:
-    """The maps that a drag looks up; of a large model, fewer until all are found."""
+    """The maps that a drag looks up; fewer until all are found, where that takes a while."""
     coarse, full = _drags(scene)
     return full.result() if coarse is None or full.done() else coarse
 
 
 def whole_drag_of(scene: Scene) -> DragTable:
-    """The same with all maps, of a large model too, however long they take to find."""
+    """The same with all maps, however long they take to find."""
     return _drags(scene)[1].result()
 
 
@@ -202,9 +203,10 @@ def _drag(
     _problem: Problem, _front: Front, digest: str, key: str, target: str
 ) -> tuple[DragTable | None, Future[DragTable]]:
     # Demands are tried one after the other, so what they leave is answered more roughly.
-    answered = ANSWERED // (1 if key == repr(Constraints()) else 3)
+    demanded = key != repr(Constraints())
+    answered = ANSWERED // (3 if demanded else 1)
     full: Future[DragTable] = Future()
-    if not is_large(_problem):
+    if demanded and not is_large(_problem):  # takes half a second; the page's first takes longer
         full.set_result(drag_table(_problem, _front, answered))
         return None, full
     coarse = coarse_table(_problem, _front)
@@ -224,7 +226,12 @@ def problem_of(profile: Profile, limits: Constraints, target: str) -> Problem:
 def _problem(
     _profile: Profile, digest: str, key: str, target: str, _limits: Constraints
 ) -> Problem:
-    return problem(_profile, _limits, target=target)
+    return problem(_profile, _limits, _loss(_profile, _profile.digest), target)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _loss(_profile: Profile, digest: str) -> QuadraticLoss:
+    return quadratic_loss(_profile)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -239,7 +246,7 @@ def _front(_problem: Problem, digest: str, key: str, target: str) -> Front:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _one_width(_profile: Profile, digest: str) -> tuple[OneWidth, ...]:
-    return one_width(_profile)
+    return one_width(_profile, _loss(_profile, digest))
 
 
 def read_measured(folder: Path, profile: Profile, target: str) -> Measurements:
@@ -264,7 +271,8 @@ def _read_measured(
     _profile: Profile, folder: str, digest: str, version: Stamp, target: str
 ) -> Measurements:
     records = load_measured(Path(folder), _profile.digest)
-    measured = with_predictions(_profile, records, target)
+    loss = _loss(_profile, _profile.digest)
+    measured = with_predictions(_profile, records, target, loss)
     return measurements_of(measured, own_of(_profile, measured, target), (_profile, target))
 
 

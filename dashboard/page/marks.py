@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genptq_core.allocation.predicted_loss import QuadraticLoss
 from genptq_core.allocation.problem import problem
 from genptq_core.allocation.uniform_tools import UniformPoint, uniform_points
 from genptq_core.errors import GenPTQError
@@ -51,25 +52,29 @@ class OneWidth:
     notes: tuple[str, ...] = ()
 
 
-def one_width(profile: Profile) -> tuple[OneWidth, ...]:
-    """What each runtime that stores all layers alike would get at each of its widths."""
+def one_width(profile: Profile, loss: QuadraticLoss | None = None) -> tuple[OneWidth, ...]:
+    """What each runtime that stores all layers alike would get at each of its widths.
+
+    Args:
+        profile: the profile.
+        loss: predicted loss over its whole menu, where it is at hand.
+    """
     points = []
     for name, target in TARGETS.items():
         if target.grain != "model":
             continue
         try:
-            alike = problem(profile, target=name)
+            alike = problem(profile, loss=loss, target=name)
         except GenPTQError:  # the profile has nothing that the target holds
             continue
-        choices, size, loss = alike.candidates
-        for row, bytes_, nats in zip(choices, size, loss, strict=True):
+        for row, bytes_, nats in zip(*alike.candidates, strict=True):
             option = alike.menu[int(row.max())]
             points.append(OneWidth(target.title, option.label, int(bytes_), float(nats)))
     points += [
         OneWidth(
             point.tool.tool, point.tool.way, bytes=point.bytes, loss=point.loss, notes=_notes(point)
         )
-        for point in uniform_points(profile)
+        for point in uniform_points(profile, loss)
     ]
     return tuple(sorted(set(points), key=lambda u: (u.target, u.bytes)))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from genptq_core.bitmaps.bitmap import BitMap
@@ -21,6 +21,9 @@ from ..page.costs import UNKNOWN, Cost
 from ..page.scene import Scene
 from ..wording import markdown, measured_name, megabytes, percent, points
 from . import job_list, kept
+
+if TYPE_CHECKING:  # where a table is drawn, it is imported: it takes a moment
+    import pandas as pd
 
 _NOW = "now"
 
@@ -190,6 +193,8 @@ def _figures(scene: Scene, left: Side, right: Side, comparison: Comparison) -> p
             step = f"{points(wers[1] - wers[0])} points"
         rows[f"{scene.rate} on {markdown(scene.speech_name)}"] = [*map(_wer, costs), step]
     heads = [f"A: {markdown(left.name)}", f"B: {markdown(right.name)}", "B against A"]
+    import pandas as pd
+
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads)
 
 
@@ -242,6 +247,8 @@ def _layers(profile: Profile, comparison: Comparison) -> None:
 
 
 def _changes(profile: Profile, comparison: Comparison) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "layer": readable(profile.units[change.unit]),

@@ -31,7 +31,7 @@ from . import budget
 from .address import remember, unpick
 
 _POLL = 1.5
-"""Seconds between looks for more of a large model's maps."""
+"""Seconds between looks for more maps."""
 
 
 def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -> None:
@@ -45,13 +45,13 @@ def draw(loaded: Loaded, constrained: Constrained, start: Start, scene: Scene) -
     awaited = loaders.is_coarse(scene, maps)
     table = sent_table(scene, maps, awaited)
     carry(table, _asked)
-    if awaited:
-        st.fragment(_await_maps, run_every=_POLL)(scene)
     _screen(loaded, constrained, start, scene, table["id"])
+    if awaited:  # after the screen, which keeps its place when this goes
+        st.fragment(_await_maps, run_every=_POLL)(scene)
 
 
 def _await_maps(scene: Scene) -> None:
-    """Draw the page again once all of a large model's maps are there."""
+    """Draw the page again once all maps are there."""
     if not loaders.is_coarse(scene, loaders.drag_of(scene)):
         st.rerun(scope="app")
 

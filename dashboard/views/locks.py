@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from genptq_core.errors import ConstraintError, GenPTQError
@@ -42,6 +41,8 @@ def draw(scene: Scene) -> None:
     box = st.popover(label, key="locks_box", on_change="rerun", icon=":material/lock:")
     if not box.open:
         return
+    import pandas as pd  # which takes a moment
+
     with box:
         # Its edits belong to one list of demands: another list is another table.
         key = f"locks-{hash(scene.knobs.pins)}"

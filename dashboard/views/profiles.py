@@ -6,8 +6,8 @@ import os
 import re
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from genptq_core.cli.arguments import rates, sizes, widths
@@ -23,6 +23,9 @@ from ..page.scene import Scene
 from ..wording import seconds
 from . import asking, failure, job_list
 from .measure import speech_source
+
+if TYPE_CHECKING:  # where a table is drawn, it is imported: it takes a moment
+    import pandas as pd
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -210,4 +213,6 @@ def _table(folders: dict[str, Path]) -> pd.DataFrame:
                 "digest": profile.digest[:10],
             }
         )
+    import pandas as pd
+
     return pd.DataFrame(rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from genptq_core.speech.names import noted
@@ -13,6 +13,9 @@ from genptq_core.speech.names import noted
 from ..page.knobs import SHORT
 from ..page.scene import Scene
 from ..wording import layout, measured_name, stored_bits
+
+if TYPE_CHECKING:  # where a table is drawn, it is imported: it takes a moment
+    import pandas as pd
 
 
 def draw(scene: Scene) -> None:
@@ -43,6 +46,8 @@ def draw(scene: Scene) -> None:
 
 
 def _measured(scene: Scene) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "pick": "★" if scene.pick and m.map_digest == scene.pick.map.digest else "",
@@ -80,6 +85,8 @@ def _front(scene: Scene) -> str:
 
 
 def _layers(scene: Scene) -> pd.DataFrame:
+    import pandas as pd
+
     pick, units = scene.pick, scene.profile.units
     if pick is None:
         return pd.DataFrame()

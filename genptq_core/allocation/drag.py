@@ -99,7 +99,7 @@ def _table(problem: Problem, choices: np.ndarray, rooms: np.ndarray) -> DragTabl
 
 
 def is_large(problem: Problem) -> bool:
-    """Whether a problem's table takes many seconds."""
+    """Whether a problem's table takes many seconds, not two."""
     return problem.cost.size > _LARGE
 
 

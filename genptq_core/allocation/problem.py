@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import ConstraintError, InfeasibleError
 from ..options import Option
 from ..profile import Profile
+from ..progress import Report, silent
 from ..targets import (
     check_family,
     counts_all,
@@ -139,10 +140,15 @@ class Problem:
         """Fraction saved compared with float32: 1 - bytes / (4 * parameters)."""
         return 1 - size / (4 * self.parameters)
 
-    def lower_bounds(self, sizes: np.ndarray) -> np.ndarray:
-        """The predicted loss that no map of each size, in bytes, can beat, shape (sizes,)."""
+    def lower_bounds(self, sizes: np.ndarray, report: Report = silent) -> np.ndarray:
+        """The predicted loss that no map of each size, in bytes, can beat, shape (sizes,).
+
+        Args:
+            sizes: the sizes, shape (sizes,).
+            report: called with the progress, which takes seconds for a large model.
+        """
         rooms = np.asarray(sizes, dtype=np.float64) - self.fixed
-        return self.loss.growth(self.search.relaxation.bounds(rooms))
+        return self.loss.growth(self.search.relaxation.bounds(rooms, report))
 
 
 def problem(

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..progress import Progress, Report, silent
 from .knapsack import HullPath, Knapsack
 from .predicted_loss import QuadraticLoss
 
 _ITERATIONS = 60
 _TOLERANCE = 3e-3
 _INTERPOLATED = 1e-2  # gap, relative to the loss, at which two solved budgets speak for a third
+_REPORTS = 16  # of progress, however many budgets there are
 _DEPTH = 9
 
 
@@ -106,9 +108,15 @@ class Relaxation:
             low, high = (low, middle) if room <= middle else (middle, high)
         return self._solve(room)[0]
 
-    def bounds(self, rooms: np.ndarray) -> np.ndarray:
+    def bounds(self, rooms: np.ndarray, report: Report = silent) -> np.ndarray:
         """Lower bounds for many budgets, shape (budgets,)."""
-        return np.array([self.at(float(room)).lower_bound for room in rooms])
+        found: list[float] = []
+        step = max(len(rooms) // _REPORTS, 1)
+        for room in rooms:
+            if not len(found) % step:
+                report(Progress("bounds", len(found), len(rooms)))
+            found.append(self.at(float(room)).lower_bound)
+        return np.array(found)
 
     def solve(self, room: float, start: np.ndarray | None = None) -> Relaxed:
         """Solve for one budget.

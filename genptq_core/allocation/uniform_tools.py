@@ -30,7 +30,7 @@ from ..options import UNQUANTIZED, Option
 from ..profile import Profile
 from ..targets.runtimes import in_integer_rows, unbiased_rows
 from ..units import Unit
-from .predicted_loss import quadratic_loss
+from .predicted_loss import QuadraticLoss, quadratic_loss
 
 _BLOCK = 32  # weights of a row that share a scale in ggml
 
@@ -145,12 +145,16 @@ def uniform_bytes(tool: UniformTool, profile: Profile) -> int | None:
     return size
 
 
-def uniform_points(profile: Profile) -> tuple[UniformPoint, ...]:
+def uniform_points(profile: Profile, loss: QuadraticLoss | None = None) -> tuple[UniformPoint, ...]:
     """A profile's model as every tool that reads it would store it.
 
     A tool is left out where the profile has no integers of its width to predict from.
+
+    Args:
+        profile: the profile.
+        loss: predicted loss over the profile's whole menu; `quadratic_loss(profile)` if absent.
     """
-    loss = quadratic_loss(profile)
+    loss = loss or quadratic_loss(profile)
     points = []
     for tool in UNIFORM_TOOLS:
         size, option = uniform_bytes(tool, profile), _nearest(tool, profile.menu)

@@ -106,6 +106,13 @@ class WerCurve:
             return float((np.float64(middle) / self.scale) ** (1 / self.power))
 
 
+def can_fit(loss: Sequence[float], increase: Sequence[float]) -> bool:
+    """Whether measured points are enough for a curve: `LEAST_POINTS` of positive loss, whose
+    increase is below `WORST_INCREASE / 2`."""
+    useful = (np.asarray(loss) > 0) & (np.asarray(increase) < WORST_INCREASE / 2)
+    return int(useful.sum()) >= LEAST_POINTS
+
+
 def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve | None:
     """A curve fitted on measured points, with the band that points left out one at a time need.
 
@@ -114,14 +121,13 @@ def fit_wer_curve(loss: Sequence[float], increase: Sequence[float]) -> WerCurve 
         increase: its measured increase of WER, a fraction.
 
     Returns:
-        The curve, or None with fewer than `LEAST_POINTS` points of positive loss whose increase is
-        below `WORST_INCREASE / 2`.
+        The curve, or None where `can_fit` says no.
     """
+    if not can_fit(loss, increase):
+        return None
     x, y = np.asarray(loss, dtype=np.float64), np.asarray(increase, dtype=np.float64)
     changed = x > 0
     x, y = x[changed], np.minimum(y[changed], WORST_INCREASE)
-    if (y < WORST_INCREASE / 2).sum() < LEAST_POINTS:
-        return None
     scale, power = _fit_power(x, y)
     residual = np.empty(len(x))
     relative = np.empty(len(x))

@@ -15,11 +15,13 @@ import numpy as np
 
 from ..allocation import problem as problems
 from ..allocation.constraints import Constraints
+from ..allocation.drag import is_large
 from ..allocation.front import Front, predicted_front
+from ..allocation.predicted_loss import quadratic_loss
 from ..allocation.wer_curve import Curve
 from ..errors import InfeasibleError
 from ..profile import Profile, load_profile
-from ..progress import Report
+from ..progress import Report, silent
 from ..storage.files import write_text
 from ..targets import NATIVE
 from ..targets.ways import Way, way_of
@@ -86,12 +88,13 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
     """
     profile = load_profile(arguments.profile)
     started = time.perf_counter()
-    problem = problems.problem(profile, arguments.constraints, target=arguments.target)
+    predictor = quadratic_loss(profile)
+    problem = problems.problem(profile, arguments.constraints, predictor, arguments.target)
     way = way_of(profile, arguments.target, arguments.runs_in, arguments.memory)
     front = predicted_front(problem)
     milliseconds = 1000 * (time.perf_counter() - started)
-    known = predicted.prediction_of(profile, arguments.profile, arguments.target)
-    every = _points(problem, front, profile, way, known.curve)
+    known = predicted.prediction_of(profile, arguments.profile, arguments.target, predictor)
+    every = _points(problem, front, profile, way=way, curve=known.curve, report=report)
     points = _within(every, arguments)
     if arguments.out:
         write_text(arguments.out, _csv(points))
@@ -143,14 +146,22 @@ def _within(points: list[dict[str, Any]], arguments: FrontArguments) -> list[dic
 
 
 def _points(
-    problem: problems.Problem, front: Front, profile: Profile, way: Way, curve: Curve
+    problem: problems.Problem,
+    front: Front,
+    profile: Profile,
+    *,
+    way: Way,
+    curve: Curve,
+    report: Report,
 ) -> list[dict[str, Any]]:
     """The front's maps, smallest first."""
     average_bits = problem.average_bits(front.choices)
-    lower_bounds = np.minimum(problem.lower_bounds(front.bytes), front.loss)
+    bounds = np.minimum(
+        problem.lower_bounds(front.bytes, report if is_large(problem) else silent), front.loss
+    )
     maps = [[problem.menu[column] for column in row] for row in front.choices]
     words = zip(curve.increase(front.loss), *curve.interval(front.loss), strict=True)
-    losses = zip(front.loss, lower_bounds, words, strict=True)
+    losses = zip(front.loss, bounds, words, strict=True)
     columns = zip(front.bytes, average_bits, losses, maps, strict=True)
     return [
         {

@@ -9,42 +9,29 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from ..errors import PROGRAM, GenPTQError, ModelWarning
 from ..progress import Progress, Report, TimeLeft, duration
-from . import (
-    adapt,
-    dashboard,
-    doctor,
-    explore,
-    export,
-    front,
-    measure,
-    measured,
-    profile,
-    report,
-    solve,
-    transcribe,
-    unpack,
-)
 from .command import Command
 
-COMMANDS: tuple[Command[Any], ...] = (
-    profile.COMMAND,
-    adapt.COMMAND,
-    explore.COMMAND,
-    report.COMMAND,
-    solve.COMMAND,
-    front.COMMAND,
-    measure.COMMAND,
-    measured.COMMAND,
-    export.COMMAND,
-    unpack.COMMAND,
-    transcribe.COMMAND,
-    doctor.COMMAND,
-    dashboard.COMMAND,
+COMMANDS = (
+    "profile",
+    "adapt",
+    "explore",
+    "report",
+    "solve",
+    "front",
+    "measure",
+    "measured",
+    "export",
+    "unpack",
+    "transcribe",
+    "doctor",
+    "dashboard",
 )
+"""Names of the commands: each is the `COMMAND` of the module of that name in this folder."""
 
 _BEFORE_PATHS = (
     *("--profile", "--bitmap", "--speech", "--listen", "--model", "--compile", "--out"),
@@ -98,7 +85,9 @@ def _run(arguments: Sequence[str], program: str) -> int:
         OSError: a file cannot be used.
     """
     _check_paths(arguments)
-    flags = build_parser(program).parse_args(arguments)
+    # One that is named is imported alone: all of them take a moment.
+    named = [name for name in COMMANDS if name in arguments[:1]]
+    flags = build_parser(program, named or COMMANDS).parse_args(arguments)
     command: Command[Any] = flags.command
     answer = command.answer(flags, _shower())
     _clear_progress()
@@ -157,11 +146,14 @@ def _refuse(program: str, reason: str) -> int:
     return 2
 
 
-def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """The parser of the whole command line.
+def build_parser(
+    program: str = PROGRAM, names: Sequence[str] = COMMANDS
+) -> argparse.ArgumentParser:
+    """The parser of the command line.
 
     Args:
         program: what the program is called in messages.
+        names: of the commands that it shall know.
 
     Returns:
         A parser whose result has the chosen `Command` as `command`, and that command's flags.
@@ -170,7 +162,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         prog=program, description="Mixed-precision quantization of speech recognizers."
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for name in names:
+        command: Command[Any] = import_module(f".{name}", __package__).COMMAND
         subparser = subparsers.add_parser(
             command.name, help=command.about, description=command.about
         )

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..allocation.predicted_loss import QuadraticLoss
 from ..allocation.wer_curve import Curve
 from ..errors import PROGRAM
 from ..measurement.borrowing import borrowed_curve, curves_of
 from ..measurement.predictions import own_of, with_predictions
 from ..measurement.records import Measured
-from ..measurement.speech_sets import MeasuredSet, measured_sets, usual_set
+from ..measurement.speech_sets import MeasuredSet, curve_of, measured_sets, usual_set
 from ..measurement.store import load_measured
 from ..profile import Profile
 
@@ -31,18 +32,27 @@ class Prediction:
     records: tuple[Measured, ...]
 
 
-def prediction_of(profile: Profile, folder: Path, target: str) -> Prediction:
+def prediction_of(
+    profile: Profile, folder: Path, target: str, loss: QuadraticLoss | None = None
+) -> Prediction:
     """What is predicted of a target's maps, on the speech set with the most measured words.
+
+    Args:
+        profile: the profile.
+        folder: its folder.
+        target: name of the target.
+        loss: predicted loss over the profile's whole menu, where it is at hand.
 
     Raises:
         StoreError: what was measured cannot be read.
     """
-    records = with_predictions(profile, load_measured(folder, profile.digest), target)
+    records = with_predictions(profile, load_measured(folder, profile.digest), target, loss)
     sets = measured_sets(own_of(profile, records, target))
     speech = usual_set(sets)
     if speech is None:
         return Prediction(borrowed_curve(profile, target), None, ())
-    return Prediction(curves_of(profile, sets, target)[speech.key], speech, tuple(records))
+    curve = curve_of(speech) or curves_of(profile, sets, target)[speech.key]
+    return Prediction(curve, speech, tuple(records))
 
 
 def in_words(prediction: Prediction, loss: float) -> str:

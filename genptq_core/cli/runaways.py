@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GenPTQError
 from ..measurement.known_runaways import runaways_of
 from ..measurement.records import Measured
 from ..measurement.runaways import RanAway
-from ..speech.sources import load_speech
-from ..speech.utterances import SpeechSet
 from ..storage.locations import bundled_speech
+
+if TYPE_CHECKING:
+    from ..speech.utterances import SpeechSet
 
 _NAMED = 5  # recordings that a sentence names
 
@@ -31,6 +32,8 @@ def bundled_references(records: Sequence[Measured]) -> dict[str, str]:
     """
     if all(record.runaways is not None or not record.transcripts for record in records):
         return {}
+    from ..speech.sources import load_speech
+
     said: dict[str, str] = {}
     for manifest in sorted(bundled_speech().glob("*/manifest.jsonl")):
         with contextlib.suppress(GenPTQError):  # what is damaged here is no measurement

@@ -12,6 +12,7 @@ from ..allocation import problem as problems
 from ..allocation.constraints import Constraints
 from ..allocation.front import predicted_front
 from ..allocation.memory import solve_within_memory
+from ..allocation.predicted_loss import quadratic_loss
 from ..allocation.solving import Allocation, solve, solve_average_bits
 from ..allocation.wer_curve import Curve, solve_wer_increase
 from ..bitmaps.bitmap import bit_map
@@ -143,9 +144,10 @@ def run(arguments: SolveArguments, report: Report) -> Answer:
         GenPTQError: the profile, or what was measured of it, cannot be read.
     """
     profile = load_profile(arguments.profile)
-    problem = problems.problem(profile, arguments.constraints, target=arguments.target)
+    predictor = quadratic_loss(profile)
+    problem = problems.problem(profile, arguments.constraints, predictor, arguments.target)
     way = way_of(profile, arguments.target, arguments.runs_in, arguments.budget.memory)
-    known = predicted.prediction_of(profile, arguments.profile, arguments.target)
+    known = predicted.prediction_of(profile, arguments.profile, arguments.target, predictor)
     allocation = _allocate(arguments, profile, problem, way, known.curve)
     chosen = bit_map(profile, allocation.options)
     figures = {

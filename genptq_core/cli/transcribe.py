@@ -60,10 +60,11 @@ def run(arguments: TranscribeArguments, report: Report) -> Answer:
     speech = speech_set("command line", [utterance(path) for path in arguments.audio])
 
     from ..loading import load_model
-    from ..measurement.measure import transcribe_files
 
     model = with_language(load_model(arguments.model), *arguments.asked)
     model = with_decoding(model, DECODINGS[arguments.decoding])
+    from ..measurement.measure import transcribe_files  # after what imports torch in the quick way
+
     texts = transcribe_files(model, speech)
     transcripts = {str(p): t for p, t in zip(arguments.audio, texts, strict=True)}
     lines = [f"{path}: {text}" for path, text in transcripts.items()]

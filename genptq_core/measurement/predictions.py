@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..allocation.predicted_loss import quadratic_loss
+from ..allocation.predicted_loss import QuadraticLoss, quadratic_loss
 from ..allocation.wer_curve import LEAST_POINTS
 from ..errors import ConstraintError, StoreError
 from ..profile import Profile
@@ -23,7 +23,10 @@ from .records import Measured
 
 
 def with_predictions(
-    profile: Profile, records: Sequence[Measured], target: str | None = None
+    profile: Profile,
+    records: Sequence[Measured],
+    target: str | None = None,
+    loss: QuadraticLoss | None = None,
 ) -> list[Measured]:
     """Measurements whose predicted loss and size are today's, not of the day they were made.
 
@@ -33,6 +36,7 @@ def with_predictions(
         target: name of the target whose bytes are meant, for maps that it can hold, and those of
             the native one for the others, or if None. Bytes that records were stored with are
             those of the day they were made, and may have counted less.
+        loss: predicted loss over the profile's whole menu; `quadratic_loss(profile)` if absent.
 
     Raises:
         StoreError: a record holds a map that is not one of the profile's.
@@ -44,7 +48,7 @@ def with_predictions(
         choices = [
             [index[o] for _, o in zip(profile.units, m.options, strict=True)] for m in records
         ]
-        losses = quadratic_loss(profile)(np.array(choices))
+        losses = (loss or quadratic_loss(profile))(np.array(choices))
     except (KeyError, ValueError) as error:
         raise StoreError(
             f"A measurement of {profile.source.model} holds a map that does not fit the profile.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..allocation.wer_curve import Curve, WerCurve, fit_wer_curve
+from ..allocation.wer_curve import Curve, WerCurve, can_fit, fit_wer_curve
 from ..speech.normalizers import rate_of
 from .records import Measured
 
@@ -64,8 +64,7 @@ def curve_of(measured_set: MeasuredSet) -> WerCurve | None:
     Returns:
         The curve, or None where too few maps were measured on the set.
     """
-    records = measured_set.records
-    return fit_wer_curve([m.predicted_loss for m in records], [m.wer_increase for m in records])
+    return fit_wer_curve(*_points(measured_set))
 
 
 def usual_set(
@@ -80,8 +79,9 @@ def usual_set(
         sets: what to choose from.
         curves: each set's curve by its key, where they are fitted already.
     """
-    known = {s.key: curve_of(s) for s in sets} if curves is None else curves
-    with_curve = [s for s in sets if known[s.key] is not None]
+    with_curve = [
+        s for s in sets if (can_fit(*_points(s)) if curves is None else curves[s.key] is not None)
+    ]
     if with_curve:
         return min(with_curve, key=lambda s: (-s.words, s.key))
     return min(sets, key=lambda s: (-len(s.records), -s.words, s.key), default=None)
@@ -90,6 +90,12 @@ def usual_set(
 def across_sets(records: Sequence[Measured], map_digest: str) -> dict[str, Measured]:
     """What one map costs on every set that it was measured on, by the set's key."""
     return {r.set_key: r for r in records if r.map_digest == map_digest}
+
+
+def _points(measured_set: MeasuredSet) -> tuple[list[float], list[float]]:
+    """Predicted loss and increase of WER of all maps of a set."""
+    records = measured_set.records
+    return [m.predicted_loss for m in records], [m.wer_increase for m in records]
 
 
 def _measured_set(key: str, members: list[Measured]) -> MeasuredSet:

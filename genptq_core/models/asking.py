@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ModelError
 from ..speech.languages import code_of
-from ..speech.utterances import Utterance
 from . import SpeechModel
 from .decoding import GREEDY, decoding_of
 from .whisper_asking import TRANSCRIBE, TRANSLATE
+
+if TYPE_CHECKING:
+    from ..speech.utterances import Utterance
 
 TASKS = (TRANSCRIBE, TRANSLATE)
 """What a Whisper can be asked to do; it translates to English."""

@@ -31,6 +31,7 @@ from transformers import (
 from ..errors import ModelError
 from ..extras import EMBEDDED_MODEL, install_command
 from ..storage.digests import sha256
+from .checkpoint import outline
 from .whisper_asking import TRANSCRIBE, TRANSLATE
 from .whisper_settings import ENGLISH_WORDS
 
@@ -294,9 +295,7 @@ def load(
         decoder_ffn_dim=variables["decoder/layer_0/ffn/linear_0/weight"].shape[0],
         **{key: asked[key] for key in _IN_CONFIG},
     )
-    # Without storage: drawing initial weights would take longer than loading the real ones.
-    with torch.device("meta"):
-        module = WhisperForConditionalGeneration(config)
+    module = outline(lambda: WhisperForConditionalGeneration(config))
     state = {name: t.float() for name, t in state_dict(variables, d_model).items()}
     missing = module.load_state_dict(state, strict=False, assign=True)
     if missing.unexpected_keys or set(missing.missing_keys) - {"proj_out.weight"}:

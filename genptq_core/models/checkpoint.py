@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.initialization import no_init_weights
 
 from ..errors import ModelError
 from .folders import AGAIN, say
@@ -17,6 +18,21 @@ Computed = Callable[[str, Tensor], Tensor | None]
 
 _START = re.compile(r"^(?:(?:module|_orig_mod|base_model\.model)\.)+")
 _INSIDE = "._orig_mod."
+
+
+def outline(make: Callable[[], Any]) -> Any:
+    """A module of transformers without storage, for the names and shapes of its parameters.
+
+    Drawing initial weights would take longer than loading the real ones; even without storage it
+    imports PyTorch's compiler, which takes a second.
+
+    Args:
+        make: makes the module.
+    """
+    with torch.device("meta"), no_init_weights():
+        module = make()
+    module.tie_weights()  # which is skipped along with drawing
+    return module
 
 
 def from_parameters(
@@ -36,10 +52,9 @@ def from_parameters(
         ModelError: one is missing, or has another shape.
     """
     options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
-    with torch.device("meta"):  # nothing is drawn before the parameters are known to fit
-        check_shapes(
-            source, dict(kind.from_config(config, **options).named_parameters()), parameters
-        )
+    # No memory is taken before the parameters are known to fit.
+    described = outline(lambda: kind.from_config(config, **options))
+    check_shapes(source, dict(described.named_parameters()), parameters)
     module = kind.from_config(config, **options)
     module.load_state_dict(dict(parameters), strict=False)
     return module.eval()

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import GenPTQError, ModelError
 from . import SpeechModel
 from .adapter import base_of, merged
-from .checkpoint import load_whole
+from .checkpoint import load_whole, outline
 from .folders import (
     check_folder,
     check_sizes,
@@ -168,8 +168,8 @@ def _files_of(source: str, offline: bool) -> Path:
 def _described(config: Any) -> int:
     """How many parameters a configuration describes."""
     options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
-    with torch.device("meta"):
-        return parameter_count(checkpoint_of(config.model_type).from_config(config, **options))
+    kind = checkpoint_of(config.model_type)
+    return parameter_count(outline(lambda: kind.from_config(config, **options)))
 
 
 def _check_stored(folder: Path, config: Any) -> None:

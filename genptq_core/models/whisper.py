@@ -30,7 +30,7 @@ from ..speech.utterances import RATE
 from ..units import Unit
 from . import Transcript
 from .asking import generation_settings
-from .checkpoint import check_finite, check_shapes
+from .checkpoint import check_finite, check_shapes, outline
 from .decoding import GREEDY, Decoding, seed_of
 from .folders import FEATURE_FILES, check_rate, own_settings, require
 from .greedy import Choose, Written, drawn, likeliest, write
@@ -250,9 +250,7 @@ def assembled(folder: Path, name: str, parameters: Mapping[str, Tensor]) -> Whis
         ModelError: a parameter is missing or has another shape.
     """
     config = WhisperConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    # Without storage: drawing initial weights would take longer than loading the real ones.
-    with torch.device("meta"):
-        module = WhisperForConditionalGeneration(config)
+    module = outline(lambda: WhisperForConditionalGeneration(config))
     wanted = dict(module.named_parameters())
     check_shapes(folder, wanted, parameters, {POSITIONS})
     state = dict(parameters)

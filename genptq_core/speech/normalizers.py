@@ -21,9 +21,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
-from whisper_normalizer.basic import BasicTextNormalizer
-from whisper_normalizer.english import EnglishTextNormalizer
-
 from ..errors import SpeechError
 
 WHISPER_ENGLISH = "whisper-english"
@@ -58,8 +55,12 @@ _ASIDES = (re.compile(r"[<\[][^>\]]*[>\]]"), re.compile(r"\(([^)]+?)\)"))
 @cache
 def _normalizer(name: str) -> Callable[[str], str]:
     if name == WHISPER_ENGLISH:
+        from whisper_normalizer.english import EnglishTextNormalizer
+
         return EnglishTextNormalizer()
     if name == BASIC:
+        from whisper_normalizer.basic import BasicTextNormalizer
+
         return BasicTextNormalizer()
     if name == MULTILINGUAL:
         return _multilingual

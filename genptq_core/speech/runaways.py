@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jiwer
 import numpy as np
 
+from .aligning import aligned
 from .normalizers import WHISPER_ENGLISH, normalize, unit_of
 
 RUN = {"word": 8, "character": 16}
@@ -63,7 +63,7 @@ def _longest_runs(expected: str, written: str) -> tuple[int, int]:
     if not expected or not written:
         return len(written.split()), len(expected.split())
     added = missing = 0
-    for chunk in jiwer.process_words(expected, written).alignments[0]:
+    for chunk in aligned(expected, written).alignments[0]:
         if chunk.type == "insert":
             added = max(added, chunk.hyp_end_idx - chunk.hyp_start_idx)
         elif chunk.type == "delete":

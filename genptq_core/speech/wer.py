@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jiwer
 import numpy as np
 
+from .aligning import aligned
 from .normalizers import BASIC, MULTILINGUAL, NORMALIZERS, WHISPER_ENGLISH, normalize, unit_of
 
 __all__ = [
@@ -71,7 +71,7 @@ def count_errors(
         if not expected:
             rows.append((0, 0, len(written.split())))
             continue
-        counts = jiwer.process_words(expected, written)
+        counts = aligned(expected, written)
         errors = counts.substitutions + counts.deletions + counts.insertions
         rows.append((errors, len(expected.split()), 0))
     return Errors(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
@@ -103,7 +103,7 @@ def blockwise(
         count = -(-words // BLOCK)
         wrong = np.zeros(count, dtype=np.int64)
         # Of words that are added, the block is that of the word before which they stand.
-        for chunk in jiwer.process_words(expected, written).alignments[0]:
+        for chunk in aligned(expected, written).alignments[0]:
             if chunk.type == "equal":
                 continue
             if chunk.type == "insert":
@@ -156,7 +156,7 @@ def align(reference: str, hypothesis: str, normalizer: str = WHISPER_ENGLISH) ->
         kind = "delete" if expected else "insert"
         span = Span(kind, between.join(expected_words), between.join(written_words))
         return (span,) if expected or written else ()
-    alignment = jiwer.process_words(expected, written).alignments[0]
+    alignment = aligned(expected, written).alignments[0]
     return tuple(
         Span(
             chunk.type,

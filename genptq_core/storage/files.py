@@ -10,7 +10,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors import SafetensorError
 
 from ..errors import GenPTQError
@@ -144,6 +143,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         GenPTQError: the folder cannot be written.
     """
+    from filelock import FileLock  # which takes a moment
+
     # The library's other kind of lock, a file that exists, would outlive a killed process.
     lock = FileLock(folder / LOCK_NAME, fallback_to_soft=False)
     try:

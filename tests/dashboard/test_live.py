@@ -93,6 +93,8 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory, demo: SpeechSet
     with served(profiles, tmp_path_factory.mktemp("live-cache")) as address:
         browser.get(address)
         _until(lambda: _digest(browser), "the first map")
+        awaits = "return document.querySelector('.genptq').dataset.awaits"
+        _until(lambda: browser.execute_script(awaits) == "", "all maps")
         yield Page(browser, address, load_profile(profiles / "made-up"))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from genptq_core.allocation.predicted_loss import QuadraticLoss
 from genptq_core.allocation.relaxation import _TOLERANCE, Relaxation, Relaxed
+from genptq_core.progress import Progress
 from tests.core import synthetic
 from tests.examples import examples
 
@@ -197,6 +198,16 @@ def test_more_room_is_never_worse() -> None:
     found = [_relax(loss, cost, allowed, room) for room in rooms]
     for narrow, wide in itertools.pairwise(found):
         assert wide.lower_bound <= narrow.loss * (1 + 1e-9) + 1e-12
+
+
+def test_bounds_of_many_budgets_report_progress_now_and_then() -> None:
+    loss, cost, allowed = _case(3, 6, 4)
+    rooms = np.linspace(_room(cost, allowed, 0.0), _room(cost, allowed, 1.0), 100)
+    seen: list[Progress] = []
+    bounds = Relaxation(loss, cost, allowed).bounds(rooms, seen.append)
+    assert bounds.tolist() == Relaxation(loss, cost, allowed).bounds(rooms).tolist()
+    assert 10 < len(seen) < 20 and [p.total for p in seen] == [100] * len(seen)
+    assert seen[0].done == 0 and [p.done for p in seen] == sorted({p.done for p in seen})
 
 
 def test_cross_terms_that_cancel_are_found() -> None:

@@ -449,10 +449,7 @@ def test_nothing_but_json_on_standard_output() -> None:
     assert "Traceback" not in completed.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [command.name for command in COMMANDS],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
