@@ -29,11 +29,12 @@ from genptq_core import (
     with_predictions,
 )
 from genptq_core.allocation.wer_curve import LEAST_POINTS, fit_wer_curve
+from genptq_core.errors import ConstraintError
 from genptq_core.measurement.borrowing import borrowed_curve
 from genptq_core.measurement.predictions import own_of
 from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_sets
 from genptq_core.profile import of_weights
-from genptq_core.targets import NATIVE, predicted_bytes, target_of
+from genptq_core.targets import NATIVE, held_columns, predicted_bytes, target_of
 
 SPLITS = 200
 SHOWN = (0, 1, 2, 4)
@@ -176,11 +177,14 @@ def summary(folder: Path) -> Iterator[str]:
     stored = load_measured(folder, profile.digest)
     for target in FORMATS:
         measured = with_predictions(profile, stored, target)
-        own = own_of(profile, measured, target)
-        if len(own) == len(measured):  # so few are its own that those of all formats stand for them
+        try:
+            menu = {profile.menu[i] for i in held_columns(profile.menu, target)}
+        except ConstraintError:  # the profile has nothing for it
             continue
-        for measured_set in measured_sets(own):
-            changed = [m for m in measured_set.records if m.predicted_loss > 0]
+        for measured_set in measured_sets(measured):
+            changed = [
+                m for m in measured_set.records if m.predicted_loss > 0 and set(m.options) <= menu
+            ]
             if len(changed) < LEAST_POINTS - 1:
                 continue
             found, judged = agreement(changed), halves(changed)

@@ -43,6 +43,12 @@ PRINTED = [
     ),
     (
         "docs/results.md",
+        "Whisper base against others at the same bytes",
+        "benchmarks.accuracy --profile data/profiles/whisper-base "
+        "--out benchmarks/results/accuracy-base.json --report",
+    ),
+    (
+        "docs/results.md",
         "Does the quadratic objective choose better maps?",
         "benchmarks.objectives --profile data/profiles/whisper-tiny.en --report",
     ),

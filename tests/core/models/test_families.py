@@ -53,7 +53,8 @@ def test_from_profile_to_every_target_and_back(family: str, tones: Path, tmp_pat
         assert jiwer.cer(expected, heard) < 0.15 if target == "gguf" else heard == expected
         if target == NATIVE:
             again = unpack(found.folder, "transformers", tmp_path / "transformers")
-            assert transcribe_files(load_model(str(again.folder)), speech) == expected
+            heard = transcribe_files(load_model(str(again.folder)), speech)
+            assert jiwer.cer(expected, heard) < 0.15  # so does float16 its weights
             record = measure(model, profile, picked, speech)
             assert record.bytes == chosen.bytes
     assert all(transcribe_files(model, speech))
