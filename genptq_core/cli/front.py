@@ -20,14 +20,16 @@ from ..allocation.front import Front, predicted_front
 from ..allocation.predicted_loss import quadratic_loss
 from ..allocation.wer_curve import Curve
 from ..errors import InfeasibleError
+from ..measurement.speech_scale import Adapted
 from ..profile import Profile, load_profile
 from ..progress import Report, silent
 from ..storage.files import write_text
 from ..targets import NATIVE
 from ..targets.ways import Way, way_of
-from . import constraints, predicted
+from . import constraints, judged, predicted
 from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
+from .judged import LossThere, losses_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class FrontArguments:
         size: leave out maps of more bytes to download; None for no limit.
         memory: leave out maps whose weights take more bytes in memory; None for no limit.
         runs_in: what runs them; the usual if "".
+        judged_on: name of speech that the profile was adapted to; "" for none.
     """
 
     profile: Path
@@ -51,6 +54,7 @@ class FrontArguments:
     size: int | None = None
     memory: int | None = None
     runs_in: str = ""
+    judged_on: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size-mb", type=float, help="leave out what is larger, 10^6 bytes")
     add_runs_in(parser)
     constraints.add_flags(parser)
+    judged.add_flag(parser)
     parser.add_argument("--out", type=Path, help="write the front here, as CSV")
 
 
@@ -77,6 +82,7 @@ def from_flags(flags: argparse.Namespace) -> FrontArguments:
         size=bytes_of(flags.size_mb),
         memory=memory_from_flags(flags),
         runs_in=flags.runs_in,
+        judged_on=flags.judged_on,
     )
 
 
@@ -87,6 +93,9 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
         GenPTQError: the profile cannot be read, or the constraints leave nothing.
     """
     profile = load_profile(arguments.profile)
+    there: tuple[Adapted, LossThere] | None = None
+    if arguments.judged_on:
+        there = losses_on(arguments.profile, profile, arguments.judged_on)
     started = time.perf_counter()
     predictor = quadratic_loss(profile)
     problem = problems.problem(profile, arguments.constraints, predictor, arguments.target)
@@ -95,6 +104,10 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
     milliseconds = 1000 * (time.perf_counter() - started)
     known = predicted.prediction_of(profile, arguments.profile, arguments.target, predictor)
     every = _points(problem, front, profile, way=way, curve=known.curve, report=report)
+    if there:
+        for point, row in zip(every, front.choices, strict=True):
+            options = [problem.menu[column] for column in row]
+            point["loss_there"] = there[1](options, point["predicted_loss"])
     points = _within(every, arguments)
     if arguments.out:
         write_text(arguments.out, _csv(points))
@@ -111,12 +124,20 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
         "milliseconds": milliseconds,
     }
     said = predicted.in_words(known, knee["predicted_loss"])
+    loss_there = ""
+    if there and knee["loss_there"] is not None:
+        result["judged_on"] = there[0].speech
+        loss_there = (
+            f"On {there[0].speech} the map at the knee is predicted to lose "
+            f"{knee['loss_there']:.4f} nats per token.\n"
+        )
     counted = "MB" if problem.counts_all else "MB of weights"
     text = (
         f"{len(points)} points from {points[0]['bytes'] / 1e6:.2f} to "
         f"{points[-1]['bytes'] / 1e6:.2f} {counted}; knee at {knee['bytes'] / 1e6:.2f} MB "
         f"({knee['avg_bits']:.2f} bits); hypervolume {front.hypervolume:.3f}.\n"
         f"At the knee: {said[0].lower()}{said[1:]}\n"
+        f"{loss_there}"
         f"In {way.name} the weights take {points[0]['memory'] / 1e6:.2f} to "
         f"{points[-1]['memory'] / 1e6:.2f} MB of memory."
     )

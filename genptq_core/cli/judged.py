@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..allocation.solving import Allocation
-from ..measurement.speech_scale import adapted_to, form_of, scale_of
+from ..measurement.speech_scale import Adapted, adapted_to, form_of, scale_of
+from ..options import Option
 from ..profile import Profile
+
+LossThere = Callable[[Sequence[Option], float], float | None]
+"""Gives the loss of a map on a kind of speech, by its options and predicted loss."""
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +37,29 @@ def judged(
     """
     if not name:
         return {}, ""
-    adapted = adapted_to(folder, profile, name)
-    scale = scale_of(profile, adapted, form_of(profile, allocation.options))
-    if scale is None:
+    adapted, loss_there = losses_on(folder, profile, name)
+    loss = loss_there(allocation.options, allocation.predicted_loss)
+    if loss is None:
         return {}, ""
-    loss = float(scale(allocation.predicted_loss))
     fields = {"speech": adapted.speech, "recordings": len(adapted.recordings), "loss": loss}
     words = (
         f"On {adapted.speech}, judged by {len(adapted.recordings)} recordings, it is predicted to "
         f"lose {loss:.4f} nats per token."
     )
     return {"judged_on": fields}, words
+
+
+def losses_on(folder: Path, profile: Profile, name: str) -> tuple[Adapted, LossThere]:
+    """What was measured of a speech set, and what maps are expected to lose on it.
+
+    Raises:
+        ProfileError: the profile was not adapted to such a set.
+    """
+    adapted = adapted_to(folder, profile, name)
+    scale_of_form = cache(lambda form: scale_of(profile, adapted, form))
+
+    def loss_there(options: Sequence[Option], predicted: float) -> float | None:
+        scale = scale_of_form(form_of(profile, options))
+        return None if scale is None else float(scale(predicted))
+
+    return adapted, loss_there

@@ -1,4 +1,4 @@
-"""`genptq adapt`, and what `solve` makes of it with `--judged-on`."""
+"""`genptq adapt`, and what `solve` and `front` make of it with `--judged-on`."""
 
 from __future__ import annotations
 
@@ -41,5 +41,12 @@ def test_a_profile_is_adapted_and_a_solved_map_judged(
     assert "judged_on" not in _ask(capsys, *solve)
     assert main([*solve, "--judged-on", "tones/manifest"]) == 0
     assert "On tones/manifest, judged by 6 recordings" in capsys.readouterr().out
+    front = ["front", "--profile", folder, "--judged-on", "tones/manifest"]
+    points = _ask(capsys, *front)["points"]
+    near = min(points, key=lambda point: abs(point["bytes"] - judged["bytes"]))
+    assert near["loss_there"] / near["predicted_loss"] == pytest.approx(ratio, rel=0.2)
+    assert all(point["loss_there"] > 0 for point in points if point["predicted_loss"])
+    assert main(front) == 0
+    assert "On tones/manifest the map at the knee is predicted to lose" in capsys.readouterr().out
     assert main([*solve, "--judged-on", "nobody"]) == 2
     assert "There are: tones/manifest" in capsys.readouterr().err
