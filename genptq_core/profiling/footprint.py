@@ -103,15 +103,18 @@ def footprint(
     held = together * settings.draws * weights if together else 0
     # Weights of an anchor: all of them, or for a large model one layer's with its errors.
     changed = 4 * parameters if 4 * parameters <= HELD_WEIGHTS else 12 * max(sizes.values())
-    # The largest gradient twice: autograd sums parts of a tied parameter, or several are stacked.
-    gradients = held + max(2, together * settings.draws) * max(sizes.values()) + largest
+    # The largest gradient twice: autograd sums parts of a tied parameter.
+    gradients = held + 2 * max(sizes.values()) + largest
+    # Of files that do not stay in memory one unit's; its codes are no more than its errors above.
+    apart = 2 * options * largest if kept_as_numbers(units, settings.options) else 0
+    read = kept if kept <= HELD_CODES["cpu"] else apart
     return Footprint(
         model=4 * parameters,
         moments=4 * (sum(summed) + max(summed)) + 8 * 4 * min(widest, 1 << 14) * settings.rank,
         # Weights in order, twice; codes of each option, of the last two also as they are kept.
         rounding=(16 + 5 * options) * most + 8 * 8 * widest * settings.rank,
         activations=int(_MARGIN * 4 * activations),
-        gradients=4 * gradients + (kept if kept <= HELD_CODES["cpu"] else 0),
+        gradients=4 * gradients + read,
         anchors=changed + int(_MARGIN * 4 * activations / max(1, len(units)) * 8),
         # Each file is written anew before the old one goes; sums are gone before codes come.
         disk=max(2 * 4 * sum(summed), kept) + 2 * sketches,
