@@ -43,6 +43,12 @@ PRINTED = [
     ),
     (
         "docs/results.md",
+        "By profile, speech and format",
+        "benchmarks.prediction --profile data/profiles/whisper-tiny.en data/profiles/whisper-base "
+        "data/profiles/conformer-an4 --summary",
+    ),
+    (
+        "docs/results.md",
         "Whisper base against others at the same bytes",
         "benchmarks.accuracy --profile data/profiles/whisper-base "
         "--out benchmarks/results/accuracy-base.json --report",
