@@ -190,8 +190,8 @@ def summary(folder: Path) -> Iterator[str]:
             found, judged = agreement(changed), halves(changed)
             said = "" if judged is None else f"{100 * judged[0]:.2f}, {100 * judged[1]:.0f} %"
             yield (
-                f"| {profile.source.model} | {measured_set.name}, {changed[0].utterances} | {target} "
-                f"| {len(changed)} "
+                f"| {profile.source.model} | {measured_set.name}, {changed[0].utterances} "
+                f"| {target} | {len(changed)} "
                 f"| {found.rank:.2f} | {found.ratio:.2f} | {100 * found.near:.0f} % | {said} |"
             )
 

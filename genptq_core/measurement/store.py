@@ -29,6 +29,9 @@ VERSIONS = (2, 3, 4)
 """Versions that are read. Records are written as the first that knows all of them (2; 3 has
 runaways, 4 long recordings and languages), so that older programs read it, and say of the others
 that they are too old."""
+POOLED = 5
+"""Version of a `measured.json` whose records name texts, and recordings, by their place in a list:
+maps write the same for most recordings."""
 JSON_NAME = "measured.json"
 SQLITE_NAME = "measured.sqlite"
 
@@ -70,9 +73,12 @@ def read_shipped(path: Path) -> list[Measured]:
         StoreError: it is damaged or of another version.
     """
     remedy = "Delete it, or get it again from where it came."
-    listed = read_json(path, SCHEMA, VERSIONS, StoreError, remedy).get("measured")
+    document = read_json(path, SCHEMA, (*VERSIONS, POOLED), StoreError, remedy)
+    listed = document.get("measured")
     if not isinstance(listed, list):
         raise StoreError(f"{path} holds no list of measurements.", remedy)
+    if document["version"] == POOLED:
+        listed = (_with_texts(fields, document.get("texts")) for fields in listed)
     return _records(listed, path, remedy)
 
 
@@ -152,9 +158,31 @@ def _insert(connection: sqlite3.Connection, record: Measured) -> None:
 
 def ship(folder: Path, records: list[Measured]) -> None:
     """Write records as the profile's `measured.json`."""
-    content = {"measured": [to_fields(record) for record in records]}
+    listed = [to_fields(record) for record in records]
     version = max(map(_version_of, records), default=VERSIONS[0])
+    content: dict[str, Any] = {"measured": listed}
+    places: dict[str, int] = {}
+    for fields in listed:
+        fields["transcripts"] = [
+            [places.setdefault(text, len(places)) for text in row] for row in fields["transcripts"]
+        ]
+    if places:
+        version, content["texts"] = POOLED, list(places)
     write_json(Path(folder) / JSON_NAME, SCHEMA, version, content)
+
+
+def _with_texts(fields: Any, texts: Any) -> dict[str, Any]:
+    """A record's fields with its transcripts as texts.
+
+    Raises:
+        ValueError, TypeError: they name texts that are not there.
+    """
+    if not isinstance(fields, dict) or not isinstance(texts, list):
+        raise TypeError("it is not a JSON object with texts")
+    rows = fields.get("transcripts", [])
+    if not all(type(place) is int and 0 <= place < len(texts) for row in rows for place in row):
+        raise ValueError("wrong in transcripts: a text is not there")
+    return {**fields, "transcripts": [[texts[place] for place in row] for row in rows]}
 
 
 def _version_of(record: Measured) -> int:

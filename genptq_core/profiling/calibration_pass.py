@@ -53,12 +53,13 @@ def run_calibration_pass(workspace: Workspace) -> CalibrationPass:
         with torch.no_grad():
             # Encoders have a thousand positions per utterance: the calibration set is enough.
             listened = decoder if len(transcripts) >= len(workspace.speech) else None
+            rank = workspace.settings.rank
             written: dict[int, Transcript] = {}
             for model, members in by_language(workspace.model, batch):
-                with SecondMoments(model, tensors, listened, workspace.settings.rank):
+                with SecondMoments(model, tensors, listened, rank, bf16=workspace.bf16):
                     encoded = model.encode([audio[i] for i in members])
                 fresh = model.transcribe(encoded)
-                with SecondMoments(model, tensors, listened, workspace.settings.rank):
+                with SecondMoments(model, tensors, listened, rank, bf16=workspace.bf16):
                     # One by one, so that padding does not count as input.
                     for index, transcript in enumerate(fresh):
                         states = model.head_inputs(encoded[index : index + 1], [transcript])

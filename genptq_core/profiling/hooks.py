@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
 from ..models import SpeechModel
+from ..models.device import bf16_products
 from ..quantizers import is_wide, sketch_products
 
 
@@ -24,6 +26,7 @@ class SecondMoments:
         names: only these inputs; all units' by default.
         rank: if given, wide inputs (see `is_wide`) are summed as `sketch_products` of this rank.
         stop: end the run when all inputs have been seen once, without a result.
+        bf16: multiply matrices in bf16; a moment's factors are kept in 8 bits.
     """
 
     def __init__(
@@ -33,12 +36,14 @@ class SecondMoments:
         names: Collection[str] | None = None,
         rank: int | None = None,
         stop: bool = False,
+        bf16: bool = False,
     ) -> None:
         modules = dict(model.module.named_modules())
         wanted = {u.inputs for u in model.units} if names is None else names
         self._targets = [(name, modules[name]) for name in sorted(wanted)]
         self._sums = sums
         self._rank = rank
+        self._products = bf16_products if bf16 else contextlib.nullcontext
         self._unseen = {name for name, _ in self._targets} if stop else None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -55,7 +60,8 @@ class SecondMoments:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             flat = _patches(module, inputs[0].detach())
             wide = self._rank is not None and is_wide(flat.shape[1], self._rank)
-            product = (sketch_products(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
+            with self._products():
+                product = (sketch_products(flat, self._rank or 0) if wide else flat.T @ flat).cpu()
             self._sums[name] = self._sums[name] + product if name in self._sums else product
             if self._unseen is not None:
                 self._unseen.discard(name)

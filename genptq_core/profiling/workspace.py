@@ -40,7 +40,8 @@ class Workspace:
         listening: more speech, only for the statistics of inputs.
         settings: what to compute.
         report: called with the progress of each stage.
-        bf16: whether backward passes multiply matrices in bf16; see `models.device`.
+        bf16: whether backward passes and second moments multiply matrices in bf16; see
+            `models.device`.
         hits: how many steps came from the cache.
         backward_passes: how many backward passes were run.
         parameters: parameters that have units, by name.

@@ -211,12 +211,10 @@ def test_a_damaged_record_names_its_file_and_field(tmp_path: Path, change: dict[
     keys = [option.key for option in _record(8).options]
     fields = {**dataclasses.asdict(_record(8)), "options": keys, **change}
     shipped = tmp_path / "shipped"
-    ship(shipped, [_record()])
-    path = shipped / store.JSON_NAME
-    document = json.loads(path.read_text())
-    document["measured"].append(fields)
-    del document["sha256"]
-    path.write_text(json.dumps(document))
+    shipped.mkdir()
+    sound = {**dataclasses.asdict(_record(8)), "options": keys}
+    document = {"schema": store.SCHEMA, "version": store.VERSION, "measured": [sound, fields]}
+    (shipped / store.JSON_NAME).write_text(json.dumps(document))
     with pytest.raises(StoreError, match=rf"measured\.json holds a damaged record .*'{field}'"):
         load_measured(shipped, DIGEST)
 
@@ -227,6 +225,28 @@ def test_a_damaged_record_names_its_file_and_field(tmp_path: Path, change: dict[
         connection.execute("INSERT INTO measured VALUES ('m', 's', ?)", (json.dumps(fields),))
     with pytest.raises(StoreError, match=rf"measured\.sqlite holds a damaged record .*'{field}'"):
         load_measured(saved, DIGEST)
+
+
+def test_records_that_ship_share_their_texts(tmp_path: Path) -> None:
+    rows = (("a" * 64, "said", "said"), ("b" * 64, "and more", "and less"))
+    records = [
+        dataclasses.replace(_record(8), map_digest=name, transcripts=rows) for name in ("m", "n")
+    ]
+    ship(tmp_path, records)
+    path = tmp_path / store.JSON_NAME
+    assert store.read_shipped(path) == records
+    document = json.loads(path.read_text())
+    assert document["texts"] == ["a" * 64, "said", "b" * 64, "and more", "and less"]
+    del document["sha256"]
+    for wrong in ([[0, 1, 5]], [[0, 1, -1]], [[0, 1, True]], [[0, 1]], [5], 5):
+        document["measured"][1]["transcripts"] = wrong
+        path.write_text(json.dumps(document))
+        with pytest.raises(StoreError, match=r"measured\.json holds a damaged record"):
+            store.read_shipped(path)
+    del document["texts"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"measured\.json holds a damaged record"):
+        store.read_shipped(path)
 
 
 def test_the_first_missing_field_is_named(tmp_path: Path) -> None:
@@ -255,7 +275,7 @@ def test_a_shipped_file_of_another_kind_is_named(tmp_path: Path, text: str) -> N
 def test_the_first_version_is_named(tmp_path: Path) -> None:
     document = {"schema": store.SCHEMA, "version": 1, "measured": []}
     (tmp_path / store.JSON_NAME).write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="version 1; this program reads version 4"):
+    with pytest.raises(StoreError, match="version 1; this program reads version 5"):
         load_measured(tmp_path, DIGEST)
 
 
