@@ -80,7 +80,9 @@ def shaped(name: str, device: torch.device) -> SpeechModel:
     return Whisper(name, module, features, tokenizer)
 
 
-def profiled(model: SpeechModel, options: argparse.Namespace, utterances: int) -> Any:
+def profiled(
+    model: SpeechModel, options: argparse.Namespace, utterances: int, *, float32: bool = False
+) -> Any:
     """A profile from nothing; prints its seconds by stage, and peaks of memory."""
     stages: dict[str, float] = {}
     last: list[Any] = [time.perf_counter(), "loading"]
@@ -109,7 +111,9 @@ def profiled(model: SpeechModel, options: argparse.Namespace, utterances: int) -
                 disk[0] = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             report(progress)
 
-        profile = compute(model, speech, folder / "profile", settings, report=watched).profile
+        profile = compute(
+            model, speech, folder / "profile", settings, report=watched, float32=float32
+        ).profile
     seconds = time.perf_counter() - started
     goal = f", goal {GOALS[model.name]}" if on_gpu and model.name in GOALS else ""
     peak = f", on the GPU {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if on_gpu else ""
@@ -134,7 +138,7 @@ def scores(options: argparse.Namespace) -> None:
     """How far the scores of the device differ from the processor's."""
 
     def of(device: str) -> np.ndarray:
-        profile = profiled(load_model("whisper-tiny.en", device), options, 2)
+        profile = profiled(load_model("whisper-tiny.en", device), options, 2, float32=True)
         return np.asarray(np.square(profile.projections).mean(axis=(0, 1)))
 
     known = of("cpu")
@@ -154,20 +158,20 @@ def scores(options: argparse.Namespace) -> None:
 def _with_tf32(of: Any, device: str) -> np.ndarray:
     """Scores with products of matrices in TF32, which `device_of` forbids."""
     device_of(device)
-    from genptq_core import loading
+    from genptq_core.models import device as devices
 
-    before = loading.device_of
+    before = devices.device_of
 
     def allowed(name: str) -> torch.device:
         found = before(name)
         torch.backends.cuda.matmul.allow_tf32 = True
         return found
 
-    loading.device_of = allowed
+    devices.device_of = allowed
     try:
         return np.asarray(of(device))
     finally:
-        loading.device_of = before
+        devices.device_of = before
         torch.backends.cuda.matmul.allow_tf32 = False
 
 

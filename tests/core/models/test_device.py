@@ -90,6 +90,7 @@ def test_a_gpu_scores_as_the_processor_does(
     for device in ("cpu", "cuda"):
         monkeypatch.setenv("GENPTQ_CACHE", str(tmp_path / device / "cache"))
         model = load_model(str(random_whisper), device)
-        profile = compute(model, load_manifest(tones), tmp_path / device, settings).profile
+        speech = load_manifest(tones)
+        profile = compute(model, speech, tmp_path / device, settings, float32=True).profile
         scores.append(np.square(profile.projections).mean(axis=(0, 1)))
     np.testing.assert_allclose(scores[1], scores[0], rtol=0.02)
