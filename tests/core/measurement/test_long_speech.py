@@ -69,7 +69,7 @@ def test_long_speech_is_calibrated_on_measured_and_kept(
     save_measured(tmp_path, profile.digest, record)
     assert load_measured(tmp_path, profile.digest) == [record]
     ship(tmp_path, [record])
-    assert json.loads((tmp_path / "measured.json").read_text())["version"] == 4
+    assert json.loads((tmp_path / "measured.json").read_text())["version"] == 5
     assert (tmp_path / SQLITE_NAME).exists()
     said = long_speech(record)
     assert "One recording of more than 30 s (0.6 minutes)" in said and "windows loop" in said

@@ -161,7 +161,7 @@ def test_profiles_records_and_exports_say_it(model: Any, speech: SpeechSet, tmp_
         r.set_key for r in records
     }
     ship(tmp_path, records)
-    assert json.loads((tmp_path / "measured.json").read_text())["version"] == 4
+    assert json.loads((tmp_path / "measured.json").read_text())["version"] == 5
     out = export(profile, chosen, "integer", tmp_path / "model").folder
     exported: Any = load_model(str(out))
     assert exported.prompt == asked.prompt != model.prompt
