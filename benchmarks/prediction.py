@@ -36,7 +36,7 @@ from genptq_core.measurement.speech_sets import MeasuredSet, curve_of, measured_
 from genptq_core.profile import of_weights
 from genptq_core.targets import NATIVE, held_columns, predicted_bytes, target_of
 
-SPLITS = 200
+SPLITS = 40
 SHOWN = (0, 1, 2, 4)
 """Own maps that a borrowed curve is shown."""
 FORMATS = (NATIVE, "integer", "gguf")
