@@ -110,8 +110,7 @@ def server(profiles: Path | None = None, root: Path = ROOT) -> Iterator[Page]:
     command += ["--server.port", str(port), "--server.headless", "true"]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**ENVIRONMENT, **os.environ, "GENPTQ_CACHE": cache}
-        if root != ROOT:
-            environment["PYTHONPATH"] = str(root)
+        environment["PYTHONPATH"] = str(root)
         if profiles is not None:
             environment["GENPTQ_PROFILES"] = str(profiles)
         process = subprocess.Popen(

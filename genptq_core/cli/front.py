@@ -29,7 +29,6 @@ from ..targets.ways import Way, way_of
 from . import constraints, judged, predicted
 from .arguments import TARGET_HELP, add_profile, add_runs_in, bytes_of, memory_from_flags
 from .command import Answer, Command
-from .judged import LossThere, losses_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +92,9 @@ def run(arguments: FrontArguments, report: Report) -> Answer:
         GenPTQError: the profile cannot be read, or the constraints leave nothing.
     """
     profile = load_profile(arguments.profile)
-    there: tuple[Adapted, LossThere] | None = None
+    there: tuple[Adapted, judged.LossThere] | None = None
     if arguments.judged_on:
-        there = losses_on(arguments.profile, profile, arguments.judged_on)
+        there = judged.losses_on(arguments.profile, profile, arguments.judged_on)
     started = time.perf_counter()
     predictor = quadratic_loss(profile)
     problem = problems.problem(profile, arguments.constraints, predictor, arguments.target)
